@@ -1,0 +1,1 @@
+"""Pure concepts of the Inference API: task types, endpoints, requests, results, errors, chunking. No I/O."""
