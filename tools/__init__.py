@@ -1,0 +1,1 @@
+"""Programs for developing the sidecar; no part of the installed package."""
