@@ -142,6 +142,8 @@ def _lock(path: Path, say: Say) -> Iterator[None]:
 
 
 def _unpack(archive: Path, home: Path) -> None:
+    for leftover in home.parent.glob(f".{home.name}-*"):  # of one that was killed while it held the lock
+        shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(dir=home.parent, prefix=f".{home.name}-"))
     try:
         with zipfile.ZipFile(archive) as carrier:

@@ -13,6 +13,7 @@ from tools.elasticsearch.account import is_open_to, node_user
 from tools.elasticsearch.release import Release, WayClosedError
 
 _VERSION = re.compile(r'version "(?:1\.)?(\d+)')
+_THAI = re.compile(r"\bth_TH\b")
 _INSTALLED = (
     "/usr/lib/jvm/*",
     "/opt/java/*",
@@ -23,21 +24,21 @@ _INSTALLED = (
 
 @dataclass(frozen=True)
 class Java:
-    """One installation: its home folder, feature version (17, 21, ...) and modules."""
+    """One installation: its home folder, feature version (17, 21, ...) and modules.
+
+    `has_all_languages`: reduced runtimes carry the data of some languages only, and Elasticsearch's language analyzers
+    do not load where Thai is not among them.
+    """
 
     home: Path
     version: int
     modules: frozenset[str]
+    has_all_languages: bool
 
     @property
     def executable(self) -> Path:
         """The `java` program."""
         return self.home / "bin" / "java"
-
-    @property
-    def has_all_languages(self) -> bool:
-        """Whether text can be segmented in every language; without it Elasticsearch's language analyzers fail."""
-        return "jdk.localedata" in self.modules
 
 
 def find_java(release: Release, bundled: Path | None = None) -> Java:
@@ -89,11 +90,12 @@ def _inspect(home: Path) -> Java | None:
     executable = home / "bin" / "java"
     if not os.access(executable, os.X_OK):
         return None
-    version = _VERSION.search(_output(executable, "-version"))
+    described = _output(executable, "-XshowSettings:locale", "-version")
+    version = _VERSION.search(described)
     if version is None:
         return None
     modules = frozenset(line.split("@")[0].strip() for line in _output(executable, "--list-modules").splitlines())
-    return Java(home, int(version[1]), modules)
+    return Java(home, int(version[1]), modules, _THAI.search(described) is not None)
 
 
 def _fault(java: Java, release: Release) -> str | None:
@@ -106,10 +108,10 @@ def _fault(java: Java, release: Release) -> str | None:
     return None
 
 
-def _output(executable: Path, option: str) -> str:
+def _output(executable: Path, *options: str) -> str:
     try:
         done = subprocess.run(
-            [str(executable), option], capture_output=True, text=True, errors="replace", timeout=30, check=False
+            [str(executable), *options], capture_output=True, text=True, errors="replace", timeout=30, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
