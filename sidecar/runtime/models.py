@@ -1,0 +1,260 @@
+"""Local models: the one door of this room.
+
+LocalModels ──► Catalog: model id to directory        deploy / undeploy: key to allocation
+            └─► Runner per model, threads, precision: queue, workers, engine
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sidecar.core.results import SparseEmbedding
+from sidecar.core.tasks import InputType, TaskType
+from sidecar.runtime.catalog import Catalog, LocalModelInfo
+from sidecar.runtime.config import Allocation, Lane, RuntimeConfig
+from sidecar.runtime.cpus import available_cpus
+from sidecar.runtime.directory import ModelDirectory, ModelKind
+from sidecar.runtime.engine import TOKENS, Engine
+from sidecar.runtime.errors import ModelError, RuntimeClosedError, WrongTaskError
+from sidecar.runtime.late_interaction import LOWEST
+from sidecar.runtime.loading import load_engine
+from sidecar.runtime.queue import QueueLimits
+from sidecar.runtime.runner import Runner, Watcher
+from sidecar.runtime.statistics import BatchReport, ModelStatistics
+from sidecar.runtime.tokens import Encoded
+
+_Infos: TypeAlias = list[LocalModelInfo]
+_TokenWeights: TypeAlias = list[SparseEmbedding]
+_Vectors: TypeAlias = list[npt.NDArray[np.float32]]
+_Scores: TypeAlias = list[float]
+_Statistics: TypeAlias = list[ModelStatistics]
+# (The class below has a method named list, which hides the type inside it.)
+
+_LOWEST_LOGIT = -20.0
+"""A cross-encoder's score of an empty document: a probability of 2e-9, below what trained models answer."""
+
+
+@dataclass(slots=True)
+class _Deployment:
+    info: LocalModelInfo
+    directory: ModelDirectory
+    allocation: Allocation
+    runner: Runner
+
+
+class LocalModels:
+    """Local models behind deployments. Created once, used from one event loop, closed at the end.
+
+    A deployment's key is any name that the caller chooses, such as an endpoint's id. Deployments of the same model
+    with the same number of threads share its sessions and its queue. A model's name or id works in place of a key:
+    it is then deployed on first use with the default allocation. Nothing is loaded before it is needed.
+    """
+
+    def __init__(self, config: RuntimeConfig) -> None:
+        self._config = config
+        self._catalog = Catalog(config)
+        self._cpus = config.cpus or available_cpus()
+        self._deployments: dict[str, _Deployment] = {}
+        self._runners: dict[tuple[Path, int], Runner] = {}
+        self._tokenisers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenise")
+        self._watchers: list[Watcher] = []
+        self._closed = False
+
+    def resolve(self, model_id: str) -> LocalModelInfo:
+        """What is known of a model, by its name, id, alias or path (case ignored).
+
+        Raises ``UnknownModelError`` when there is none, ``UnusableModelError`` when its directory cannot be used.
+        """
+        return self._catalog.resolve(model_id)[0]
+
+    def list(self) -> _Infos:
+        """All usable models that have a name: built-in ones and those of the models directory."""
+        found = []
+        for name in self._catalog.names():
+            try:
+                found.append(self.resolve(name))
+            except ModelError:
+                continue
+        return found
+
+    def aliases(self) -> dict[str, str]:
+        """Names that stand for other models, with the model that answers."""
+        return self._catalog.aliases()
+
+    async def deploy(self, key: str, model_id: str, allocation: Allocation) -> None:
+        """Puts a model behind a key, or changes the allocation of the one that is there.
+
+        Waits until the model is loaded, unless its allocations may fall to none: then it is loaded on first use.
+        Raises ``UnknownModelError`` or ``UnusableModelError``.
+        """
+        deployment = self._deploy(key, model_id, allocation)
+        if allocation.minimum:
+            await deployment.runner.ready()
+
+    async def undeploy(self, key: str) -> None:
+        """Takes a deployment away; a model that no deployment uses any more is unloaded. Unknown keys are ignored."""
+        deployment = self._deployments.pop(key, None)
+        if deployment is not None:
+            await self._settle(deployment.runner)
+
+    def deployed(self) -> dict[str, LocalModelInfo]:
+        """Deployments by key."""
+        return {key: deployment.info for key, deployment in self._deployments.items()}
+
+    async def sparse(
+        self, key_or_model: str, texts: Sequence[str], *, lane: Lane, deadline: float | None = None
+    ) -> _TokenWeights:
+        """Token weights of each text, heaviest first; an empty text has none.
+
+        ``deadline`` is in the loop's time. Raises ``WrongTaskError``, ``QueueFullError`` (429, at once),
+        ``DeadlineError`` and ``ModelRunError``; so do ``dense`` and ``rerank``.
+        """
+        runner, _ = self._runner(key_or_model, TaskType.SPARSE_EMBEDDING)
+        return await runner.submit(partial(_encode, texts, ""), None, texts, lane, deadline)
+
+    async def dense(
+        self,
+        key_or_model: str,
+        texts: Sequence[str],
+        *,
+        input_type: InputType | None = None,
+        lane: Lane,
+        deadline: float | None = None,
+    ) -> _Vectors:
+        """One float32 vector per text, after the model's prompt for ``input_type``; of length 1 where it normalises."""
+        runner, directory = self._runner(key_or_model, TaskType.TEXT_EMBEDDING)
+        prompt = directory.prompts.of(input_type)
+        return await runner.submit(partial(_encode, texts, prompt), None, texts, lane, deadline)
+
+    async def rerank(
+        self,
+        key_or_model: str,
+        query: str,
+        documents: Sequence[str],
+        *,
+        lane: Lane,
+        deadline: float | None = None,
+    ) -> _Scores:
+        """A score per document, in input order: a cross-encoder's logit, or late interaction with a dense encoder."""
+        runner, directory = self._runner(key_or_model, TaskType.RERANK)
+        if directory.kind is ModelKind.CROSS_ENCODER:
+            scores: _Scores = await runner.submit(
+                partial(_encode_pairs, query, documents), None, documents, lane, deadline
+            )
+            lowest = min([_LOWEST_LOGIT, *scores])
+            return [s if query.strip() and d.strip() else lowest for s, d in zip(scores, documents, strict=True)]
+        if not documents:
+            return []
+        if not query.strip():
+            return [LOWEST] * len(documents)
+        prompt = directory.prompts.of(InputType.SEARCH)
+        vectors = await runner.submit(partial(_encode, [query], prompt), TOKENS, [query], lane, deadline)
+        prompt = directory.prompts.of(InputType.INGEST)
+        return await runner.submit(partial(_encode, documents, prompt), vectors[0], documents, lane, deadline)
+
+    def watch(self, watcher: Callable[[BatchReport], None]) -> None:
+        """Calls ``watcher`` after every batch, in the thread that ran it: it must be quick and safe for threads."""
+        self._watchers.append(watcher)
+
+    def statistics(self) -> _Statistics:
+        """State and sums of every model at work."""
+        return [self._statistics(runner) for runner in self._runners.values()]
+
+    async def close(self) -> None:
+        """Ends all workers; calls that still wait fail with ``RuntimeClosedError``. May be called twice."""
+        self._closed = True
+        runners = list(self._runners.values())
+        self._runners.clear()
+        self._deployments.clear()
+        await asyncio.gather(*(runner.close() for runner in runners))
+        self._tokenisers.shutdown(wait=False, cancel_futures=True)
+
+    def _runner(self, key_or_model: str, task: TaskType) -> tuple[Runner, ModelDirectory]:
+        if self._closed:
+            raise RuntimeClosedError("The sidecar is shutting down")
+        deployment = self._deployments.get(key_or_model)
+        if deployment is None:
+            deployment = self._deploy(key_or_model, key_or_model, self._config.default_allocation)
+        if task not in deployment.info.tasks:
+            raise WrongTaskError(
+                f"Model [{deployment.info.name}] is a {deployment.info.kind.value} and does not do [{task}]"
+            )
+        return deployment.runner, deployment.directory
+
+    def _deploy(self, key: str, model_id: str, allocation: Allocation) -> _Deployment:
+        info, directory = self._catalog.resolve(model_id)
+        place = (info.directory, allocation.num_threads)
+        runner = self._runners.get(place)
+        if runner is None:
+            runner = self._runners[place] = self._new_runner(info, directory, allocation.num_threads)
+        before = self._deployments.get(key)
+        deployment = self._deployments[key] = _Deployment(info, directory, allocation, runner)
+        self._resize(runner)
+        if before is not None and before.runner is not runner:
+            self._resize(before.runner)
+        return deployment
+
+    def _new_runner(self, info: LocalModelInfo, directory: ModelDirectory, threads: int) -> Runner:
+        config = self._config
+        return Runner(
+            info.name,
+            partial(load_engine, directory, exact=self._catalog.exact(info.name)),
+            QueueLimits(config.queue_items, config.queue_tokens, config.batch_tokens, config.batch_items),
+            threads=threads,
+            idle_seconds=config.idle_seconds,
+            tokenisers=self._tokenisers,
+            watch=self._report,
+        )
+
+    def _resize(self, runner: Runner) -> None:
+        runner.resize([d.allocation for d in self._deployments.values() if d.runner is runner], self._cpus)
+
+    async def _settle(self, runner: Runner) -> None:
+        if any(deployment.runner is runner for deployment in self._deployments.values()):
+            self._resize(runner)
+            return
+        self._runners = {place: other for place, other in self._runners.items() if other is not runner}
+        await runner.close()
+
+    def _report(self, report: BatchReport) -> None:
+        for watcher in self._watchers:
+            watcher(report)
+
+    def _statistics(self, runner: Runner) -> ModelStatistics:
+        counters, queue = runner.counters, runner.queue
+        return ModelStatistics(
+            model=runner.name,
+            deployments=tuple(key for key, d in self._deployments.items() if d.runner is runner),
+            threads=runner.threads,
+            workers=runner.workers,
+            is_loaded=runner.is_loaded,
+            queued_items=queue.items,
+            queued_tokens=queue.tokens,
+            refused=queue.refused,
+            dropped=queue.dropped,
+            batches=counters.batches,
+            items=counters.items,
+            tokens=counters.tokens,
+            padded_tokens=counters.padded_tokens,
+            queue_seconds=counters.queue_seconds,
+            run_seconds=counters.run_seconds,
+            tokenise_seconds=counters.tokenise_seconds,
+            failures=counters.failures,
+        )
+
+
+def _encode(texts: Sequence[str], prompt: str, engine: Engine) -> list[Encoded]:
+    return engine.word_pieces.encode(texts, prompt)
+
+
+def _encode_pairs(query: str, documents: Sequence[str], engine: Engine) -> list[Encoded]:
+    return engine.word_pieces.encode_pairs(query, documents)

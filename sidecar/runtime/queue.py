@@ -1,0 +1,157 @@
+"""The batching queue of one model: two lanes, bounded, and no timer.
+
+    reserve() ──► put() ──► [ search lane ]──┐
+      429 when full         [ ingest lane ]──┴─► take(): one batch per free worker ──► worker thread
+
+A batch is what arrived while the last one ran; nothing sleeps to make a batch larger. The search lane goes first, but
+of every sixteen batches one is the ingest lane's, so that a steady stream of searches cannot stop ingestion.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Condition
+
+from sidecar.runtime.config import Lane
+from sidecar.runtime.errors import QueueFullError, RuntimeClosedError
+from sidecar.runtime.job import Item, Job
+from sidecar.runtime.lane import WaitingLine
+
+_INGEST_TURN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """Bounds on what waits (items, tokens) and on one batch (tokens with padding, items)."""
+
+    items: int
+    tokens: int
+    batch_tokens: int
+    batch_items: int
+
+
+class BatchQueue:
+    """Jobs of one model, taken by worker threads in batches."""
+
+    def __init__(self, name: str, limits: QueueLimits) -> None:
+        self._name = name
+        self._limits = limits
+        self._lines = {lane: WaitingLine() for lane in Lane}
+        self._changed = Condition()
+        self._reserved = 0
+        self._waiting_workers = 0
+        self._turn = 0
+        self._closed = False
+        self.refused = 0
+        self.dropped = 0
+
+    @property
+    def items(self) -> int:
+        """Texts that wait, those still being tokenised included."""
+        return self._reserved + sum(len(line) for line in self._lines.values())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that wait."""
+        return sum(line.tokens for line in self._lines.values())
+
+    @property
+    def batches(self) -> int:
+        """About how many batches wait; a few short texts count as one."""
+        return math.ceil(self.tokens / self._limits.batch_tokens)
+
+    def reserve(self, items: int) -> None:
+        """Room for a call's texts before they cost anything.
+
+        A call larger than the whole queue is let in when nothing else waits. Raises ``QueueFullError``.
+        """
+        with self._changed:
+            self._refuse_when_closed()
+            waiting = self.items
+            if waiting and (waiting + items > self._limits.items or self.tokens >= self._limits.tokens):
+                self._refuse(f"{waiting} texts of {self.tokens} tokens wait, {items} more asked for")
+            self._reserved += items
+
+    def release(self, items: int) -> None:
+        """Gives room back that was reserved and not used."""
+        with self._changed:
+            self._reserved -= items
+
+    def put(self, job: Job) -> None:
+        """Queues a job whose room was reserved. Raises ``QueueFullError`` when its tokens do not fit."""
+        tokens = job.tokens
+        with self._changed:
+            self._reserved -= len(job.items)
+            self._refuse_when_closed()
+            if self.tokens and self.tokens + tokens > self._limits.tokens:
+                self._refuse(f"{self.tokens} tokens wait, {tokens} more asked for")
+            now = time.monotonic()
+            for item in job.items:
+                item.queued_at = now
+            self._lines[job.lane].add(job.items)
+            self._changed.notify(min(len(job.items), max(1, self._waiting_workers)))
+
+    def discard(self, job: Job) -> None:
+        """Takes out what is left of a job whose caller went away."""
+        with self._changed:
+            self.dropped += self._lines[job.lane].discard(lambda item: item.job is job)
+
+    def take(self, timeout: float | None = None, leave: Callable[[], bool] = lambda: False) -> list[Item] | None:
+        """The next batch, waiting for one.
+
+        ``None`` after ``timeout`` seconds without work, when closed, or when ``leave`` says so (asked at each look).
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while not leave():
+                batch = self._next()
+                if batch:
+                    return batch
+                left = None if end is None else end - time.monotonic()
+                if self._closed or (left is not None and left <= 0):
+                    return None
+                self._waiting_workers += 1
+                try:
+                    self._changed.wait(left)
+                finally:
+                    self._waiting_workers -= 1
+            return None
+
+    def close(self) -> None:
+        """Refuses new work and wakes all workers; what still waits fails."""
+        with self._changed:
+            self._closed = True
+            for line in self._lines.values():
+                for item in line.items():
+                    item.job.fail(RuntimeClosedError("The sidecar is shutting down"))
+                line.discard(lambda _: True)
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Makes waiting workers look again, so that surplus ones can end."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _next(self) -> list[Item]:
+        search, ingest = self._lines[Lane.SEARCH], self._lines[Lane.INGEST]
+        while len(search) or len(ingest):
+            turn_of_ingest = not len(search) or (len(ingest) > 0 and self._turn + 1 >= _INGEST_TURN)
+            self._turn = 0 if turn_of_ingest else self._turn + 1
+            line = ingest if turn_of_ingest else search
+            batch = line.take(self._limits.batch_tokens, self._limits.batch_items)
+            wanted = [item for item in batch if not item.job.is_over]
+            self.dropped += len(batch) - len(wanted)
+            if wanted:
+                return wanted
+        return []
+
+    def _refuse(self, why: str) -> None:
+        self.refused += 1
+        raise QueueFullError(f"The queue of model [{self._name}] is full: {why}")
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise RuntimeClosedError("The sidecar is shutting down")

@@ -1,0 +1,265 @@
+"""One loaded model at work: its queue, its worker threads, its counters.
+
+    submit (loop) ──► tokenise ──► BatchQueue ──► worker threads ──► Engine.run ──► Job.set ──► caller's future
+
+The workers are the allocations of all deployments that share the model and its number of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sidecar.runtime.config import Allocation, Lane
+from sidecar.runtime.engine import Engine, Work
+from sidecar.runtime.errors import DeadlineError, ModelRunError, RuntimeClosedError
+from sidecar.runtime.job import Item, Job
+from sidecar.runtime.queue import BatchQueue, QueueLimits
+from sidecar.runtime.session import Session
+from sidecar.runtime.statistics import BatchReport, Counters
+from sidecar.runtime.tokens import Encoded
+
+# Tokenising this many characters takes about half a millisecond; handing them to another thread and back costs a good
+# part of that, so a short text is tokenised where it is.
+_INLINE_CHARACTERS = 2000
+
+Tokenise = Callable[[Engine], list[Encoded]]
+Watcher = Callable[[BatchReport], None]
+
+
+class Runner:
+    """Runs one model for all its deployments. Its methods belong to the event loop, except the workers' own."""
+
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], Engine],
+        limits: QueueLimits,
+        *,
+        threads: int,
+        idle_seconds: float,
+        tokenisers: ThreadPoolExecutor,
+        watch: Watcher,
+    ) -> None:
+        self.name = name
+        self.threads = threads
+        self.queue = BatchQueue(name, limits)
+        self.counters = Counters()
+        self._load = load
+        self._idle_seconds = idle_seconds
+        self._tokenisers = tokenisers
+        self._watch = watch
+        self._engine: Engine | None = None
+        self._loading: asyncio.Task[Engine] | None = None
+        self._shared: Session | None = None
+        self._minimum = 0
+        self._maximum = 1
+        self._workers = 0
+        self._calls = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        self._started: list[threading.Thread] = []
+
+    @property
+    def workers(self) -> int:
+        """Worker threads that are there now."""
+        return self._workers
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._engine is not None
+
+    def resize(self, allocations: Sequence[Allocation], cpus: int) -> None:
+        """Sets how many workers there may be.
+
+        Fixed allocations count as they are; adaptive ones never fill more than the machine's cores, where further
+        workers only slow each other down.
+        """
+        room = max(1, cpus // self.threads)
+        self._minimum = sum(a.minimum for a in allocations if a.adaptive is None)
+        self._minimum += min(room, sum(a.minimum for a in allocations if a.adaptive))
+        most = sum(a.maximum for a in allocations if a.adaptive is None)
+        most += min(room, sum(a.maximum for a in allocations if a.adaptive))
+        self._maximum = max(1, most, self._minimum)
+        self.queue.wake()
+
+    async def ready(self) -> Engine:
+        """The engine, loaded once however many ask at the same time; starts the workers that must always be there."""
+        if self._closed:
+            raise RuntimeClosedError("The sidecar is shutting down")
+        engine = self._engine
+        if engine is None:
+            if self._loading is None:
+                self._loading = asyncio.create_task(self._load_engine())
+            engine = await asyncio.shield(self._loading)
+        self._start_workers(self._minimum)
+        return engine
+
+    async def submit(
+        self, tokenise: Tokenise, purpose: Any, texts: Sequence[str], lane: Lane, deadline: float | None
+    ) -> list[Any]:
+        """Runs a call's texts and returns one result per text.
+
+        Raises ``QueueFullError`` at once when there is no room, ``DeadlineError`` when ``deadline`` (loop time)
+        passes, ``ModelRunError`` when the model fails. Cancelling the call takes its waiting texts out of the queue.
+        """
+        if not texts:
+            return []
+        self.queue.reserve(len(texts))
+        loop = asyncio.get_running_loop()
+        if deadline is not None and loop.time() >= deadline:
+            self.queue.release(len(texts))
+            raise DeadlineError("The deadline had passed before the input reached the model")
+        self._calls += 1
+        try:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    engine = await self.ready()
+                    encoded = await self._tokenise(engine, tokenise, texts)
+            except BaseException:
+                self.queue.release(len(texts))
+                raise
+            job = Job([Work(text, purpose) for text in encoded], lane, deadline, loop)
+            self.queue.put(job)
+            self._scale()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await job.future
+            except BaseException:
+                job.abandon()
+                self.queue.discard(job)
+                raise
+        except TimeoutError as error:
+            if isinstance(error, DeadlineError):
+                raise
+            raise DeadlineError("The deadline passed while the input waited for the model") from None
+        finally:
+            self._calls -= 1
+
+    async def close(self) -> None:
+        """Ends the workers after their present batch; what waits fails with ``RuntimeClosedError``."""
+        self._closed = True
+        self.queue.close()
+        if self._loading is not None:
+            await asyncio.wait([self._loading])
+        for thread in self._started:
+            await asyncio.to_thread(thread.join)
+        self._engine = self._shared = None
+
+    async def _load_engine(self) -> Engine:
+        def load() -> tuple[Engine, Session | None]:
+            engine = self._load()
+            # One thread per call: the caller's own, so all workers share one session and its weights.
+            return engine, engine.open(1) if self.threads == 1 else None
+
+        try:
+            engine, self._shared = await asyncio.to_thread(load)
+            self._engine = engine
+            return engine
+        finally:
+            self._loading = None
+
+    async def _tokenise(self, engine: Engine, tokenise: Tokenise, texts: Sequence[str]) -> list[Encoded]:
+        started = time.perf_counter()
+        if sum(map(len, texts)) <= _INLINE_CHARACTERS:
+            encoded = tokenise(engine)
+        else:
+            loop = asyncio.get_running_loop()
+            encoded = await loop.run_in_executor(self._tokenisers, tokenise, engine)
+        self.counters.tokenised(time.perf_counter() - started)
+        return encoded
+
+    def _scale(self) -> None:
+        """As many workers as there are batches waiting, within the allocations."""
+        self._start_workers(min(self._maximum, max(1, self.queue.batches)))
+
+    def _start_workers(self, wanted: int) -> None:
+        self._started = [thread for thread in self._started if thread.is_alive()]
+        with self._lock:
+            missing = wanted - self._workers
+            self._workers += max(0, missing)
+        loop = asyncio.get_running_loop()
+        for _ in range(missing):
+            thread = threading.Thread(
+                target=self._work, args=(self._engine, loop), name=f"model-{self.name}", daemon=True
+            )
+            self._started.append(thread)
+            thread.start()
+
+    def _work(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        """A worker: batches until there is none for a while, or the worker is one too many."""
+        session = self._shared
+        try:
+            if session is None:
+                session = engine.open(self.threads)
+            while True:
+                batch = self.queue.take(self._idle_seconds, self._is_surplus)
+                if batch is None:
+                    if self._leave():
+                        break
+                else:
+                    self._run(engine, session, batch)
+                    del batch
+        except BaseException as error:
+            self._fail_waiting(error)
+            with self._lock:
+                self._workers -= 1
+            raise
+        finally:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._unload_when_idle)
+
+    def _is_surplus(self) -> bool:
+        return self._closed or self._workers > self._maximum
+
+    def _leave(self) -> bool:
+        """Whether this worker may end now; counts it out when it may."""
+        with self._lock:
+            if self._closed or self._workers > self._minimum:
+                self._workers -= 1
+                return True
+            return False
+
+    def _unload_when_idle(self) -> None:
+        """Gives a model's memory back when its allocations are down to none. Runs in the loop."""
+        if self._closed or self._calls or self._workers or self._minimum or self.queue.items:
+            if self.queue.items and not self._workers and self._engine is not None and not self._closed:
+                self._start_workers(1)  # work came in while the last worker was leaving
+            return
+        self._engine = self._shared = None
+
+    def _fail_waiting(self, error: BaseException) -> None:
+        reason = error if isinstance(error, Exception) else ModelRunError(str(error))
+        while batch := self.queue.take(0):
+            for item in batch:
+                item.job.fail(reason)
+
+    def _run(self, engine: Engine, session: Session, items: list[Item]) -> None:
+        started = time.monotonic()
+        work = [item.work for item in items]
+        try:
+            padded = engine.batch(work)
+            results = engine.run(session, work, padded)
+        except Exception as error:
+            for item in items:
+                item.job.fail(error if isinstance(error, ModelRunError) else ModelRunError(str(error), cause=None))
+            self.counters.failures += 1
+            return
+        for item, result in zip(items, results, strict=True):
+            item.job.set(item.index, result)
+        report = BatchReport(
+            model=self.name,
+            lane=items[0].job.lane,
+            items=len(items),
+            unique_items=len(padded.lengths),
+            tokens=sum(padded.lengths),
+            padded_tokens=padded.padded_tokens,
+            queue_seconds=max(started - item.queued_at for item in items),
+            run_seconds=time.monotonic() - started,
+        )
+        self.counters.ran(report)
+        self._watch(report)

@@ -1,0 +1,127 @@
+"""Token weights from a sparse encoder, its vocabulary head screened, in blocks, or as the graph has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from sidecar.core.results import SparseEmbedding
+from sidecar.runtime.batch import PaddedBatch
+from sidecar.runtime.directory import ModelDirectory
+from sidecar.runtime.engine import Engine, Work
+from sidecar.runtime.screening import ScreenedHead
+from sidecar.runtime.session import Session
+from sidecar.runtime.sparse_head import HIDDEN, WEIGHTS, SplitModel, blocked_graph, encoder_graph, split_head
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+# A wide encoder leaves the head too small a share for screening to pay (see docs/models.md).
+_WIDEST_FOR_SCREENING = 256
+
+# Decides the speed of screening, never its result: any everyday English will do.
+_SAMPLE = (
+    "The ferry leaves the harbour at seven in the morning and reaches the island before noon.",
+    "A good bread needs flour, water, salt, time, and an oven that is hotter than you think.",
+    "In 1856 the engineers measured the pressure behind the valve and found it far too low for the new engine.",
+    "Patients who slept less than six hours reported more pain, but the difference was small after a month.",
+    "How do I return an item that was damaged in the post, and who pays for the parcel?",
+    "Prices rose by three percent last year, mostly because energy and rent became more expensive.",
+    "The function returns an error when the list is empty, so check its length before you call it.",
+    "Wolves hunt in groups and follow the herd over great distances through snow and forest.",
+    "She sang the second song alone, without the band, and nobody in the hall made a sound.",
+    "The court held that the contract was void since neither party had signed the last page.",
+    "Light travels through glass more slowly than through air, which bends it at the edge of a lens.",
+    "Our team lost the match in the final minute, after a mistake by the goalkeeper.",
+)
+
+
+class SparseEngine(Engine):
+    """SPLADE weights: the largest over a text's positions of log(1 + relu(logit)), for each vocabulary entry.
+
+    Special tokens ([CLS], [SEP], [PAD], ...) are left out of the result, and a ``.`` in a token is written ``__``:
+    Elasticsearch before 8.16 refuses dots in feature names, and its own ELSER writes tokens so.
+    """
+
+    def __init__(self, directory: ModelDirectory, *, exact: bool) -> None:
+        super().__init__(directory)
+        self._exact = exact
+        self._split: SplitModel | None = split_head(directory.graph_file, directory.output.name)
+        self._screen: ScreenedHead | None = None
+        self._has_blocks = False
+        self._lock = Lock()
+        size = directory.dimensions or 0
+        self._tokens = [token.replace(".", "__") for token in self.word_pieces.vocabulary(size)]
+        special = [number for number in self.word_pieces.special_ids() if number < size]
+        self._special = frozenset(special) | {n for n, token in enumerate(self._tokens) if not token}
+
+    @property
+    def head(self) -> str:
+        """How the head is computed: ``screened``, ``blocks`` or ``whole``."""
+        if self._screen is not None:
+            return "screened"
+        return "blocks" if self._has_blocks else "whole"
+
+    def open(self, threads: int) -> Session:
+        # Numpy's BLAS would start a thread per core inside every worker. The limit is the process's: here the workers
+        # are the parallelism.
+        threadpool_limits(1, user_api="blas")
+        with self._lock:
+            split = self._split or split_head(self.directory.graph_file, self.directory.output.name)
+            self._split = None  # its graph would stay in memory beside the session's own copy
+            if split is None:
+                return Session(self.directory.graph_file, threads)
+            if self._exact and split.weights.shape[1] <= _WIDEST_FOR_SCREENING:
+                session = Session(encoder_graph(split), threads)
+                if self._screen is None:
+                    self._screen = self._screened(split, session)
+                if self._screen is not None:
+                    return session
+            self._has_blocks = True
+            return Session(blocked_graph(split, int8=not self._exact), threads)
+
+    def _screened(self, split: SplitModel, session: Session) -> ScreenedHead | None:
+        batch = PaddedBatch.of(self.word_pieces.encode(_SAMPLE), self.directory.pad_token_id)
+        (hidden,) = session.run(batch.feeds, [HIDDEN])
+        try:
+            return ScreenedHead(split.weights, split.bias, hidden[batch.mask > 0])
+        except (ValueError, np.linalg.LinAlgError):
+            return None
+
+    def run(self, session: Session, work: Sequence[Work], batch: PaddedBatch) -> list[Any]:
+        if self._screen is not None:
+            found = self._run_screened(session, batch, self._screen)
+        elif self._has_blocks:
+            (weights,) = session.run(batch.feeds, [WEIGHTS])
+            found = [_positive(row) for row in weights]
+        else:
+            (logits,) = session.run(batch.feeds, [self.directory.output.name])
+            tops = [logits[row, :size].max(axis=0) for row, size in enumerate(batch.lengths)]
+            found = [_positive(np.log1p(np.maximum(top, 0))) for top in tops]
+        maps = [self._map(ids, weights) for ids, weights in found]
+        return [
+            SparseEmbedding({} if text.encoded.is_empty else maps[row], text.encoded.is_truncated)
+            for text, row in zip(work, batch.rows, strict=True)
+        ]
+
+    def _run_screened(self, session: Session, batch: PaddedBatch, screen: ScreenedHead) -> list[tuple[Ids, Floats]]:
+        (hidden,) = session.run(batch.feeds, [HIDDEN])
+        found = [screen.maxima(hidden[row, :size]) for row, size in enumerate(batch.lengths)]
+        return [(ids, np.log1p(top)) for ids, top in found]
+
+    def _map(self, ids: Ids, weights: Floats) -> dict[str, float]:
+        """Token to weight, heaviest first."""
+        order = np.argsort(-weights, kind="stable")
+        tokens, special = self._tokens, self._special
+        pairs = zip(ids[order].tolist(), weights[order].tolist(), strict=True)
+        return {tokens[number]: weight for number, weight in pairs if number not in special}
+
+
+def _positive(weights: Floats) -> tuple[Ids, Floats]:
+    ids = np.flatnonzero(weights > 0)
+    return ids, weights[ids]
