@@ -1,0 +1,77 @@
+"""Real Elasticsearch nodes for every test that asks for one; tests that do not ask start none."""
+
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from tools.elasticsearch.pool import Kind, NodePool
+from tools.elasticsearch_node import Line, NodeFailedError, NodeUnavailableError, choose_line
+
+WITHOUT = "TESTS_WITHOUT_ELASTICSEARCH"
+"""Set it to 1 to skip, rather than fail, what needs a node that cannot be had."""
+
+LINES: tuple[Line, ...] = ("8", "9")
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_nodes(request: pytest.FixtureRequest) -> Iterator[NodePool]:
+    """The shared nodes; with the first one asked for, all that the selected tests need begin to start."""
+    pool = NodePool()
+    try:
+        pool.start(_wanted(request.session.items))
+    except NodeUnavailableError as error:
+        _without(error)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_8(elasticsearch_nodes: NodePool) -> str:
+    """The URL of a node of line 8 with a trial licence."""
+    return _url(elasticsearch_nodes, ("8", "trial"))
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_9(elasticsearch_nodes: NodePool) -> str:
+    """The URL of a node of line 9 with a trial licence."""
+    return _url(elasticsearch_nodes, ("9", "trial"))
+
+
+@pytest.fixture(scope="session", params=LINES, ids=[f"elasticsearch-{line}" for line in LINES])
+def elasticsearch(request: pytest.FixtureRequest) -> str:
+    """The URL of a node with a trial licence: the test runs once on each line."""
+    url: str = request.getfixturevalue(f"elasticsearch_{request.param}")
+    return url
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_basic(elasticsearch_nodes: NodePool) -> str:
+    """The URL of a node with a basic licence: line 9, or 8 on a machine that cannot run 9."""
+    return _url(elasticsearch_nodes, (choose_line(), "basic"))
+
+
+def _wanted(items: list[pytest.Item]) -> set[Kind]:
+    kinds: set[Kind] = set()
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if "elasticsearch" in names and isinstance(item, pytest.Function):
+            names.add(f"elasticsearch_{item.callspec.params['elasticsearch']}")
+        kinds |= {(line, "trial") for line in LINES if f"elasticsearch_{line}" in names}
+        if "elasticsearch_basic" in names:
+            kinds.add((choose_line(), "basic"))
+    return kinds
+
+
+def _url(pool: NodePool, kind: Kind) -> str:
+    try:
+        return pool.node(*kind).url
+    except (NodeUnavailableError, NodeFailedError) as error:
+        _without(error)
+
+
+def _without(error: NodeUnavailableError | NodeFailedError) -> NoReturn:
+    if isinstance(error, NodeUnavailableError) and os.environ.get(WITHOUT) == "1":
+        pytest.skip(str(error))
+    pytest.fail(str(error), pytrace=False)
