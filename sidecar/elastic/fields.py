@@ -1,0 +1,92 @@
+"""Vector fields of a mapping: how they are written for a server, found and put together.
+
+Source: Elasticsearch's mapping reference, "Sparse vector field type" and "Dense vector field type".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.core.tasks import ElementType, Similarity
+from sidecar.elastic.version import ServerVersion
+
+
+def sparse_field(version: ServerVersion) -> dict[str, Any]:
+    """A ``sparse_vector`` field that keeps every query token.
+
+    From 8.19 and 9.1 on an index prunes query tokens by default, with thresholds tuned for ELSER; other models lose
+    tokens they need.
+    """
+    field: dict[str, Any] = {"type": "sparse_vector"}
+    if version.has_sparse_index_options:
+        field["index_options"] = {"prune": False}
+    return field
+
+
+def dense_field(
+    version: ServerVersion,
+    dimensions: int,
+    *,
+    similarity: Similarity = Similarity.COSINE,
+    element_type: ElementType = ElementType.FLOAT,
+    index_type: str | None = None,
+) -> dict[str, Any]:
+    """An indexed ``dense_vector`` field; ``index_type`` defaults to ``int8_hnsw`` for floats where the server has it.
+
+    Named here rather than left to the server, whose default changed twice (8.14 and 9.1).
+    """
+    field: dict[str, Any] = {"type": "dense_vector", "dims": dimensions, "index": True, "similarity": str(similarity)}
+    if element_type is not ElementType.FLOAT:
+        field["element_type"] = str(element_type)
+    if element_type is ElementType.BIT:
+        field["similarity"] = str(Similarity.L2_NORM)  # the only one bit vectors have
+    if index_type is None:
+        quantised = element_type is ElementType.FLOAT and version.has_int8_hnsw
+        index_type = "int8_hnsw" if quantised else "hnsw"
+    return field | {"index_options": {"type": index_type}}
+
+
+def field_at(mapping: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+    """The field at a dotted ``path`` of a mapping, ``None`` when there is none; dotted names are understood."""
+    properties = mapping.get("properties", {})
+    names = path.split(".")
+    for length in range(1, len(names) + 1):
+        field = properties.get(".".join(names[:length]))
+        if field is None:
+            continue
+        if length == len(names):
+            return dict(field)
+        found = field_at(field, ".".join(names[length:]))
+        if found is not None:
+            return found
+    return None
+
+
+def nested_parent(mapping: Mapping[str, Any], path: str) -> str | None:
+    """The nearest parent of ``path`` that is mapped as ``nested``, if any."""
+    names = path.split(".")
+    for length in range(len(names) - 1, 0, -1):
+        parent = ".".join(names[:length])
+        field = field_at(mapping, parent)
+        if field is not None and field.get("type") == "nested":
+            return parent
+    return None
+
+
+def nest(path: str, field: Mapping[str, Any]) -> dict[str, Any]:
+    """``properties`` that hold ``field`` at a dotted path."""
+    *parents, leaf = path.split(".")
+    properties: dict[str, Any] = {leaf: dict(field)}
+    for name in reversed(parents):
+        properties = {name: {"properties": properties}}
+    return properties
+
+
+def merge_properties(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Both sets of ``properties`` in one, objects merged."""
+    merged = dict(one)
+    for name, value in other.items():
+        mine = merged.get(name)
+        merged[name] = merge_properties(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,54 @@
+"""The small contract by which ingest and search ask for vectors and rankings, whatever stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sidecar.core.results import DenseEmbeddings, Ranking, SparseEmbeddings
+from sidecar.core.tasks import ElementType, InputType, Similarity, TaskType
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointProfile:
+    """What a writer of vectors must know of an endpoint before the first text is embedded.
+
+    ``revision`` changes whenever the endpoint's vectors do: another model, another size, another pooling.
+    ``dimensions`` and ``similarity`` are ``None`` for sparse and rerank endpoints.
+    """
+
+    inference_id: str
+    task_type: TaskType
+    revision: str
+    dimensions: int | None = None
+    similarity: Similarity | None = None
+    element_type: ElementType = ElementType.FLOAT
+    chunking_settings: Mapping[str, Any] | None = None
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.task_type is TaskType.SPARSE_EMBEDDING
+
+    @property
+    def model(self) -> str:
+        """The marker's form of the model: endpoint id, ``@``, revision."""
+        return f"{self.inference_id}@{self.revision}"
+
+
+class Embedder(Protocol):
+    """Embeds and ranks by inference id; raises the errors of ``sidecar.core.errors``."""
+
+    async def profile(self, inference_id: str) -> EndpointProfile:
+        """What is known of the endpoint; ``ResourceNotFoundError`` when there is none of that id."""
+        ...
+
+    async def embed(
+        self, inference_id: str, texts: Sequence[str], input_type: InputType
+    ) -> SparseEmbeddings | DenseEmbeddings:
+        """One embedding per text, in order."""
+        ...
+
+    async def rerank(self, inference_id: str, query: str, texts: Sequence[str]) -> Ranking:
+        """A relevance score for every text, best first; ``index`` is the text's position."""
+        ...

@@ -1,0 +1,192 @@
+"""Gives the documents of an index the vectors they lack, as often as it takes.
+
+    check the mapping, add missing fields
+    repeat (bounded):                           one pass
+        point in time -> slices -> examine -> embed -> write
+        conflicts -> read again -> examine -> embed -> write (bounded)
+    until a pass finds nothing to do
+
+Every write carries vectors and marker of one document together, guarded by the state in which the document was read:
+killed at any moment, a backfill leaves each document either untouched or right, and the next run sees which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, TransportError
+
+from sidecar.core.errors import SidecarError
+from sidecar.elastic.version import ServerVersion, server_version
+from sidecar.inference.embedder import Embedder
+from sidecar.ingest.document import Candidate, Plan, examine
+from sidecar.ingest.line import Decision, Line, Pace, Round
+from sidecar.ingest.marker import MARKER_FIELD, model_term
+from sidecar.ingest.reader import Page, PointInTime, Slice, read_slice, reread
+from sidecar.ingest.stop import RunStoppedError, stopped_by
+from sidecar.ingest.summary import Summary
+from sidecar.ingest.target_fields import MappingChange, WrongFieldError, prepare_indices
+
+log = structlog.get_logger(__name__)
+
+CONFLICT_ROUNDS = 8
+REREAD_SIZE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillJob:
+    """What to bring up to date and how hard to try.
+
+    ``index`` is a name, alias, data stream or pattern. ``only_missing`` asks the index for documents without a vector
+    of the present model, in place of reading every text: much less to read, but changed texts go unnoticed.
+    """
+
+    index: str
+    plan: Plan
+    query: Mapping[str, Any] | None = None
+    slices: int = 2
+    page_size: int = 500
+    most_passes: int = 5
+    only_missing: bool = False
+    dry_run: bool = False
+    pace: Pace = field(default_factory=Pace)
+
+
+def selection(job: BackfillJob) -> dict[str, Any]:
+    """The query that finds the documents to read."""
+    query = dict(job.query) if job.query else {"match_all": {}}
+    if not job.only_missing:
+        return query
+    missing = [{"bool": {"must_not": [model_term(target.name, target.profile.model)]}} for target in job.plan.targets]
+    return {"bool": {"filter": [query], "should": missing, "minimum_should_match": 1}}
+
+
+class Backfill:
+    """One run over one index. ``summary`` is live; ``changes`` names the mapping fields that were added."""
+
+    def __init__(self, client: AsyncElasticsearch, embedder: Embedder, job: BackfillJob) -> None:
+        self._client = client
+        self._embedder = embedder
+        self._job = job
+        self.summary = Summary(dry_run=job.dry_run)
+        self.changes: tuple[MappingChange, ...] = ()
+
+    async def run(self) -> Summary:
+        """Runs to the end; what stops it early is in the summary. Cancelling it leaves a summary that is right so far.
+
+        Raises :class:`asyncio.CancelledError` when cancelled, nothing else that a person could cause.
+        """
+        began = time.monotonic()
+        log.info("backfill starts", index=self._job.index, targets=[t.name for t in self._job.plan.targets])
+        try:
+            await self._run()
+        except RunStoppedError as stopped:
+            self.summary.stopped = str(stopped)
+        except WrongFieldError as error:
+            self.summary.stopped = str(error)
+        except SidecarError as error:
+            self.summary.stopped = error.reason or str(error)
+        except asyncio.CancelledError:
+            self.summary.interrupted = True
+            raise
+        finally:
+            self.summary.seconds = time.monotonic() - began
+            log.info(
+                "backfill ends",
+                index=self._job.index,
+                written=self.summary.written,
+                failed=self.summary.failed,
+                stopped=self.summary.stopped,
+                seconds=round(self.summary.seconds, 1),
+            )
+        return self.summary
+
+    async def _run(self) -> None:
+        version = await self._prepare()
+        line = Line(
+            self._client, self._embedder, self._job.plan, version=version, summary=self.summary, pace=self._job.pace
+        )
+        for number in range(self._job.most_passes):
+            before = self.summary.written + self.summary.cleared + self.summary.conflicts
+            if number:
+                await self._refresh()
+            conflicts = await self._pass(line, Round.FIRST if number == 0 else Round.LATER)
+            self.summary.passes += 1
+            self.summary.unsettled = len(await self._settle(line, conflicts))
+            if before == self.summary.written + self.summary.cleared + self.summary.conflicts or self._job.dry_run:
+                return
+
+    async def _prepare(self) -> ServerVersion:
+        job = self._job
+        try:
+            version = await server_version(self._client)
+            self.changes = await prepare_indices(self._client, job.index, job.plan, version, dry_run=job.dry_run)
+            await self._refresh()
+            counted = await self._client.count(index=job.index, query=selection(job))
+        except NotFoundError as error:
+            raise RunStoppedError(f"index [{job.index}] does not exist") from error
+        except (ApiError, TransportError) as error:
+            raise stopped_by(error, f"preparing index [{job.index}]") from error
+        self.summary.total = counted["count"]
+        return version
+
+    async def _refresh(self) -> None:
+        """Makes the latest writes visible to the pass; without the privilege the next pass sees them."""
+        try:
+            await self._client.indices.refresh(index=self._job.index)
+        except (ApiError, TransportError) as error:
+            log.debug("index not refreshed", index=self._job.index, error=type(error).__name__)
+
+    async def _pass(self, line: Line, round: Round) -> list[Candidate]:
+        job = self._job
+        query = selection(job)
+        try:
+            async with PointInTime(self._client, job.index) as view:
+                parts = [Slice(number, job.slices) for number in range(job.slices)]
+                pages = [read_slice(view, query, self._fields, job.page_size, part) for part in parts]
+                return await line.run([self._examine(source) for source in pages], round)
+        except (ApiError, TransportError) as error:
+            raise stopped_by(error, f"opening index [{job.index}] for reading") from error
+
+    async def _settle(self, line: Line, conflicts: list[Candidate]) -> list[Candidate]:
+        """Reads changed documents again and does them anew; what keeps changing is left to the next pass."""
+        for number in range(CONFLICT_ROUNDS):
+            if not conflicts:
+                break
+            if number:
+                await asyncio.sleep(0.1 * 2**number)
+            conflicts = await line.run([self._reread(conflicts)], Round.CONFLICTS)
+        return conflicts
+
+    @property
+    def _fields(self) -> list[str]:
+        return [*self._job.plan.sources, MARKER_FIELD]
+
+    async def _examine(self, pages: AsyncIterator[Page]) -> AsyncIterator[Sequence[Decision]]:
+        async for page in pages:
+            decisions = [(hit.ref, examine(hit.ref, hit.source, self._job.plan)) for hit in page]
+            yield self._only_counted(decisions) if self._job.dry_run else decisions
+
+    def _only_counted(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
+        """A dry run's way: candidates are counted as if written and go no further."""
+        kept = []
+        for ref, decision in decisions:
+            if isinstance(decision, Candidate):
+                self.summary.read += 1
+                self.summary.written += bool(decision.pieces)
+                self.summary.cleared += not decision.pieces
+            else:
+                kept.append((ref, decision))
+        return kept
+
+    async def _reread(self, conflicts: Sequence[Candidate]) -> AsyncIterator[Sequence[Decision]]:
+        for start in range(0, len(conflicts), REREAD_SIZE):
+            refs = [candidate.ref for candidate in conflicts[start : start + REREAD_SIZE]]
+            found, gone = await reread(self._client, refs, self._fields)
+            self.summary.gone += len(gone)
+            yield [(hit.ref, examine(hit.ref, hit.source, self._job.plan)) for hit in found.values()]

@@ -1,0 +1,172 @@
+"""Texts of many documents into vectors: gathered per endpoint, repeated texts once, one bad text failing alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from sidecar.core.errors import RejectedExecutionError, RequestTimeoutError, SidecarError
+from sidecar.core.results import DenseEmbeddings, SparseEmbeddings
+from sidecar.core.tasks import InputType
+from sidecar.elastic.version import ServerVersion
+from sidecar.inference.embedder import Embedder, EndpointProfile
+from sidecar.ingest.backoff import Backoff
+from sidecar.ingest.document import Candidate, Plan, Target
+from sidecar.ingest.stop import RunStoppedError
+from sidecar.ingest.vector import UnusableVectorError, dense_value, sparse_value
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a text has no vector."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class Embedded:
+    """A candidate with the values of its fields; ``failure`` names the fields that got none, and why."""
+
+    candidate: Candidate
+    values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    failure: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the write to come, roughly: 10 per dense value, 20 per token."""
+        return self.candidate.size + sum(_weight(value) for values in self.values.values() for value in values)
+
+
+@dataclass(slots=True)
+class EmbeddingCount:
+    """What was asked of the endpoints."""
+
+    texts: int = 0
+    truncated: int = 0
+
+
+def gather(candidates: Sequence[Candidate], target: Target) -> list[str]:
+    """The different texts that ``target`` needs, in order of first appearance."""
+    return list(
+        dict.fromkeys(piece.text for candidate in candidates for piece in candidate.pieces.get(target.name, ()))
+    )
+
+
+def distribute(
+    candidates: Sequence[Candidate], plan: Plan, values: Mapping[str, Mapping[str, Any | Failure]]
+) -> list[Embedded]:
+    """Gives every candidate its values; ``values`` holds per target field a value or failure for each text.
+
+    A field of which one piece failed gets nothing: passages are all there or not there.
+    """
+    results = []
+    for candidate in candidates:
+        embedded = Embedded(candidate)
+        reasons = []
+        for target in plan.targets:
+            if target.name not in candidate.pieces:
+                continue
+            made = [values[target.name][piece.text] for piece in candidate.pieces[target.name]]
+            failed = next((value for value in made if isinstance(value, Failure)), None)
+            if failed is None:
+                embedded.values[target.name] = tuple(made)
+            else:
+                reasons.append(f"{target.name}: {failed.reason}")
+        if reasons and plan.splitter is not None:
+            parents = {target.parent for target in plan.targets if target.name in candidate.pieces}
+            embedded.values = {n: v for n, v in embedded.values.items() if n.rpartition(".")[0] not in parents}
+        embedded.failure = "; ".join(reasons) or None
+        results.append(embedded)
+    return results
+
+
+class TextEmbedder:
+    """Embeds the texts of candidates in calls of at most ``batch_size``."""
+
+    def __init__(self, embedder: Embedder, plan: Plan, version: ServerVersion, batch_size: int) -> None:
+        self._embedder = embedder
+        self._plan = plan
+        self._version = version
+        self._batch_size = batch_size
+        self.count = EmbeddingCount()
+
+    async def embed(self, candidates: Sequence[Candidate]) -> list[Embedded]:
+        """Every candidate with its values, in order; raises :class:`RunStoppedError` when an endpoint is unusable."""
+        values: dict[str, dict[str, Any]] = {}
+        for target in self._plan.targets:
+            texts = gather(candidates, target)
+            made: dict[str, Any] = {}
+            for start in range(0, len(texts), self._batch_size):
+                batch = texts[start : start + self._batch_size]
+                made.update(zip(batch, await self._embed_batch(target.profile, batch), strict=True))
+            values[target.name] = made
+        return distribute(candidates, self._plan, values)
+
+    async def _embed_batch(self, profile: EndpointProfile, texts: list[str]) -> list[Any]:
+        try:
+            return await self._ask(profile, texts)
+        except SidecarError as error:
+            if error.status in (401, 403, 404):
+                raise RunStoppedError(f"endpoint [{profile.inference_id}] cannot be used: {error.reason}") from error
+            if len(texts) == 1:
+                return [Failure(f"endpoint [{profile.inference_id}]: {error.reason}")]
+            # One text may be to blame (too long, refused): halves find it and save the others.
+            middle = len(texts) // 2
+            return [
+                *await self._embed_batch(profile, texts[:middle]),
+                *await self._embed_batch(profile, texts[middle:]),
+            ]
+
+    async def _ask(self, profile: EndpointProfile, texts: list[str]) -> list[Any]:
+        backoff = Backoff()
+        while True:
+            try:
+                answer = await self._embedder.embed(profile.inference_id, texts, InputType.INGEST)
+            except SidecarError as error:
+                if not is_transient(error):
+                    raise
+                if backoff.exhausted:
+                    raise RunStoppedError(
+                        f"endpoint [{profile.inference_id}] refuses again and again: {error.reason}"
+                    ) from error
+                log.info("endpoint busy, waiting", inference_id=profile.inference_id, status=error.status)
+                await backoff.wait()
+            else:
+                return self._values(profile, texts, answer)
+
+    def _values(
+        self, profile: EndpointProfile, texts: list[str], answer: SparseEmbeddings | DenseEmbeddings
+    ) -> list[Any]:
+        items: Sequence[Any] = answer.items if isinstance(answer, SparseEmbeddings) else answer.vectors
+        if len(items) != len(texts):
+            raise RunStoppedError(
+                f"endpoint [{profile.inference_id}] answered [{len(items)}] embeddings for [{len(texts)}] texts"
+            )
+        self.count.texts += len(texts)
+        if isinstance(answer, SparseEmbeddings):
+            self.count.truncated += sum(item.is_truncated for item in answer.items)
+        return [self._value(profile, item) for item in items]
+
+    def _value(self, profile: EndpointProfile, item: Any) -> Any:
+        try:
+            if profile.is_sparse:
+                return sparse_value(item, self._version)
+            return dense_value(item, profile)
+        except UnusableVectorError as error:
+            return Failure(f"endpoint [{profile.inference_id}]: {error}")
+
+
+def is_transient(error: SidecarError) -> bool:
+    """True when the same call may succeed a little later."""
+    return isinstance(error, (RejectedExecutionError, RequestTimeoutError)) or error.status in (408, 429, 502, 503, 504)
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, list):
+        return 20 * sum(len(tokens) for tokens in value)
+    return 10 * len(value)

@@ -1,0 +1,113 @@
+"""The marker: what a document says about its own vectors, so that a backfill knows what is missing or changed.
+
+    "sidecar": {
+      "model": ["text_sparse=my-elser@5f2c", "text_dense=my-bge@91ab"],     per target field: endpoint id @ revision
+      "hash":  ["text_sparse=6b0e...", "text_dense=6b0e..."],               per target field: hash of the exact input
+      "at": "2026-01-31T12:00:00Z", "pending": true, "error": "text_dense: ..."
+    }
+
+The values are keywords with the field's name in front, so that one mapping serves any number of fields, order and
+repetition do not matter (synthetic source sorts), and one ``term`` query finds the documents of another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+from sidecar.ingest.source import values_at
+
+MARKER_FIELD = "sidecar"
+_ERROR_LENGTH = 500
+
+MARKER_MAPPING: dict[str, Any] = {
+    "properties": {
+        "model": {"type": "keyword"},
+        "hash": {"type": "keyword"},
+        "at": {"type": "date"},
+        "pending": {"type": "boolean"},
+        "error": {"type": "keyword", "ignore_above": 512},
+    }
+}
+
+
+def input_hash(text: str, *circumstances: str) -> str:
+    """128 bits in hex over the exact text and whatever else decides what is sent (chunking settings)."""
+    digest = blake2b(digest_size=16)
+    for part in (text, *circumstances):
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """One target field's entry: ``model`` is ``id@revision``, ``hash`` that of the text it was made from."""
+
+    model: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A document's marker as it was read; ``foreign`` keeps entries of a form that is not ours."""
+
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    error: str | None = None
+    pending: bool = False
+    foreign_models: tuple[str, ...] = ()
+    foreign_hashes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, source: Mapping[str, Any]) -> Marker:
+        """The marker of a document's source; an empty one when there is none or only parts of one."""
+        models, foreign_models = _by_field(values_at(source, f"{MARKER_FIELD}.model"))
+        hashes, foreign_hashes = _by_field(values_at(source, f"{MARKER_FIELD}.hash"))
+        error = next((e for e in values_at(source, f"{MARKER_FIELD}.error") if isinstance(e, str)), None)
+        pending = any(p in (True, "true") for p in values_at(source, f"{MARKER_FIELD}.pending"))
+        stamps = {name: Stamp(model, hashes[name]) for name, model in models.items() if name in hashes}
+        return cls(stamps, error, pending, foreign_models, foreign_hashes)
+
+    def rewritten(
+        self, made: Mapping[str, Stamp], cleared: Iterable[str], error: str | None, at: datetime
+    ) -> dict[str, Any]:
+        """The marker's new value: ``made`` replaces, ``cleared`` removes, all other fields' entries stay.
+
+        ``pending`` and ``error`` are nulled only when they were there: a partial update cannot remove a key.
+        """
+        stamps = {**self.stamps, **made}
+        for name in cleared:
+            stamps.pop(name, None)
+        value: dict[str, Any] = {
+            "model": [*self.foreign_models, *(f"{name}={stamp.model}" for name, stamp in sorted(stamps.items()))],
+            "hash": [*self.foreign_hashes, *(f"{name}={stamp.hash}" for name, stamp in sorted(stamps.items()))],
+            "at": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        if self.pending and error is None:
+            value["pending"] = None
+        if error is not None:
+            value["error"] = error[:_ERROR_LENGTH]
+        elif self.error is not None:
+            value["error"] = None
+        return value
+
+
+def model_term(target: str, model: str) -> dict[str, Any]:
+    """The query clause that finds the documents whose ``target`` was made by ``model``."""
+    return {"term": {f"{MARKER_FIELD}.model": f"{target}={model}"}}
+
+
+def _by_field(values: Iterable[Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+    named: dict[str, str] = {}
+    foreign: list[str] = []
+    for value in values:
+        name, equals, rest = str(value).partition("=")
+        if equals and name and rest:
+            named[name] = rest
+        elif value is not None:
+            foreign.append(str(value))
+    return named, tuple(foreign)
