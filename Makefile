@@ -1,0 +1,55 @@
+# make setup | demo | test | lint | bench | clean
+.DELETE_ON_ERROR:
+.PHONY: setup demo test lint format bench clean
+.DEFAULT_GOAL := setup
+MAKEFLAGS += --no-print-directory
+
+# the first Python that is new enough; PYTHON=... names another
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# the tests also drive the sidecar with the 9.x client, which cannot share an environment with the 8.x client
+CLIENT_9 := $(VENV)/clients/9
+CLIENT_9_READY := $(VENV)/clients/.9-ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py)))
+
+setup: $(READY) $(CLIENT_9_READY)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found (PYTHON=... names one)." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(CLIENT_9_READY): | $(BIN)/python
+	rm -rf $(CLIENT_9)
+	$(PIP) install --target $(CLIENT_9) 'elasticsearch[async]>=9.4,<10'
+	@touch $@
+
+# ARGS="..." goes on to the program
+demo: setup
+	$(BIN)/python -m demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	@set -e; for program in $(BENCHES); do echo "== bench/$$program.py"; $(BIN)/python -m bench.$$program $(ARGS); done
+
+clean:
+	rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
