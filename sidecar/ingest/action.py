@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
+from sidecar.elastic.source import drop_at, put_at
 from sidecar.ingest.document import Candidate, Plan
 from sidecar.ingest.marker import MARKER_FIELD
-from sidecar.ingest.source import drop_at, put_at
 
 Values = Mapping[str, Sequence[Any]]
 """Per target field one stored value for each of its pieces."""

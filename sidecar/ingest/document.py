@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from sidecar.elastic.source import text_at
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.fieldmap import FieldMap
 from sidecar.ingest.marker import Marker, Stamp, input_hash
-from sidecar.ingest.source import text_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
-from sidecar.ingest.source import values_at
+from sidecar.elastic.source import values_at
 
 MARKER_FIELD = "sidecar"
 _ERROR_LENGTH = 500
