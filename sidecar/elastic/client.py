@@ -1,0 +1,50 @@
+"""The one way to make an Elasticsearch client, and its failures as sentences."""
+
+from __future__ import annotations
+
+from elastic_transport import TlsError
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError
+
+from sidecar.settings import Settings, UserError
+
+
+def create_client(settings: Settings) -> AsyncElasticsearch:
+    """A client for the configured cluster, of the 8.19 line, which talks to 8.x and 9.x; close it after use.
+
+    Raises :class:`UserError` when no cluster is configured.
+    """
+    if not settings.elasticsearch_urls:
+        raise UserError(
+            "Set SIDECAR_ELASTICSEARCH_URL to the address of an Elasticsearch, such as http://localhost:9200."
+        )
+    options: dict[str, object] = {}
+    if settings.elasticsearch_api_key is not None:
+        options["api_key"] = settings.elasticsearch_api_key.get_secret_value()
+    if settings.elasticsearch_username is not None and settings.elasticsearch_password is not None:
+        options["basic_auth"] = (
+            settings.elasticsearch_username,
+            settings.elasticsearch_password.get_secret_value(),
+        )
+    if any(url.startswith("https:") for url in settings.elasticsearch_urls):
+        options["verify_certs"] = settings.elasticsearch_verify_certs
+        options["ssl_show_warn"] = settings.elasticsearch_verify_certs
+        if settings.elasticsearch_ca_certs is not None:
+            options["ca_certs"] = str(settings.elasticsearch_ca_certs.expanduser())
+    return AsyncElasticsearch(
+        settings.elasticsearch_urls,
+        request_timeout=settings.elasticsearch_timeout,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def failure_text(error: Exception) -> str:
+    """What went wrong between the sidecar and Elasticsearch, in a few words without addresses or secrets."""
+    if isinstance(error, ApiError):
+        kind = error.error if isinstance(error.error, str) else "error"
+        return f"status {error.status_code}, {kind}"
+    if isinstance(error, TlsError):
+        return "the TLS connection failed (see SIDECAR_ELASTICSEARCH_CA_CERTS)"
+    if isinstance(error, TransportError):
+        words = str(error.message).split("(", 1)[0].strip().rstrip(":")
+        return " ".join(words.split())[:200] or type(error).__name__
+    return type(error).__name__

@@ -1,0 +1,192 @@
+"""The table of settings: name, type, default, help, and whether it is a secret (its type is ``SecretStr``).
+
+The command line, the environment, validation and ``docs/settings.md`` all read it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from sidecar.core.generations import DEFAULT_GENERATION, GENERATIONS
+from sidecar.settings.files import FileSource
+from sidecar.settings.kinds import (
+    BaseUrlMap,
+    Bytes,
+    LowerCase,
+    Names,
+    PrecisionMap,
+    Seconds,
+    TextMap,
+    Urls,
+    is_loopback,
+)
+
+PREFIX = "SIDECAR_"
+MASK = "********"
+
+
+def _known_generation(name: str) -> str:
+    if name not in GENERATIONS:
+        raise ValueError(f"one of {', '.join(GENERATIONS)}")
+    return name
+
+
+class Settings(BaseSettings):
+    """Effective settings; read them with :func:`sidecar.settings.load_settings`.
+
+    Order of precedence: arguments (flags of the command line), environment, ``.env``, file, defaults.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    config_file: Path | None = Field(None, description="File of settings, TOML or YAML, with the names below.")
+
+    # --- server
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
+    port: int = Field(9800, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(
+        Path("~/.local/share/inference-sidecar"),
+        description="Directory of the endpoint store, its local copy and the generated secret key.",
+    )
+    api_generation: Annotated[str, AfterValidator(_known_generation)] = Field(
+        DEFAULT_GENERATION.name,
+        description="Generation of the Inference API to speak: 8.11, 8.12, 8.14, 8.16, 8.19 or 9.4.",
+    )
+    # Elasticsearch's http.max_content_length.
+    max_body_size: Bytes = Field(100 * 2**20, ge=1, description="Largest request body taken; larger ones get 413.")
+    # Below the 30 s that Kubernetes leaves between SIGTERM and SIGKILL.
+    shutdown_timeout: Seconds = Field(25.0, ge=0, description="Time for requests in flight to finish at shutdown.")
+
+    # --- logs
+    log_format: Annotated[Literal["auto", "json", "console"], LowerCase] = Field(
+        "auto", description="Form of the log: json, console, or auto (console on a terminal, else json)."
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LowerCase] = Field(
+        "info", description="Least level that is logged: debug, info, warning or error."
+    )
+
+    # --- Elasticsearch
+    elasticsearch_url: Urls | None = Field(
+        None, description="Elasticsearch that keeps the endpoints, several addresses by commas; unset: a SQLite file."
+    )
+    elasticsearch_api_key: SecretStr | None = Field(None, description="API key for Elasticsearch, encoded form.")
+    elasticsearch_username: str | None = Field(None, description="User for Elasticsearch.")
+    elasticsearch_password: SecretStr | None = Field(None, description="Password of that user.")
+    elasticsearch_ca_certs: Path | None = Field(None, description="CA file that signed Elasticsearch's certificate.")
+    elasticsearch_verify_certs: bool = Field(True, description="Whether Elasticsearch's certificate is checked.")
+    elasticsearch_timeout: Seconds = Field(30.0, gt=0, description="Time for one call to Elasticsearch.")
+    # Replicas must see each other's endpoints within seconds; a poll is one search of ids and sequence numbers.
+    registry_poll_interval: Seconds = Field(
+        1.0, ge=0.05, description="How often changes made by other replicas are looked for."
+    )
+
+    # --- secrets of endpoints
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Key that encrypts the endpoints' secrets (sidecar secrets new-key); several by commas: the first"
+        " encrypts, all decrypt; unset: a key file in the data directory.",
+    )
+    allow_unreadable_secrets: bool = Field(
+        False, description="Start although some stored secrets were encrypted with a key that is lost."
+    )
+
+    # --- local models
+    models_dir: Path | None = Field(None, description="Directory of further local models.")
+    model_aliases: TextMap = Field(
+        {}, description="JSON object from model id to the name or directory of the local model that answers."
+    )
+    model_precision: PrecisionMap = Field(
+        {}, description="exact, int8, or a JSON object from model name to one of them; unset: the model's own default."
+    )
+    model_threads: int = Field(1, ge=1, le=1024, description="Threads of one worker of a model without a deployment.")
+    preload_models: Names = Field((), description="Models loaded before the sidecar is ready, by commas.")
+    queue_items: int = Field(8192, ge=1, description="Texts that may wait per model; more get 429.")
+    # 400,000 tokens are 15 to 80 seconds of work on two cores, longer than callers wait.
+    queue_tokens: int = Field(400_000, ge=1, description="Tokens that may wait per model; more get 429.")
+    batch_tokens: int = Field(1024, ge=1, description="Tokens of one batch, padding included.")
+
+    # --- model providers; the defaults are those of Elasticsearch's xpack.inference.http settings
+    retry_initial_delay: Seconds = Field(1.0, ge=0, description="First delay between attempts at a provider.")
+    retry_max_delay: Seconds = Field(5.0, ge=0, description="Longest delay between attempts at a provider.")
+    retry_timeout: Seconds = Field(30.0, ge=0, description="Time after which a failing call is not attempted again.")
+    max_connections: int = Field(50, ge=1, description="Connections to providers open at once.")
+    upstream_queue_capacity: int = Field(
+        2000, ge=0, description="Calls that may wait per rate-limit group; 0 for no limit."
+    )
+    max_response_size: Bytes = Field(50 * 2**20, ge=1, description="Largest answer of a provider that is read.")
+    upstream_overrides: BaseUrlMap = Field(
+        {},
+        description="JSON object from host, host pattern or * to a base URL that replaces scheme, host and port of"
+        " calls to providers; for tests, and refused unless SIDECAR_HOST is a loopback address.",
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        if self.upstream_overrides and not is_loopback(self.host):
+            raise ValueError(
+                f"SIDECAR_UPSTREAM_OVERRIDES redirects calls that carry secrets and is refused while SIDECAR_HOST is"
+                f" {self.host}: unset it or listen on 127.0.0.1"
+            )
+        if self.elasticsearch_api_key is not None and self.elasticsearch_username is not None:
+            raise ValueError("set either SIDECAR_ELASTICSEARCH_API_KEY or SIDECAR_ELASTICSEARCH_USERNAME, not both")
+        if (self.elasticsearch_username is None) != (self.elasticsearch_password is None):
+            raise ValueError("set SIDECAR_ELASTICSEARCH_USERNAME and SIDECAR_ELASTICSEARCH_PASSWORD together")
+        if self.elasticsearch_ca_certs is not None and not self.elasticsearch_ca_certs.expanduser().is_file():
+            raise ValueError(f"SIDECAR_ELASTICSEARCH_CA_CERTS: there is no file {self.elasticsearch_ca_certs}")
+        if self.retry_max_delay < self.retry_initial_delay:
+            raise ValueError("SIDECAR_RETRY_MAX_DELAY must not be below SIDECAR_RETRY_INITIAL_DELAY")
+        return self
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory with ``~`` resolved; not created here."""
+        return self.data_dir.expanduser()
+
+    @property
+    def elasticsearch_urls(self) -> list[str]:
+        """The configured addresses, none when endpoints live in SQLite."""
+        return self.elasticsearch_url.split(",") if self.elasticsearch_url else []
+
+    def effective(self) -> dict[str, Any]:
+        """Every setting by variable name, as plain JSON values in the form a variable takes, secrets masked."""
+        plain = self.model_dump(mode="json")
+        for name in type(self).model_fields:
+            if isinstance(getattr(self, name), SecretStr):
+                plain[name] = MASK
+        return {f"{PREFIX}{name.upper()}": value for name, value in plain.items()}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, ``.env``, then the file that one of these names."""
+        named = init_settings().get("config_file")
+        for source in (env_settings, dotenv_settings):
+            if named is None and isinstance(source, (EnvSettingsSource, DotEnvSettingsSource)):
+                named = source.env_vars.get(f"{PREFIX}config_file".lower()) or None
+        file = FileSource(settings_cls, Path(str(named)).expanduser() if named else None)
+        return init_settings, env_settings, dotenv_settings, file
