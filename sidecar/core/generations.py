@@ -59,9 +59,19 @@ class Generation:
     rerank_input_fields: bool = True
     sentence_chunk_limit: int | None = None
     unparsable_answer_status: int = 400
+    body_before_endpoint: bool = False
+    query_before_task_type: bool = True
+    chat_multimodal: bool = True
+    names_end_of_input: bool = True
+    stream_failure_status: int | None = None
+    chat_code_from_status: bool = True
+    compatible_versions: tuple[int, int] = (9, 8)
 
     # --- wordings
     action_name: str = "cluster:internal/xpack/inference"
+    timeout_text: str = "Request timed out after [{timeout}] for inference id [{inference_id}]"
+    input_missing: str = "Field [input] cannot be null"
+    input_empty: str = "Field [input] cannot be an empty array"
     endpoint_noun: str = "Inference endpoint"
     configuration_noun: str = "Configuration"
     bound_article: str = ""
@@ -87,8 +97,12 @@ G8_19 = replace(
     update_validates=False,
     update_keeps_chunking=False,
     timeout_status=408,
+    timeout_text="Request timed out after [{timeout}]",
     rejects_query_off_rerank=False,
     sentence_chunk_limit=300,
+    chat_multimodal=False,
+    chat_code_from_status=False,
+    compatible_versions=(8, 7),
     unparsable_answer_status=500,
     bound_article="a ",
     stream_error_type="ErrorResponse",
@@ -106,6 +120,11 @@ G8_16 = replace(
     has_preconfigured=False,
     index_text_has_leading_space=True,
     rerank_input_fields=False,
+    body_before_endpoint=True,
+    names_end_of_input=False,
+    stream_failure_status=200,
+    timeout_status=500,
+    timeout_text="Request timed out waiting to be sent after [{timeout}]",
     validates_at_create=frozenset({TaskType.TEXT_EMBEDDING, TaskType.SPARSE_EMBEDDING, TaskType.COMPLETION}),
     action_name="cluster:monitor/xpack/inference",
     configuration_noun="Model configuration",
@@ -130,6 +149,9 @@ G8_14 = replace(
     validates_at_create=frozenset({TaskType.TEXT_EMBEDDING}),
     wraps_validation_failure=False,
     endpoint_noun="Model",
+    query_before_task_type=False,
+    input_missing="missing input",
+    input_empty="input array is empty",
 )
 
 G8_12 = replace(

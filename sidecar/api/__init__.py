@@ -1,0 +1,1 @@
+"""The HTTP side: routes, bodies, media types, envelopes, event streams, in Elasticsearch's own form."""

@@ -1,0 +1,195 @@
+"""Bodies of ``POST /_inference/chat_completion/.../_stream``: OpenAI's chat completion form.
+
+Source: Elasticsearch API reference, "Perform chat completion inference on the service".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.api import object_parser as declare
+from sidecar.api.json_scanner import JsonScanner, Token
+from sidecar.api.object_parser import Field, ObjectParser
+from sidecar.core.errors import (
+    ActionRequestValidationError,
+    IllegalArgumentError,
+    XContentParseError,
+)
+from sidecar.core.generations import Generation
+from sidecar.core.requests import ChatRequest, InferenceRequest
+
+_TEXT_OR_ARRAY = frozenset({Token.STRING, Token.START_ARRAY})
+_TEXT_OR_OBJECT = frozenset({Token.STRING, Token.START_OBJECT})
+_DETAILS = ("auto", "low", "high")
+_EFFORTS = ("xhigh", "high", "medium", "low", "minimal", "none")
+_SUMMARIES = ("auto", "concise", "detailed")
+
+
+def parse_chat_body(data: bytes, generation: Generation) -> InferenceRequest:
+    """The chat request in ``data``.
+
+    Raises ``XContentParseError``, ``IllegalArgumentError`` without ``messages`` and ``ActionRequestValidationError``
+    when there are none.
+    """
+    parser = _MULTIMODAL if generation.chat_multimodal else _TEXT_ONLY
+    fields = parser.parse(JsonScanner(data))
+    if not fields["messages"]:
+        raise ActionRequestValidationError("Field [messages] cannot be an empty array")
+    return InferenceRequest(chat=ChatRequest(**fields), stream=True)
+
+
+# --- content -------------------------------------------------------------------------------------------------
+
+
+def _read_text_content(scanner: JsonScanner) -> str | list[Any]:
+    if scanner.token is Token.STRING:
+        return scanner.text()
+    return list(declare.nested_list("content", _CONTENT_OBJECT.parse).read(scanner))
+
+
+def _read_content(scanner: JsonScanner) -> str | list[Any]:
+    if scanner.token is Token.STRING:
+        return scanner.text()
+    return list(declare.nested_list("content", _read_content_object).read(scanner))
+
+
+def _read_content_object(scanner: JsonScanner) -> dict[str, Any]:
+    """An item of text, image or file; it is read whole before it is judged, as Elasticsearch does."""
+    if scanner.token is not Token.START_OBJECT:
+        raise XContentParseError(f"[{scanner.location}] Expected START_OBJECT but was: {scanner.token}")
+    item: dict[str, Any] = scanner.value()
+    kind = item.get("type")
+    if not isinstance(kind, str) or kind.lower() not in ("text", "image_url", "file"):
+        raise IllegalArgumentError(f"Unrecognized type [{kind}], must be one of [text, image_url, file]")
+    kind = kind.lower()
+    if kind == "text":
+        _require(item, "text", str)
+    else:
+        inner = _require(item, kind, dict)
+        if kind == "image_url":
+            _require(inner, "url", str)
+            detail = inner.get("detail")
+            if detail is not None and str(detail).lower() not in _DETAILS:
+                raise IllegalArgumentError(f"Unrecognized detail [{detail}], must be one of [auto, low, high]")
+            _refuse_others(inner, {"url", "detail"})
+        else:
+            _require(inner, "file_data", str)
+            _require(inner, "filename", str)
+            _refuse_others(inner, {"file_data", "filename"})
+    _refuse_others(item, {"type", kind})
+    return {**item, "type": kind}
+
+
+def _require(item: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = item.get(name)
+    if not isinstance(value, kind):
+        raise IllegalArgumentError(f"Required [{name}]")
+    return value
+
+
+def _refuse_others(item: Mapping[str, Any], known: set[str]) -> None:
+    for name in item:
+        if name not in known:
+            raise IllegalArgumentError(f"unknown field [{name}]")
+
+
+# --- tools and reasoning ----------------------------------------------------------------------------------
+
+
+def _read_tool_choice(scanner: JsonScanner) -> str | dict[str, Any]:
+    return scanner.text() if scanner.token is Token.STRING else _TOOL_CHOICE.parse(scanner)
+
+
+def _read_reasoning(scanner: JsonScanner) -> dict[str, Any]:
+    reasoning = _REASONING.parse(scanner)
+    if "effort" not in reasoning and "enabled" not in reasoning:
+        raise IllegalArgumentError("Required one of fields [effort, enabled], but none were specified.")
+    return reasoning
+
+
+def _read_reasoning_detail(scanner: JsonScanner) -> dict[str, Any]:
+    if scanner.token is not Token.START_OBJECT:
+        raise XContentParseError(f"[{scanner.location}] Expected START_OBJECT but was: {scanner.token}")
+    detail: dict[str, Any] = scanner.value()
+    _require(detail, "type", str)
+    return detail
+
+
+def _choice(name: str, allowed: tuple[str, ...]) -> Field:
+    def read(scanner: JsonScanner) -> str:
+        text = scanner.text().lower()
+        if text not in allowed:
+            raise IllegalArgumentError(f"Unrecognized {name} [{text}], must be one of [{', '.join(allowed)}]")
+        return text
+
+    return Field(name, frozenset({Token.STRING}), read)
+
+
+_FUNCTION_CALL = ObjectParser(
+    "tool_call_function_field", [declare.text("arguments", required=True), declare.text("name", required=True)]
+)
+_TOOL_CALL = ObjectParser(
+    "tool_call",
+    [
+        declare.text("id", required=True),
+        declare.nested("function", _FUNCTION_CALL, required=True),
+        declare.text("type", required=True),
+    ],
+)
+_CONTENT_OBJECT = ObjectParser(
+    "content_object", [declare.text("text", required=True), declare.text("type", required=True)]
+)
+_FUNCTION = ObjectParser(
+    "tool_function_field",
+    [
+        declare.text("description"),
+        declare.text("name", required=True),
+        declare.mapping("parameters"),
+        declare.boolean("strict"),
+    ],
+)
+_TOOL = ObjectParser(
+    "tool", [declare.text("type", required=True), declare.nested("function", _FUNCTION, required=True)]
+)
+_TOOL_CHOICE_FUNCTION = ObjectParser("tool_choice_function_field", [declare.text("name", required=True)])
+_TOOL_CHOICE = ObjectParser(
+    "tool_choice",
+    [declare.text("type", required=True), declare.nested("function", _TOOL_CHOICE_FUNCTION, required=True)],
+)
+_REASONING = ObjectParser(
+    "reasoning",
+    [
+        _choice("effort", _EFFORTS),
+        declare.boolean("enabled"),
+        declare.boolean("exclude"),
+        _choice("summary", _SUMMARIES),
+    ],
+)
+
+
+def _request_parser(*, multimodal: bool) -> ObjectParser:
+    message = [
+        Field("content", _TEXT_OR_ARRAY, _read_content if multimodal else _read_text_content),
+        declare.text("role", required=True),
+        declare.text("tool_call_id"),
+        declare.nested_list("tool_calls", _TOOL_CALL.parse),
+    ]
+    request = [
+        declare.text("model"),
+        declare.integer("max_completion_tokens", bits=64),
+        declare.texts("stop"),
+        declare.decimal("temperature"),
+        Field("tool_choice", _TEXT_OR_OBJECT, _read_tool_choice),
+        declare.decimal("top_p"),
+    ]
+    if multimodal:
+        message += [declare.text("reasoning"), declare.nested_list("reasoning_details", _read_reasoning_detail)]
+        request.append(Field("reasoning", frozenset({Token.START_OBJECT}), _read_reasoning))
+    messages = declare.nested_list("messages", ObjectParser("message", message).parse, required=True)
+    tools = declare.nested_list("tools", _TOOL.parse)
+    return ObjectParser("UnifiedCompletionRequest", [messages, tools, *request])
+
+
+_TEXT_ONLY = _request_parser(multimodal=False)
+_MULTIMODAL = _request_parser(multimodal=True)

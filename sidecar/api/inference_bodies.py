@@ -1,0 +1,279 @@
+"""Bodies of ``POST /_inference/...`` for every task type but ``chat_completion``.
+
+Source: Elasticsearch API reference, "Perform inference on the service".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.api import object_parser as declare
+from sidecar.api.json_scanner import JsonScanner, Token
+from sidecar.api.object_parser import ObjectParser
+from sidecar.core.errors import (
+    ActionRequestValidationError,
+    IllegalArgumentError,
+    SidecarError,
+    ValidationError,
+    XContentParseError,
+)
+from sidecar.core.generations import Generation
+from sidecar.core.requests import Content, ContentGroup, InferenceRequest
+from sidecar.core.tasks import InputType, TaskType
+from sidecar.core.time_values import parse_time_value
+
+_RERANK_FIELDS = frozenset({"return_documents", "top_n", "input_type"})
+_DATA_URI = "data:"
+
+
+def parse_inference_body(
+    data: bytes, *, generation: Generation, task_type: TaskType | None, url_task_type: TaskType | None
+) -> InferenceRequest:
+    """The request in ``data``, checked against the task type.
+
+    ``task_type`` is that of the endpoint or of the URL; ``url_task_type`` only what the URL names, since fields are
+    checked against it alone. Raises ``XContentParseError``, ``ActionRequestValidationError`` and, for an ``embedding``
+    without input, ``IllegalArgumentError``.
+    """
+    if task_type is TaskType.EMBEDDING and url_task_type is TaskType.EMBEDDING:
+        return _parse_embedding(data)
+    fields = _plain_fields(data, generation) or _parser(generation).parse(
+        JsonScanner(data, names_end_of_input=(generation.names_end_of_input))
+    )
+    request = _request(fields)
+    _check_fields(request, fields, generation, url_task_type)
+    return request
+
+
+def _parser(generation: Generation) -> ObjectParser:
+    fields = [
+        declare.texts("input"),
+        declare.mapping("task_settings"),
+        declare.text("query"),
+        declare.Field("timeout", frozenset({Token.STRING}), _read_timeout),
+    ]
+    if generation.rerank_input_fields:
+        fields += [
+            declare.boolean("return_documents"),
+            declare.integer("top_n"),
+            declare.Field("input_type", frozenset({Token.STRING}), _read_public_input_type),
+        ]
+    return ObjectParser(generation.action_name, fields)
+
+
+def _read_timeout(scanner: JsonScanner) -> str:
+    # Checked and then ignored: the query parameter or its default decides.
+    text = scanner.text()
+    parse_time_value(text, "timeout")
+    return text
+
+
+def _read_input_type(scanner: JsonScanner) -> InputType:
+    text = scanner.text()
+    try:
+        return InputType(text.lower())
+    except ValueError:
+        raise IllegalArgumentError(f"No enum constant org.elasticsearch.inference.InputType.{text.upper()}") from None
+
+
+def _read_public_input_type(scanner: JsonScanner) -> InputType:
+    input_type = _read_input_type(scanner)
+    if input_type.is_internal:
+        raise IllegalArgumentError(f"Unrecognized input_type [{scanner.text().lower()}]")
+    return input_type
+
+
+# --- the quick way -------------------------------------------------------------------------------------------
+
+
+class _NotPlainError(Exception):
+    """Something the quick way does not decide."""
+
+
+def _plain_fields(data: bytes, generation: Generation) -> dict[str, Any] | None:
+    """The fields of a body that is right beyond doubt; ``None`` leaves the word to the scanner."""
+    try:
+        body = json.loads(data.decode(), object_pairs_hook=_without_duplicates, parse_constant=_refuse)
+    except (ValueError, RecursionError, _NotPlainError):
+        return None
+    if not isinstance(body, dict) or not all(_is_plain(name, value, generation) for name, value in body.items()):
+        return None
+    if isinstance(body.get("input"), str):
+        body["input"] = (body["input"],)
+    elif "input" in body:
+        body["input"] = tuple(body["input"])
+    if "input_type" in body:
+        body["input_type"] = InputType(body["input_type"].lower())
+    return body
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _NotPlainError
+    return result
+
+
+def _refuse(_constant: str) -> None:
+    raise _NotPlainError
+
+
+def _is_plain(name: str, value: Any, generation: Generation) -> bool:
+    if name in _RERANK_FIELDS and not generation.rerank_input_fields:
+        return False
+    match name:
+        case "input":
+            return type(value) is str or (type(value) is list and all(type(item) is str for item in value))
+        case "query":
+            return type(value) is str
+        case "task_settings":
+            return type(value) is dict
+        case "return_documents":
+            return type(value) is bool
+        case "top_n":
+            return type(value) is int and abs(value) < 2**31
+        case "input_type":
+            return type(value) is str and value.lower() in ("ingest", "search", "classification", "clustering")
+    return False
+
+
+# --- checks -----------------------------------------------------------------------------------------------
+
+
+def _request(fields: Mapping[str, Any]) -> InferenceRequest:
+    return InferenceRequest(
+        input=fields.get("input", ()),
+        query=fields.get("query"),
+        return_documents=fields.get("return_documents"),
+        top_n=fields.get("top_n"),
+        input_type=fields.get("input_type"),
+        task_settings=fields.get("task_settings", {}),
+    )
+
+
+def _check_fields(
+    request: InferenceRequest, fields: Mapping[str, Any], generation: Generation, task_type: TaskType | None
+) -> None:
+    if "input" not in fields:
+        raise ActionRequestValidationError(generation.input_missing)
+    if not request.input:
+        raise ActionRequestValidationError(generation.input_empty)
+    if task_type not in (None, TaskType.RERANK):
+        _check_other_types(request, generation, task_type)
+
+
+def check_query(request: InferenceRequest) -> None:
+    """A rerank URL needs a query; raises ``ActionRequestValidationError``."""
+    if request.query is None:
+        raise ActionRequestValidationError("Field [query] cannot be null for task type [rerank]")
+    if not request.query:
+        raise ActionRequestValidationError("Field [query] cannot be empty for task type [rerank]")
+
+
+def _check_other_types(request: InferenceRequest, generation: Generation, task_type: TaskType) -> None:
+    given = (
+        ("query", request.query is not None and generation.rejects_query_off_rerank),
+        ("return_documents", request.return_documents is not None),
+        ("top_n", request.top_n is not None),
+    )
+    takes_input_type = task_type in (TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
+    ignored = ("query",) if task_type is TaskType.COMPLETION else ()
+    for name, is_given in given:
+        if is_given and name not in ignored:
+            raise ActionRequestValidationError(f"Field [{name}] cannot be specified for task type [{task_type}]")
+    if not takes_input_type and request.input_type not in (None, InputType.UNSPECIFIED):
+        raise ActionRequestValidationError(f"Field [input_type] cannot be specified for task type [{task_type}]")
+
+
+def check_query_of_endpoint(request: InferenceRequest, task_type: TaskType) -> None:
+    """What only the endpoint's type can tell, for URLs that name none; raises ``ValidationError``."""
+    if task_type is TaskType.RERANK and request.query is None:
+        raise ValidationError("Rerank task type requires a non-null query field")
+
+
+# --- embedding ---------------------------------------------------------------------------------------------
+
+
+def _parse_embedding(data: bytes) -> InferenceRequest:
+    fields = _EMBEDDING.parse(JsonScanner(data))
+    if not fields["input"]:
+        raise ActionRequestValidationError("Field [inputs] cannot be an empty array")
+    return InferenceRequest(
+        input=fields["input"], input_type=fields.get("input_type"), task_settings=fields.get("task_settings", {})
+    )
+
+
+def _read_groups(scanner: JsonScanner) -> tuple[ContentGroup, ...]:
+    if scanner.token is not Token.START_ARRAY:
+        return (_read_group(scanner),)
+    groups = []
+    while scanner.next() is not Token.END_ARRAY:
+        groups.append(_read_group(scanner))
+    return tuple(groups)
+
+
+def _read_group(scanner: JsonScanner) -> ContentGroup:
+    if scanner.token is Token.STRING:
+        return ContentGroup((Content("text", scanner.text()),))
+    if scanner.token is not Token.START_OBJECT:
+        raise XContentParseError(f"Unsupported token [{scanner.token}]")
+    return ContentGroup(_GROUP.parse(scanner)["content"])
+
+
+def _read_contents(scanner: JsonScanner) -> tuple[Content, ...]:
+    contents: tuple[Content, ...] = declare.nested_list("content", _read_content).read(scanner)
+    if not contents:
+        raise XContentParseError(
+            "failed to build [InferenceStringGroup] after last required field arrived",
+            cause=XContentParseError("[content] field cannot be an empty array"),
+        )
+    return contents
+
+
+def _read_content(scanner: JsonScanner) -> Content:
+    fields = _CONTENT.parse(scanner)
+    content = Content(fields["type"], fields["value"], fields.get("format"))
+    expected = "text" if content.type == "text" else "base64"
+    problem: SidecarError | None = None
+    if content.format not in (None, expected):
+        problem = IllegalArgumentError(
+            f"Data type [{content.type}] does not support data format [{content.format}], "
+            f"supported formats are [{expected}]"
+        )
+    elif expected == "base64" and not (content.value.startswith(_DATA_URI) and ";base64," in content.value):
+        problem = IllegalArgumentError(
+            "base64 inputs must be specified as data URIs with the format [data:{MIME-type};base64,...]"
+        )
+    if problem is not None:
+        raise XContentParseError("Failed to build [InferenceString] after last required field arrived", cause=problem)
+    return content
+
+
+def _one_of(kind: str, *allowed: str) -> declare.Field:
+    def read(scanner: JsonScanner) -> str:
+        text = scanner.text()
+        if text.lower() not in allowed:
+            raise IllegalArgumentError(f"Unrecognized {kind} [{text}], must be one of [{', '.join(allowed)}]")
+        return text.lower()
+
+    return declare.Field(kind, frozenset({Token.STRING}), read, required=kind == "type")
+
+
+_CONTENT = ObjectParser(
+    "InferenceString",
+    [_one_of("type", "text", "image"), declare.text("value", required=True), _one_of("format", "text", "base64")],
+)
+_GROUP = ObjectParser(
+    "InferenceStringGroup",
+    [declare.Field("content", frozenset({Token.START_OBJECT, Token.START_ARRAY}), _read_contents, required=True)],
+)
+_EMBEDDING = ObjectParser(
+    "EmbeddingRequest",
+    [
+        declare.text_or_objects("input", _read_groups, required=True),
+        declare.Field("input_type", frozenset({Token.STRING}), _read_input_type),
+        declare.mapping("task_settings"),
+    ],
+)

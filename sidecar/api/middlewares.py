@@ -1,0 +1,98 @@
+"""What happens around every handler.
+
+request -> access log (request id, one line per request)
+        -> envelope (target, media types, every error to the body its callers read)
+        -> handler
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from sidecar.api.call import CALL, Call
+from sidecar.api.envelopes import render_error
+from sidecar.core.errors import PlainError, SidecarError
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+PRODUCT = {"X-elastic-product": "Elasticsearch"}
+_log = structlog.get_logger("sidecar.api")
+_CLIENT_CLOSED_REQUEST = 499
+
+
+@web.middleware
+async def access_log(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Gives the request an id for all its log lines and writes one line when it ends; never bodies or credentials."""
+    call = request[CALL] = Call.begin(request)
+    opaque_id = request.headers.get("X-Opaque-Id")
+    started = time.perf_counter()
+    status = _CLIENT_CLOSED_REQUEST
+    with structlog.contextvars.bound_contextvars(request_id=uuid.uuid4().hex):
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            _log.info(
+                "request",
+                method=request.method,
+                path=call.path,
+                status=status,
+                ms=round((time.perf_counter() - started) * 1000, 3),
+                **({"opaque_id": opaque_id} if opaque_id is not None else {}),
+                **call.facts,
+            )
+
+
+@web.middleware
+async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns every error into the body its caller can read, and adds the headers all answers share."""
+    call = request[CALL]
+    try:
+        call.read_target()
+        response = await handler(request)
+    except SidecarError as error:
+        response = error_response(call, error)
+    except web.HTTPRequestEntityTooLarge as error:
+        response = error_response(call, PlainError(str(error.reason), status=413))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        response = error_response(call, PlainError(error.reason, status=error.status))
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        response = error_response(call, unexpected(error))
+    if not response.prepared:
+        response.headers.update(shared_headers(call, response.status))
+    return response
+
+
+def error_response(call: Call, error: SidecarError) -> web.Response:
+    """``error`` in Elasticsearch's envelope."""
+    status, body = render_error(error, call.generation, with_trace=call.with_trace)
+    call.facts.setdefault("error", error.type if not isinstance(error, PlainError) else "plain")
+    return call.unfiltered(body, status=status, headers=error.headers)
+
+
+def unexpected(error: Exception) -> SidecarError:
+    """A defect of ours: logged whole, told in one sentence."""
+    _log.error("unexpected error", exc_info=error)
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+    return SidecarError(f"internal error, the log of request [{request_id}] has the cause", status=500)
+
+
+def shared_headers(call: Call, status: int) -> dict[str, str]:
+    """Headers of every answer: the product (but not on 401 and 403, as Elasticsearch does) and the caller's own id."""
+    headers = {} if status in (401, 403) else dict(PRODUCT)
+    opaque_id = call.request.headers.get("X-Opaque-Id")
+    if opaque_id is not None:
+        headers["X-Opaque-Id"] = opaque_id
+    return headers

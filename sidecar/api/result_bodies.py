@@ -1,0 +1,93 @@
+"""Results as bodies, per generation. Vectors stay numpy arrays until they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import orjson
+
+from sidecar.core.generations import Generation
+from sidecar.core.results import (
+    ChatChunk,
+    Completion,
+    CompletionDelta,
+    DenseEmbeddings,
+    Ranking,
+    Result,
+    SparseEmbeddings,
+    StreamItem,
+    Vector,
+)
+from sidecar.core.tasks import ElementType, TaskType
+
+_SUFFIX = {ElementType.FLOAT: "", ElementType.BYTE: "_bytes", ElementType.BIT: "_bits"}
+
+
+def result_body(result: Result, task_type: TaskType, generation: Generation) -> dict[str, Any]:
+    """The body of a finished answer; floats with the digits of their 32 bits, rankings best first."""
+    match result:
+        case SparseEmbeddings():
+            return {"sparse_embedding": _sparse(result, generation)}
+        case DenseEmbeddings():
+            name = "embeddings" if task_type is TaskType.EMBEDDING else "text_embedding"
+            vectors = [{"embedding": vector_value(vector, result.element_type)} for vector in result.vectors]
+            return {name + _SUFFIX[result.element_type]: vectors}
+        case Ranking():
+            return {"rerank": _ranking(result, generation)}
+        case Completion():
+            return {"completion": [{"result": text} for text in result.results]}
+
+
+def event_body(item: StreamItem) -> dict[str, Any]:
+    """The data of one event of a stream."""
+    match item:
+        case CompletionDelta():
+            return {"completion": [{"delta": text} for text in item.deltas]}
+        case ChatChunk():
+            return item.body
+        case Completion():
+            return {"completion": [{"result": text} for text in item.results]}
+
+
+def vector_value(vector: Vector, element_type: ElementType = ElementType.FLOAT) -> Any:
+    """A vector ready to be written: float32, or signed bytes."""
+    if element_type is ElementType.FLOAT:
+        return np.ascontiguousarray(vector, dtype=np.float32)
+    return np.ascontiguousarray(vector).astype(np.int8)
+
+
+def short_floats(values: Iterable[float]) -> list[float]:
+    """``values`` rounded to 32 bits, each as the shortest decimal that names the same 32 bits."""
+    array = np.fromiter(values, dtype=np.float32)
+    numbers: list[float] = orjson.loads(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
+    return numbers
+
+
+def _sparse(result: SparseEmbeddings, generation: Generation) -> Any:
+    items = []
+    for embedding in result.items:
+        heaviest_first = sorted(embedding.tokens.items(), key=itemgetter(1), reverse=True)
+        weights = short_floats(weight for _, weight in heaviest_first)
+        items.append(
+            {
+                "is_truncated": embedding.is_truncated,
+                "embedding": {token: weight for (token, _), weight in zip(heaviest_first, weights, strict=True)},
+            }
+        )
+    if generation.single_sparse_map:
+        return items[0]["embedding"] if items else {}
+    return items
+
+
+def _ranking(result: Ranking, generation: Generation) -> list[dict[str, Any]]:
+    scores = short_floats(document.relevance_score for document in result.documents)
+    rows: list[dict[str, Any]] = []
+    for document, score in zip(result.documents, scores, strict=True):
+        row: dict[str, Any] = {"index": document.index, "relevance_score": score}
+        if document.text is not None or generation.rerank_null_text:
+            row["text"] = document.text
+        rows.append(row)
+    return rows

@@ -1,0 +1,84 @@
+"""Which handler a path has, as Elasticsearch decides it: fixed segments before placeholders, then the method."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from aiohttp import web
+
+from sidecar.api.call import Call
+from sidecar.core.generations import Generation
+
+Handler: TypeAlias = Callable[[Call, Mapping[str, str]], Awaitable[web.StreamResponse]]
+
+
+class ErrorStyle(StrEnum):
+    """Whose error bodies a route speaks."""
+
+    ELASTICSEARCH = "elasticsearch"
+    TEXT_EMBEDDINGS_INFERENCE = "text-embeddings-inference"
+    OPENAI = "openai"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path template with its handlers by method, in the order in which ``Allow`` lists them.
+
+    ``{name}`` stands for one segment. ``exists`` says in which generations the path is known; elsewhere its fixed
+    segments are read as placeholders of other routes.
+    """
+
+    template: str
+    handlers: Mapping[str, Handler]
+    exists: Callable[[Generation], bool] = lambda _generation: True
+    style: ErrorStyle = ErrorStyle.ELASTICSEARCH
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        return tuple(part for part in self.template.split("/") if part)
+
+    @property
+    def rank(self) -> tuple[bool, ...]:
+        """Sorts fixed segments before placeholders, from left to right."""
+        return tuple(part.startswith("{") for part in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A route with the decoded values of its placeholders."""
+
+    route: Route
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        return tuple(self.route.handlers)
+
+
+class Router:
+    """An ordered table of routes."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._by_length: dict[int, list[Route]] = {}
+        for route in routes:
+            self._by_length.setdefault(len(route.segments), []).append(route)
+        for group in self._by_length.values():
+            group.sort(key=lambda route: route.rank)
+
+    def find(self, segments: tuple[str, ...], generation: Generation) -> Match | None:
+        """The route of a path in a generation, ``None`` when there is none."""
+        for route in self._by_length.get(len(segments), ()):
+            if not route.exists(generation):
+                continue
+            values: dict[str, str] = {}
+            for part, segment in zip(route.segments, segments, strict=True):
+                if part.startswith("{"):
+                    values[part[1:-1]] = segment
+                elif part != segment:
+                    break
+            else:
+                return Match(route, values)
+        return None

@@ -1,0 +1,106 @@
+"""The table of routes, and how they are put into an application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from sidecar.api import endpoint_handlers as endpoints
+from sidecar.api.call import CALL, Call
+from sidecar.api.inference_handlers import perform_inference, stream_inference
+from sidecar.api.keys import API_OPTIONS, ApiOptions
+from sidecar.api.middlewares import access_log, envelope
+from sidecar.api.root_handlers import get_root
+from sidecar.api.router import Match, Route, Router
+from sidecar.api.unfinished_writes import UNFINISHED, unfinished_writes
+from sidecar.core.errors import PlainError
+
+_ENDPOINT = {
+    "GET": endpoints.get_endpoints,
+    "POST": perform_inference,
+    "PUT": endpoints.put_endpoint,
+    "DELETE": endpoints.delete_endpoint,
+}
+_UPDATE = {"PUT": endpoints.update_endpoint}
+_STREAM = {"POST": stream_inference}
+
+
+async def _nothing_here(call: Call, _values: Mapping[str, str]) -> web.StreamResponse:
+    raise _no_handler(call)
+
+
+ROUTES = (
+    Route("/", {"GET": get_root, "HEAD": get_root}),
+    Route("/_inference", {"GET": endpoints.get_endpoints}),
+    Route("/_inference/_all", {"GET": endpoints.get_endpoints}),
+    Route("/_inference/.diagnostics", {"GET": endpoints.get_diagnostics}),
+    Route("/_inference/_services", {"GET": endpoints.get_services}, lambda g: g.has_services_route),
+    Route("/_inference/_services/{task_type}", {"GET": endpoints.get_services}, lambda g: g.has_services_route),
+    Route("/_inference/{inference_id}", _ENDPOINT, lambda g: g.one_segment_paths),
+    Route("/_inference/{inference_id}/_update", _UPDATE, lambda g: g.has_update),
+    Route("/_inference/{inference_id}/_stream", _STREAM, lambda g: g.has_stream),
+    Route("/_inference/{task_type}/{inference_id}", _ENDPOINT),
+    Route("/_inference/{task_type}/{inference_id}/_update", _UPDATE, lambda g: g.has_update),
+    # Before there was an update, an unrelated route for documents caught this path.
+    Route("/_inference/{index}/{id}/_update", {"POST": _nothing_here}, lambda g: not g.has_update),
+    Route("/_inference/{task_type}/{inference_id}/_stream", _STREAM, lambda g: g.has_stream),
+)
+
+_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "CONNECT")
+ROUTER: web.AppKey[Router] = web.AppKey("ROUTER", Router)
+
+
+def middlewares() -> list[object]:
+    """The middlewares every application with these routes needs, outermost first."""
+    return [access_log, envelope]
+
+
+def add_routes(app: web.Application, options: ApiOptions, extra: tuple[Route, ...] = ()) -> None:
+    """Adds the API to ``app`` as its last route, since it answers every path.
+
+    ``app`` must have :func:`middlewares`, the facade under ``INFERENCE``, and a server with
+    ``handler_cancellation=True``: handlers of abandoned requests are cancelled, changes of endpoints finish anyway.
+    """
+    app[API_OPTIONS] = options
+    app[ROUTER] = Router((*ROUTES, *extra))
+    app[UNFINISHED] = set[asyncio.Task[object]]()
+    app.cleanup_ctx.append(unfinished_writes)
+    app.router.add_route("*", "/{path:.*}", dispatch)
+
+
+async def dispatch(request: web.Request) -> web.StreamResponse:
+    """Finds the handler of a request and runs it."""
+    call = request[CALL]
+    match = request.app[ROUTER].find(call.segments, call.generation)
+    handler = match.route.handlers.get(request.method) if match else None
+    if match is None or handler is None:
+        return _unrouted(call, match)
+    call.read_trace_flag()
+    if call.has_body:
+        call.types.body_format()
+    return await handler(call, match.values)
+
+
+def _unrouted(call: Call, match: Match | None) -> web.Response:
+    allowed = match.allowed if match else ()
+    headers = {"Allow": ",".join(allowed)} if allowed else {}
+    method = call.request.method
+    if method == "OPTIONS":
+        return web.Response(headers={"Content-Type": "text/plain; charset=UTF-8", **headers})
+    if match is None:
+        raise _no_handler(call)
+    shown = ", ".join(allowed)
+    if method not in _METHODS:
+        raise PlainError(f"Unexpected http method: {method}, allowed: [{shown}]", status=405, headers=headers)
+    raise PlainError(
+        f"Incorrect HTTP method for uri [{call.request.raw_path}] and method [{method}], allowed: [{shown}]",
+        status=405,
+        headers=headers,
+    )
+
+
+def _no_handler(call: Call) -> PlainError:
+    uri, method = call.request.raw_path, call.request.method
+    return PlainError(f"no handler found for uri [{uri}] and method [{method}]", show_status=False)
