@@ -84,8 +84,8 @@ class RuntimeConfig:
     """Texts that may wait per model before calls are refused with 429."""
     queue_tokens: int = 400_000
     """Tokens that may wait per model before calls are refused with 429."""
-    batch_tokens: int = 1024
-    """Tokens of one batch, padding included. Smaller ones let searches in sooner, larger ones gain nothing on CPU."""
+    batch_tokens: int = 512
+    """Tokens of one batch, padding included. Larger ones fall out of a core's cache and keep searches waiting."""
     batch_items: int = 64
     """Texts of one batch."""
     default_allocation: Allocation = field(default_factory=lambda: Allocation(adaptive=AdaptiveAllocations(0, 32)))

@@ -27,6 +27,7 @@ from sidecar.runtime.engine import TOKENS, Engine
 from sidecar.runtime.errors import ModelError, RuntimeClosedError, WrongTaskError
 from sidecar.runtime.late_interaction import LOWEST
 from sidecar.runtime.loading import load_engine
+from sidecar.runtime.memory import limit_arenas
 from sidecar.runtime.queue import QueueLimits
 from sidecar.runtime.runner import Runner, Watcher
 from sidecar.runtime.statistics import BatchReport, ModelStatistics
@@ -60,6 +61,7 @@ class LocalModels:
     """
 
     def __init__(self, config: RuntimeConfig) -> None:
+        limit_arenas()
         self._config = config
         self._catalog = Catalog(config)
         self._cpus = config.cpus or available_cpus()

@@ -18,6 +18,7 @@ from sidecar.runtime.config import Allocation, Lane
 from sidecar.runtime.engine import Engine, Work
 from sidecar.runtime.errors import DeadlineError, ModelRunError, RuntimeClosedError
 from sidecar.runtime.job import Item, Job
+from sidecar.runtime.memory import release_memory
 from sidecar.runtime.queue import BatchQueue, QueueLimits
 from sidecar.runtime.session import Session
 from sidecar.runtime.statistics import BatchReport, Counters
@@ -154,7 +155,9 @@ class Runner:
         def load() -> tuple[Engine, Session | None]:
             engine = self._load()
             # One thread per call: the caller's own, so all workers share one session and its weights.
-            return engine, engine.open(1) if self.threads == 1 else None
+            session = engine.open(1) if self.threads == 1 else None
+            release_memory()
+            return engine, session
 
         try:
             engine, self._shared = await asyncio.to_thread(load)
@@ -201,6 +204,7 @@ class Runner:
                 if batch is None:
                     if self._leave():
                         break
+                    release_memory()
                 else:
                     self._run(engine, session, batch)
                     del batch
@@ -231,6 +235,7 @@ class Runner:
                 self._start_workers(1)  # work came in while the last worker was leaving
             return
         self._engine = self._shared = None
+        release_memory()
 
     def _fail_waiting(self, error: BaseException) -> None:
         reason = error if isinstance(error, Exception) else ModelRunError(str(error))

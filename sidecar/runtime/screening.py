@@ -47,12 +47,16 @@ class ScreeningCount:
 class ScreenedHead:
     """The head ``weights`` (vocabulary x hidden) and ``bias`` of a model, prepared for screening.
 
-    ``sample`` holds some hundreds of hidden states (any x hidden) of the model. Raises ``ValueError`` when the sample
+    ``sample`` holds hidden states (thousands x hidden) of the model; the more like those to come, the more is saved.
+    ``rows`` gives the vocabulary id of each row, by default its position. Raises ``ValueError`` when the sample
     has no usable second moments or the hidden size is too small for a gain.
     """
 
-    def __init__(self, weights: Floats, bias: Floats, sample: Floats) -> None:
+    def __init__(
+        self, weights: Floats, bias: Floats, sample: Floats, rows: npt.NDArray[np.int64] | None = None
+    ) -> None:
         size, hidden = weights.shape
+        rows = np.arange(size) if rows is None else rows
         if hidden < _LEAST_HIDDEN:
             raise ValueError("the hidden size is too small for screening")
         self.count = ScreeningCount()
@@ -65,7 +69,7 @@ class ScreenedHead:
         threshold = np.where(centred > -_ALLOWANCE, -np.inf, -(centred + _ALLOWANCE) / np.maximum(norms, 1e-12))
         order = np.argsort(threshold)
         self._basis = np.ascontiguousarray(basis.T.astype(np.float32))
-        self._rows = order
+        self._rows = rows[order]
         self._weights = np.ascontiguousarray(weights[order])
         self._bias = bias[order]
         tails = np.linalg.norm(rotated[:, self._kept :], axis=1)
@@ -73,6 +77,10 @@ class ScreenedHead:
         self._columns = np.ascontiguousarray(columns[order].T.astype(np.float32))
         self._starts = np.arange(0, size, _BLOCK)
         self._thresholds = threshold[order][self._starts]
+
+    def refitted(self, sample: Floats) -> ScreenedHead:
+        """The same head with mean and basis of another sample; results stay the same."""
+        return ScreenedHead(self._weights, self._bias, sample, self._rows)
 
     def maxima(self, hidden: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
         """Vocabulary ids whose largest logit over the tokens (tokens x hidden) is above zero, and those logits."""
