@@ -1,4 +1,5 @@
 # make setup | demo | test | lint | bench | clean
+# `make setup` needs Python 3.11 or newer; demo, test and bench also need an Elasticsearch (docs/running.md).
 .DELETE_ON_ERROR:
 .PHONY: setup demo test lint format bench clean
 .DEFAULT_GOAL := setup
@@ -28,7 +29,7 @@ $(READY): pyproject.toml | $(BIN)/python
 
 $(CLIENT_9_READY): | $(BIN)/python
 	rm -rf $(CLIENT_9)
-	$(PIP) install --target $(CLIENT_9) 'elasticsearch[async]>=9.4,<10'
+	$(PIP) install --no-warn-conflicts --target $(CLIENT_9) 'elasticsearch[async]>=9.4,<10'
 	@touch $@
 
 # ARGS="..." goes on to the program
