@@ -73,12 +73,18 @@ def cached_distribution(release: Release, say: Say) -> Distribution:
     Raises:
         WayClosedError: it is not in the cache and Maven could not deliver it.
     """
-    cache = cache_directory()
-    home = cache / f"elasticsearch-{release.version}"
-    if not home.is_dir():
-        with _lock(cache / f"{home.name}.lock", say):
+    name = f"elasticsearch-{release.version}"
+    user = node_user()
+    # One that is there may be read-only, and need not be where we would put a new one. The temporary folder is open to
+    # everyone, and we run nothing that somebody else put there.
+    homes = [cache / name for cache in _caches()]
+    home = next((home for home in homes if is_open_to(home, user) and home.stat().st_uid in {0, os.geteuid()}), None)
+    if home is None:
+        cache = cache_directory()
+        home = cache / name
+        with _lock(cache / f"{name}.lock", say):
             if not home.is_dir():
-                with carrier_archive(release, cache / f"{home.name}.log", say) as archive:
+                with carrier_archive(release, cache / f"{name}.log", say) as archive:
                     _unpack(archive, home)
     found = read_distribution(home)
     if found is None or found.version != release.version:
@@ -111,14 +117,10 @@ def cache_directory() -> Path:
     Raises:
         WayClosedError: none of them can be written and read.
     """
-    if named := os.environ.get(CACHE_VARIABLE):
-        candidates = [Path(named)]
-    else:
-        user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        candidates = [base / _NAME for base in (user_cache, Path("/var/cache"), Path(tempfile.gettempdir()))]
+    candidates = _caches()
     user = node_user()
     for candidate in candidates:
-        existing = next(folder for folder in (candidate.absolute(), *candidate.absolute().parents) if folder.exists())
+        existing = next(folder for folder in (candidate, *candidate.parents) if folder.exists())
         if not (is_open_to(existing, user) and os.access(existing, os.W_OK)):
             continue
         try:
@@ -128,6 +130,13 @@ def cache_directory() -> Path:
         return candidate.resolve()
     tried = ", ".join(map(str, candidates))
     raise WayClosedError(f"no cache folder can be written here and read by the user the node runs as (tried {tried})")
+
+
+def _caches() -> list[Path]:
+    if named := os.environ.get(CACHE_VARIABLE):
+        return [Path(named).absolute()]
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [base.absolute() / _NAME for base in (user_cache, Path("/var/cache"), Path(tempfile.gettempdir()))]
 
 
 @contextmanager
