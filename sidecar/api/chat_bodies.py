@@ -98,13 +98,18 @@ def _refuse_others(item: Mapping[str, Any], known: set[str]) -> None:
 
 
 def _read_tool_choice(scanner: JsonScanner) -> str | dict[str, Any]:
-    return scanner.text() if scanner.token is Token.STRING else _TOOL_CHOICE.parse(scanner)
+    if scanner.token is Token.STRING:
+        return scanner.text()
+    choice: dict[str, Any] = _TOOL_CHOICE.parse(scanner)
+    return choice
 
 
 def _read_reasoning(scanner: JsonScanner) -> dict[str, Any]:
-    reasoning = _REASONING.parse(scanner)
+    reasoning: dict[str, Any] = _REASONING.parse(scanner)
     if "effort" not in reasoning and "enabled" not in reasoning:
         raise IllegalArgumentError("Required one of fields [effort, enabled], but none were specified.")
+    _lower_choice(reasoning, "effort", _EFFORTS)
+    _lower_choice(reasoning, "summary", _SUMMARIES)
     return reasoning
 
 
@@ -116,14 +121,12 @@ def _read_reasoning_detail(scanner: JsonScanner) -> dict[str, Any]:
     return detail
 
 
-def _choice(name: str, allowed: tuple[str, ...]) -> Field:
-    def read(scanner: JsonScanner) -> str:
-        text = scanner.text().lower()
-        if text not in allowed:
-            raise IllegalArgumentError(f"Unrecognized {name} [{text}], must be one of [{', '.join(allowed)}]")
-        return text
-
-    return Field(name, frozenset({Token.STRING}), read)
+def _lower_choice(fields: dict[str, Any], name: str, allowed: tuple[str, ...]) -> None:
+    if name in fields:
+        value = fields[name].lower()
+        if value not in allowed:
+            raise IllegalArgumentError(f"Unrecognized {name} [{value}], must be one of [{', '.join(allowed)}]")
+        fields[name] = value
 
 
 _FUNCTION_CALL = ObjectParser(
@@ -160,10 +163,10 @@ _TOOL_CHOICE = ObjectParser(
 _REASONING = ObjectParser(
     "reasoning",
     [
-        _choice("effort", _EFFORTS),
+        declare.text("effort"),
         declare.boolean("enabled"),
         declare.boolean("exclude"),
-        _choice("summary", _SUMMARIES),
+        declare.text("summary"),
     ],
 )
 

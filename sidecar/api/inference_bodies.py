@@ -6,16 +6,16 @@ Source: Elasticsearch API reference, "Perform inference on the service".
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from sidecar.api import object_parser as declare
-from sidecar.api.json_scanner import JsonScanner, Token
+from sidecar.api.json_scanner import MAX_DEPTH, JsonScanner, Token
 from sidecar.api.object_parser import ObjectParser
 from sidecar.core.errors import (
     ActionRequestValidationError,
     IllegalArgumentError,
-    SidecarError,
     ValidationError,
     XContentParseError,
 )
@@ -25,7 +25,7 @@ from sidecar.core.tasks import InputType, TaskType
 from sidecar.core.time_values import parse_time_value
 
 _RERANK_FIELDS = frozenset({"return_documents", "top_n", "input_type"})
-_DATA_URI = "data:"
+_DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[^;,]+)*;base64,")
 
 
 def parse_inference_body(
@@ -94,6 +94,8 @@ class _NotPlainError(Exception):
 
 def _plain_fields(data: bytes, generation: Generation) -> dict[str, Any] | None:
     """The fields of a body that is right beyond doubt; ``None`` leaves the word to the scanner."""
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        return None
     try:
         body = json.loads(data.decode(), object_pairs_hook=_without_duplicates, parse_constant=_refuse)
     except (ValueError, RecursionError, _NotPlainError):
@@ -160,8 +162,16 @@ def _check_fields(
         raise ActionRequestValidationError(generation.input_missing)
     if not request.input:
         raise ActionRequestValidationError(generation.input_empty)
-    if task_type not in (None, TaskType.RERANK):
-        _check_other_types(request, generation, task_type)
+    if task_type is None:
+        return
+    if task_type is TaskType.RERANK:
+        if generation.query_before_task_type:
+            check_query(request)
+    else:
+        _check_rerank_fields_absent(request, generation, task_type)
+    takes_input_type = task_type in (TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
+    if not takes_input_type and request.input_type not in (None, InputType.UNSPECIFIED):
+        raise ActionRequestValidationError(f"Field [input_type] cannot be specified for task type [{task_type}]")
 
 
 def check_query(request: InferenceRequest) -> None:
@@ -172,19 +182,16 @@ def check_query(request: InferenceRequest) -> None:
         raise ActionRequestValidationError("Field [query] cannot be empty for task type [rerank]")
 
 
-def _check_other_types(request: InferenceRequest, generation: Generation, task_type: TaskType) -> None:
+def _check_rerank_fields_absent(request: InferenceRequest, generation: Generation, task_type: TaskType) -> None:
     given = (
-        ("query", request.query is not None and generation.rejects_query_off_rerank),
         ("return_documents", request.return_documents is not None),
         ("top_n", request.top_n is not None),
+        ("query", request.query is not None and generation.rejects_query_off_rerank),
     )
-    takes_input_type = task_type in (TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
     ignored = ("query",) if task_type is TaskType.COMPLETION else ()
     for name, is_given in given:
         if is_given and name not in ignored:
             raise ActionRequestValidationError(f"Field [{name}] cannot be specified for task type [{task_type}]")
-    if not takes_input_type and request.input_type not in (None, InputType.UNSPECIFIED):
-        raise ActionRequestValidationError(f"Field [input_type] cannot be specified for task type [{task_type}]")
 
 
 def check_query_of_endpoint(request: InferenceRequest, task_type: TaskType) -> None:
@@ -219,35 +226,28 @@ def _read_group(scanner: JsonScanner) -> ContentGroup:
         return ContentGroup((Content("text", scanner.text()),))
     if scanner.token is not Token.START_OBJECT:
         raise XContentParseError(f"Unsupported token [{scanner.token}]")
-    return ContentGroup(_GROUP.parse(scanner)["content"])
+    group: ContentGroup = _GROUP.parse(scanner)
+    return group
 
 
-def _read_contents(scanner: JsonScanner) -> tuple[Content, ...]:
-    contents: tuple[Content, ...] = declare.nested_list("content", _read_content).read(scanner)
-    if not contents:
-        raise XContentParseError(
-            "failed to build [InferenceStringGroup] after last required field arrived",
-            cause=XContentParseError("[content] field cannot be an empty array"),
-        )
-    return contents
+def _build_group(fields: Mapping[str, Any]) -> ContentGroup:
+    if not fields["content"]:
+        raise XContentParseError("[content] field cannot be an empty array")
+    return ContentGroup(fields["content"])
 
 
-def _read_content(scanner: JsonScanner) -> Content:
-    fields = _CONTENT.parse(scanner)
+def _build_content(fields: Mapping[str, Any]) -> Content:
     content = Content(fields["type"], fields["value"], fields.get("format"))
     expected = "text" if content.type == "text" else "base64"
-    problem: SidecarError | None = None
     if content.format not in (None, expected):
-        problem = IllegalArgumentError(
+        raise IllegalArgumentError(
             f"Data type [{content.type}] does not support data format [{content.format}], "
             f"supported formats are [{expected}]"
         )
-    elif expected == "base64" and not (content.value.startswith(_DATA_URI) and ";base64," in content.value):
-        problem = IllegalArgumentError(
+    if expected == "base64" and not _DATA_URI.match(content.value):
+        raise IllegalArgumentError(
             "base64 inputs must be specified as data URIs with the format [data:{MIME-type};base64,...]"
         )
-    if problem is not None:
-        raise XContentParseError("Failed to build [InferenceString] after last required field arrived", cause=problem)
     return content
 
 
@@ -264,10 +264,12 @@ def _one_of(kind: str, *allowed: str) -> declare.Field:
 _CONTENT = ObjectParser(
     "InferenceString",
     [_one_of("type", "text", "image"), declare.text("value", required=True), _one_of("format", "text", "base64")],
+    _build_content,
 )
 _GROUP = ObjectParser(
     "InferenceStringGroup",
-    [declare.Field("content", frozenset({Token.START_OBJECT, Token.START_ARRAY}), _read_contents, required=True)],
+    [declare.nested_list("content", _CONTENT.parse, required=True)],
+    _build_group,
 )
 _EMBEDDING = ObjectParser(
     "EmbeddingRequest",

@@ -63,8 +63,6 @@ async def _resolve(
     timeout = call.timeout()
     if task_type is not None:
         request = _parse(call, task_type, task_type, body)
-        if task_type is TaskType.RERANK and call.generation.query_before_task_type:
-            check_query(request)
         endpoint = await inference.find(inference_id)
         _note(call, endpoint, request)
         if endpoint.task_type is not task_type:

@@ -16,11 +16,14 @@ from typing import Any, NoReturn
 
 from sidecar.core.errors import OtherError, XContentParseError
 
-MAX_DEPTH = 1000
+# Below Python's own limit of nested calls; Elasticsearch allows 1000.
+MAX_DEPTH = 400
+MAX_NUMBER_LENGTH = 1000
 
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _PLAIN_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
+_AFTER_ROOT_VALUE = (b"", b" ", b"\t", b"\r", b"\n")
 _NAME_PART = re.compile(rb"[A-Za-z0-9_$]|[\x80-\xff]")
 _ESCAPES = {b'"': '"', b"\\": "\\", b"/": "/", b"b": "\b", b"f": "\f", b"n": "\n", b"r": "\r", b"t": "\t"}
 _LITERALS: dict[int, tuple[bytes, Any]] = {
@@ -81,11 +84,6 @@ class JsonScanner:
         """``line:column`` of the current token; ``1:0`` before the first and for a blank text."""
         return "1:0" if self._start < 0 else self._position(self._start)
 
-    @property
-    def end_location(self) -> str:
-        """``line:column`` behind the current token."""
-        return self._position(self._at)
-
     def _position(self, offset: int) -> str:
         before = self._data[:offset].replace(b"\r\n", b" \n").replace(b"\r", b"\n")
         return f"{before.count(10) + 1}:{offset - before.rfind(10)}"
@@ -127,17 +125,18 @@ class JsonScanner:
         if container is not None:
             container.has_entries = True
         if container is None or container.kind == "Array":
+            self._start = self._at
             self.token, self._start = self._value_token(char)
             self._enter()
             return
         name_start = self._at
         self._read_name(char, container)
+        self.token, self._start = Token.FIELD_NAME, name_start
         self._skip_colon()
         value_char = self._skip_blank()
         if value_char < 0:
             self._fail_at_end(" within/between Object entries")
         self._pending = self._value_token(value_char)
-        self.token, self._start = Token.FIELD_NAME, name_start
 
     def _enter(self) -> None:
         if self.token in (Token.START_OBJECT, Token.START_ARRAY):
@@ -148,6 +147,7 @@ class JsonScanner:
 
     def _close(self, char: int) -> Token:
         token, kind = (Token.END_ARRAY, "Array") if char == ord("]") else (Token.END_OBJECT, "Object")
+        self._start = self._at
         if not self._open or self._open[-1].kind != kind:
             opened = self._open[-1] if self._open else _Container("root", -1)
             expected = "]" if kind == "Object" else "}"
@@ -157,7 +157,7 @@ class JsonScanner:
                 self._at,
             )
         self._open.pop()
-        self.token, self._start = token, self._at
+        self.token = token
         self._at += 1
         return token
 
@@ -224,6 +224,10 @@ class JsonScanner:
                 return self.text()
             case _:
                 return self._value
+
+    def refuse_number(self, message: str) -> NoReturn:
+        """Raises ``XContentParseError`` with the place behind the current number."""
+        self._fail(message, self._at, "input_coercion_exception")
 
     # --- pieces ------------------------------------------------------------------------------------------
 
@@ -303,7 +307,7 @@ class JsonScanner:
                 self._fail(
                     f"Illegal unquoted character ((CTRL-CHAR, code {char[0]})): "
                     "has to be escaped using backslash to be included in string value",
-                    self._at + 1,
+                    self._at,
                 )
             parts.append(self._read_escape(where))
 
@@ -356,9 +360,11 @@ class JsonScanner:
         if following in (b"e", b"E") and match.group(2) is None:
             self._at += 2 if data[self._at + 1 : self._at + 2] in (b"+", b"-") else 1
             self._fail_on_number("Exponent indicator not followed by a digit")
+        if not self._open and following not in _AFTER_ROOT_VALUE:
+            self._fail("Expected space separating root-level values", self._at)
         text = match.group()
-        if len(text) > MAX_DEPTH:
-            message = f"Number value length ({len(text)}) exceeds the maximum allowed ({MAX_DEPTH})"
+        if len(text) > MAX_NUMBER_LENGTH:
+            message = f"Number value length ({len(text)}) exceeds the maximum allowed ({MAX_NUMBER_LENGTH})"
             raise XContentParseError(message, cause=OtherError("stream_constraints_exception", message))
         return int(text) if is_whole else float(text)
 
@@ -405,9 +411,7 @@ class JsonScanner:
         if self._at >= len(self._data):
             self._fail_at_end(" in VALUE_NUMBER_INT")
         char = self._data[self._at]
-        at = self._at - 1 if "plus" in message else self._at
-        shown = "+" if "plus" in message else _shown(char)
-        self._fail(f"Unexpected character ('{shown}' (code {ord(shown)})) in numeric value: {message}", at)
+        self._fail(f"Unexpected character ('{_shown(char)}' (code {char})) in numeric value: {message}", self._at)
 
     def _fail_on(self, char: int, message: str) -> NoReturn:
         self._fail(f"Unexpected character ('{_shown(char)}' (code {char})): {message}", self._at)
@@ -420,9 +424,9 @@ class JsonScanner:
             raise EndOfInputError(f"[{self._position(offset)}] Unexpected end of file", cause=cause)
         raise XContentParseError(f"[{self._position(offset)}] {text}", cause=cause)
 
-    def _fail(self, message: str, offset: int) -> NoReturn:
+    def _fail(self, message: str, offset: int, kind: str = "json_parse_exception") -> NoReturn:
         text = f"{message}\n at {self._source(offset)}"
-        raise XContentParseError(f"[{self._position(offset)}] {text}", cause=OtherError("json_parse_exception", text))
+        raise XContentParseError(f"[{self._position(offset)}] {text}", cause=OtherError(kind, text))
 
     def _source(self, offset: int) -> str:
         # Elasticsearch repeats the body here; bodies may hold credentials, so only the place is given.

@@ -15,6 +15,9 @@ from sidecar.api.json_scanner import JsonScanner, Token
 from sidecar.core.errors import IllegalArgumentError, OtherError, SidecarError, XContentParseError
 
 Reader = Callable[[JsonScanner], Any]
+Build = Callable[[dict[str, Any]], Any]
+
+_UNBUILT = object()
 
 _STRING = frozenset({Token.STRING})
 _NUMBER = frozenset({Token.NUMBER, Token.STRING})
@@ -36,13 +39,18 @@ class Field:
 
 
 class ObjectParser:
-    """Reads one JSON object into a dictionary of the fields that are there."""
+    """Reads one JSON object into a dictionary of the fields that are there, or into what ``build`` makes of it.
 
-    def __init__(self, name: str, fields: Iterable[Field]) -> None:
+    ``build`` runs as soon as the last declared field has been read, or else at the end of the object; that decides
+    which field an error of it is reported under.
+    """
+
+    def __init__(self, name: str, fields: Iterable[Field], build: Build = dict) -> None:
         self.name = name
         self.fields = {field.name: field for field in fields}
+        self._build = build
 
-    def parse(self, scanner: JsonScanner) -> dict[str, Any]:
+    def parse(self, scanner: JsonScanner) -> Any:
         """The object that begins with the current token, or with the next one at the start of a text.
 
         Raises ``XContentParseError``, and ``IllegalArgumentError`` when required fields are missing.
@@ -52,6 +60,7 @@ class ObjectParser:
             found = "null" if token is None else token.value
             raise self._error(scanner, f"Expected START_OBJECT but was: {found}")
         found_fields: dict[str, Any] = {}
+        built: Any = _UNBUILT
         while scanner.next() is not Token.END_OBJECT:
             name, place = scanner.name, scanner.location
             token = scanner.next()
@@ -63,12 +72,23 @@ class ObjectParser:
                 raise self._error(scanner, f"{name} doesn't support values of type: {token}")
             try:
                 found_fields[name] = field.read(scanner)
+                if len(found_fields) == len(self.fields):
+                    built = self._target(found_fields)
             except SidecarError as cause:
                 raise self._error(scanner, f"failed to parse field [{name}]", cause) from cause
         missing = [field.name for field in self.fields.values() if field.required and field.name not in found_fields]
         if missing:
             raise IllegalArgumentError(f"Required [{', '.join(missing)}]")
-        return found_fields
+        return self._target(found_fields) if built is _UNBUILT else built
+
+    def _target(self, fields: dict[str, Any]) -> Any:
+        try:
+            return self._build(fields)
+        except SidecarError as cause:
+            failed = "failed" if isinstance(cause, XContentParseError) else "Failed"
+            raise XContentParseError(
+                f"{failed} to build [{self.name}] after last required field arrived", cause=cause
+            ) from cause
 
     def _error(self, scanner: JsonScanner, message: str, cause: SidecarError | None = None) -> XContentParseError:
         return XContentParseError(f"[{scanner.location}] [{self.name}] {message}", cause=cause)
@@ -162,8 +182,7 @@ def _read_integer(scanner: JsonScanner, bits: int) -> int:
     if scanner.token is Token.STRING:
         article = "an integer" if bits == 32 else "a long"
         raise IllegalArgumentError(f"Value [{scanner.text()}] is out of range for {article}")
-    reason = f"Numeric value ({scanner.text()}) out of range of {kind} ({low} - {high})"
-    raise XContentParseError(f"[{scanner.end_location}] {reason}", cause=OtherError("input_coercion_exception", reason))
+    scanner.refuse_number(f"Numeric value ({scanner.text()}) out of range of {kind} ({low} - {high})")
 
 
 def _read_decimal(scanner: JsonScanner) -> float:

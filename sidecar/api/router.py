@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TypeAlias
 
 from aiohttp import web
 
 from sidecar.api.call import Call
+from sidecar.core.errors import SidecarError
 from sidecar.core.generations import Generation
 
 Handler: TypeAlias = Callable[[Call, Mapping[str, str]], Awaitable[web.StreamResponse]]
-
-
-class ErrorStyle(StrEnum):
-    """Whose error bodies a route speaks."""
-
-    ELASTICSEARCH = "elasticsearch"
-    TEXT_EMBEDDINGS_INFERENCE = "text-embeddings-inference"
-    OPENAI = "openai"
+ErrorHandler: TypeAlias = Callable[[Call, SidecarError], web.Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +21,14 @@ class Route:
     """A path template with its handlers by method, in the order in which ``Allow`` lists them.
 
     ``{name}`` stands for one segment. ``exists`` says in which generations the path is known; elsewhere its fixed
-    segments are read as placeholders of other routes.
+    segments are read as placeholders of other routes. ``on_error`` answers errors of the handlers in another form than
+    Elasticsearch's envelope.
     """
 
     template: str
     handlers: Mapping[str, Handler]
     exists: Callable[[Generation], bool] = lambda _generation: True
-    style: ErrorStyle = ErrorStyle.ELASTICSEARCH
+    on_error: ErrorHandler | None = None
 
     @property
     def segments(self) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ from aiohttp import web
 
 from sidecar.api import endpoint_handlers as endpoints
 from sidecar.api.call import CALL, Call
+from sidecar.api.compat import COMPAT_ROUTES
 from sidecar.api.inference_handlers import perform_inference, stream_inference
 from sidecar.api.keys import API_OPTIONS, ApiOptions
 from sidecar.api.middlewares import access_log, envelope
 from sidecar.api.root_handlers import get_root
 from sidecar.api.router import Match, Route, Router
 from sidecar.api.unfinished_writes import UNFINISHED, unfinished_writes
-from sidecar.core.errors import PlainError
+from sidecar.core.errors import PlainError, SidecarError
 
 _ENDPOINT = {
     "GET": endpoints.get_endpoints,
@@ -64,7 +65,7 @@ def add_routes(app: web.Application, options: ApiOptions, extra: tuple[Route, ..
     ``handler_cancellation=True``: handlers of abandoned requests are cancelled, changes of endpoints finish anyway.
     """
     app[API_OPTIONS] = options
-    app[ROUTER] = Router((*ROUTES, *extra))
+    app[ROUTER] = Router((*ROUTES, *COMPAT_ROUTES, *extra))
     app[UNFINISHED] = set[asyncio.Task[object]]()
     app.cleanup_ctx.append(unfinished_writes)
     app.router.add_route("*", "/{path:.*}", dispatch)
@@ -80,7 +81,13 @@ async def dispatch(request: web.Request) -> web.StreamResponse:
     call.read_trace_flag()
     if call.has_body:
         call.types.body_format()
-    return await handler(call, match.values)
+    try:
+        return await handler(call, match.values)
+    except SidecarError as error:
+        if match.route.on_error is None:
+            raise
+        call.facts.setdefault("error", error.type)
+        return match.route.on_error(call, error)
 
 
 def _unrouted(call: Call, match: Match | None) -> web.Response:

@@ -1,0 +1,116 @@
+"""What the compatibility routes read and write: texts in, checked vectors, weights and scores out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sidecar.api.call import Call
+from sidecar.api.lanes import LaneCall
+from sidecar.api.result_bodies import short_floats, vector_value
+from sidecar.core.errors import StatusError
+from sidecar.core.requests import InferenceRequest
+from sidecar.core.results import DenseEmbeddings, Ranking, SparseEmbeddings
+
+# Stands in for a blank text where a vector must come back: models and providers give a usable vector for it.
+PLACEHOLDER_TEXT = "."
+_LOCAL_SERVICES = ("elasticsearch", "elser")
+
+
+async def read_fields(call: Call) -> dict[str, Any]:
+    """The JSON object a caller sent; raises ``StatusError`` for anything else."""
+    call.require_body()
+    call.refuse_unknown()
+    try:
+        fields = json.loads(await call.body())
+    except (ValueError, RecursionError) as error:
+        raise StatusError(f"the body is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise StatusError("the body must be a JSON object")
+    return fields
+
+
+def read_texts(fields: dict[str, Any], name: str) -> list[str]:
+    """A string or an array of strings; ``null`` is an empty text. Raises ``StatusError`` (422) for anything else."""
+    value = fields.get(name)
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(text is None or isinstance(text, str) for text in texts):
+        raise StatusError(f"[{name}] must be a string or an array of strings", status=422)
+    return [text or "" for text in texts]
+
+
+async def dense_vectors(lane_call: LaneCall, texts: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+    """One vector per text, in order.
+
+    Raises ``StatusError`` (500) for a vector Elasticsearch could not index: zeros, NaN, or a wrong number of them.
+    """
+    if not texts:
+        return []
+    sent = tuple(text if text.strip() else PLACEHOLDER_TEXT for text in texts)
+    result = await lane_call.perform(InferenceRequest(input=sent, input_type=lane_call.lane.input_type))
+    if not isinstance(result, DenseEmbeddings) or len(result.vectors) != len(texts):
+        raise _wrong_number(lane_call)
+    vectors = [vector_value(vector, result.element_type) for vector in result.vectors]
+    for number, vector in enumerate(vectors):
+        if not np.isfinite(vector).all() or not vector.any():
+            raise StatusError(f"the embedding of input {number} is not usable: zeros or not a number", status=500)
+    return vectors
+
+
+async def token_weights(lane_call: LaneCall, texts: Sequence[str]) -> list[dict[str, float]]:
+    """Token weights of each text, finite and above zero; blank texts have none and are not sent."""
+    filled = [number for number, text in enumerate(texts) if text.strip()]
+    weights: list[dict[str, float]] = [{} for _ in texts]
+    if not filled:
+        return weights
+    sent = tuple(texts[number] for number in filled)
+    result = await lane_call.perform(InferenceRequest(input=sent, input_type=lane_call.lane.input_type))
+    if not isinstance(result, SparseEmbeddings) or len(result.items) != len(filled):
+        raise _wrong_number(lane_call)
+    for number, item in zip(filled, result.items, strict=True):
+        kept = {token: weight for token, weight in item.tokens.items() if math.isfinite(weight) and weight > 0}
+        weights[number] = dict(zip(kept, short_floats(kept.values()), strict=True))
+    return weights
+
+
+async def scores(lane_call: LaneCall, query: str, texts: Sequence[str], *, raw: bool) -> list[float]:
+    """A score for every text, in order of the texts, whatever ``top_n`` the endpoint has; blank texts come last.
+
+    Scores of local models are logits; ``raw`` leaves them so, else they become probabilities (logistic function).
+    """
+    filled = [number for number, text in enumerate(texts) if text.strip()]
+    found: dict[int, float] = {}
+    if filled:
+        sent = tuple(texts[number] for number in filled)
+        request = InferenceRequest(input=sent, query=query, top_n=len(sent), return_documents=False)
+        result = await lane_call.perform(request)
+        if not isinstance(result, Ranking):
+            raise _wrong_number(lane_call)
+        found = {filled[document.index]: document.relevance_score for document in result.documents}
+        if len(found) != len(filled):
+            raise _wrong_number(lane_call)
+        if lane_call.endpoint.service in _LOCAL_SERVICES and not raw:
+            found = {number: _logistic(score) for number, score in found.items()}
+    worst = min(found.values(), default=0.0)
+    below = 0.0 if worst > 0 else worst - 1e-3 * (1 + abs(worst))
+    return short_floats(found.get(number, below) for number in range(len(texts)))
+
+
+def best_first(values: Sequence[float]) -> list[int]:
+    """Positions by descending score; equal scores keep their order."""
+    return sorted(range(len(values)), key=lambda number: -values[number])
+
+
+def _logistic(score: float) -> float:
+    return 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(score) / (1 + math.exp(score))
+
+
+def _wrong_number(lane_call: LaneCall) -> StatusError:
+    return StatusError(
+        f"endpoint [{lane_call.endpoint.inference_id}] did not answer with one result for each input", status=500
+    )
