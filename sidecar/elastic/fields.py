@@ -11,6 +11,9 @@ from typing import Any
 from sidecar.core.tasks import ElementType, Similarity
 from sidecar.elastic.version import ServerVersion
 
+MOST_DIMENSIONS = 4096
+"""The limit from 8.11 on."""
+
 
 def sparse_field(version: ServerVersion) -> dict[str, Any]:
     """A ``sparse_vector`` field that keeps every query token.

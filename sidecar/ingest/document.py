@@ -109,11 +109,12 @@ class Candidate:
     clears: tuple[str, ...] = ()
     document: Mapping[str, Any] | None = None
     label: str | None = None
+    weight: int = 200
 
     @property
     def size(self) -> int:
-        """Characters held, near enough to bytes to bound a queue."""
-        return 200 + sum(len(piece.text) for pieces in self.pieces.values() for piece in pieces)
+        """Characters held, near enough to bytes to bound a queue; ``weight`` is that of the document itself."""
+        return self.weight + sum(len(piece.text) for pieces in self.pieces.values() for piece in pieces)
 
 
 def examine(ref: Ref, source: Mapping[str, Any], plan: Plan) -> Candidate | Verdict:

@@ -1,0 +1,72 @@
+"""What commands that work without a running server need: a client and the endpoints, opened and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError
+from rich.console import Console
+
+from sidecar.core.errors import SidecarError
+from sidecar.elastic.client import create_client, failure_text
+from sidecar.inference.embedder import Embedder
+from sidecar.ingest.stop import RunStoppedError
+from sidecar.settings import Settings, UserError, load_settings
+
+ElasticsearchUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Elasticsearch to work on; default: SIDECAR_ELASTICSEARCH_URL."),
+]
+
+EXIT_USAGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """A client of the cluster and the endpoints that are configured."""
+
+    settings: Settings
+    client: AsyncElasticsearch
+    embedder: Embedder
+
+
+@asynccontextmanager
+async def open_client(elasticsearch_url: str | None) -> AsyncIterator[AsyncElasticsearch]:
+    """A client of the configured cluster."""
+    client = create_client(load_settings({"elasticsearch_url": elasticsearch_url}))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Shows what a person can change as a sentence, and ends with status 2."""
+    try:
+        yield
+    except UserError as error:
+        message = str(error)
+    except SidecarError as error:
+        message = error.reason or str(error)
+    except RunStoppedError as error:
+        message = str(error)
+    except ValueError as error:
+        message = str(error)
+    except (ApiError, TransportError) as error:
+        message = f"Elasticsearch: {failure_text(error)}."
+        if isinstance(error, ApiError) and isinstance(error.body, dict):
+            message = f"Elasticsearch answered [{error.status_code}]: {_reason(error.body)}"
+    else:
+        return
+    Console(stderr=True).print(message, style="red", markup=False, highlight=False)
+    raise typer.Exit(EXIT_USAGE)
+
+
+def _reason(body: dict[str, object]) -> str:
+    error = body.get("error")
+    return str(error.get("reason")) if isinstance(error, dict) else str(error)

@@ -1,0 +1,66 @@
+"""From the maps a person wrote to the plan of a run: endpoints are looked up, combinations checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from sidecar.core.chunking import DEFAULT_CHUNKING, chunk
+from sidecar.core.errors import IllegalArgumentError
+from sidecar.core.tasks import TaskType
+from sidecar.inference.embedder import Embedder
+from sidecar.ingest.document import Piece, Plan, Splitter, Target
+from sidecar.ingest.fieldmap import FieldMap
+
+_EMBEDS_TEXT = (TaskType.SPARSE_EMBEDDING, TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
+
+
+async def make_plan(embedder: Embedder, maps: Sequence[FieldMap], *, passages: bool = False) -> Plan:
+    """Asks the endpoints what they make and checks that the maps fit together.
+
+    With ``passages`` every target is a field of a nested parent (``passages.sparse``), all of one parent come from
+    one source, and the text is cut with the chunking settings of the first endpoint that has any. Raises
+    ``IllegalArgumentError`` for what does not fit and whatever the embedder raises for an unknown endpoint.
+    """
+    targets = []
+    for field_map in maps:
+        profile = await embedder.profile(field_map.inference_id)
+        if profile.task_type not in _EMBEDS_TEXT:
+            raise IllegalArgumentError(
+                f"endpoint [{field_map.inference_id}] has the task type [{profile.task_type}] and makes no vectors"
+            )
+        targets.append(Target(field_map, profile))
+    if not passages:
+        return Plan(tuple(targets))
+    _check_passages(targets)
+    settings = next((t.profile.chunking_settings for t in targets if t.profile.chunking_settings), DEFAULT_CHUNKING)
+    circumstances = orjson.dumps(dict(settings), option=orjson.OPT_SORT_KEYS).decode()
+    return Plan(tuple(targets), splitter(settings), (circumstances,))
+
+
+def splitter(settings: Mapping[str, Any]) -> Splitter:
+    """Cuts a text into pieces with an endpoint's chunking settings; blank pieces are left out."""
+
+    def split(text: str) -> list[Piece]:
+        pieces = [Piece(part.of(text), part.start) for part in chunk(text, settings)]
+        return [piece for piece in pieces if piece.text.strip()]
+
+    return split
+
+
+def _check_passages(targets: Sequence[Target]) -> None:
+    sources: dict[str, str] = {}
+    for target in targets:
+        if not target.parent:
+            raise IllegalArgumentError(
+                f"target [{target.name}] needs a parent for its passages, such as [passages.{target.name}]"
+            )
+        if target.name.rpartition(".")[2] in ("text", "start"):
+            raise IllegalArgumentError(f"target [{target.name}] is kept for the passage itself")
+        source = sources.setdefault(target.parent, target.map.source)
+        if source != target.map.source:
+            raise IllegalArgumentError(
+                f"passages [{target.parent}] would be cut from two fields, [{source}] and [{target.map.source}]"
+            )
