@@ -34,14 +34,14 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         raise UserError("\n".join(_sentence(detail) for detail in error.errors())) from None
 
 
-def unknown_settings(environ: Mapping[str, str] | None = None) -> list[str]:
-    """One sentence for each ``SIDECAR_`` name in environment, ``.env`` or settings file that is no setting."""
+def unknown_settings(config_file: Path | None = None, environ: Mapping[str, str] | None = None) -> list[str]:
+    """One sentence for each name in environment, ``.env`` or settings file that begins as a setting and is none."""
     environ = os.environ if environ is None else environ
     dotenv = dotenv_values(".env") if Path(".env").is_file() else {}
     sources = [("the environment", list(environ)), (".env", list(dotenv))]
-    file = environ.get(f"{PREFIX}CONFIG_FILE") or dotenv.get(f"{PREFIX}CONFIG_FILE")
-    if file:
-        sources.append((file, [PREFIX + name.upper() for name in read_file(Path(file).expanduser())]))
+    if config_file is not None:
+        names = read_file(config_file.expanduser())
+        sources.append((str(config_file), [PREFIX + name.upper() for name in names]))
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     sentences = []
     for place, names in sources:

@@ -110,7 +110,9 @@ class Settings(BaseSettings):
     )
 
     # --- local models
-    models_dir: Path | None = Field(None, description="Directory of further local models.")
+    models_dir: Path | None = Field(
+        None, description="Directory of further local models; unset: models in the data directory."
+    )
     model_aliases: TextMap = Field(
         {}, description="JSON object from model id to the name or directory of the local model that answers."
     )
@@ -124,15 +126,15 @@ class Settings(BaseSettings):
     queue_tokens: int = Field(400_000, ge=1, description="Tokens that may wait per model; more get 429.")
     batch_tokens: int = Field(1024, ge=1, description="Tokens of one batch, padding included.")
 
-    # --- model providers; the defaults are those of Elasticsearch's xpack.inference.http settings
+    # --- model providers; delays and queue as in Elasticsearch's xpack.inference.http settings
     retry_initial_delay: Seconds = Field(1.0, ge=0, description="First delay between attempts at a provider.")
     retry_max_delay: Seconds = Field(5.0, ge=0, description="Longest delay between attempts at a provider.")
     retry_timeout: Seconds = Field(30.0, ge=0, description="Time after which a failing call is not attempted again.")
-    max_connections: int = Field(50, ge=1, description="Connections to providers open at once.")
+    max_connections: int = Field(200, ge=1, description="Connections to providers open at once, half of them per host.")
     upstream_queue_capacity: int = Field(
         2000, ge=0, description="Calls that may wait per rate-limit group; 0 for no limit."
     )
-    max_response_size: Bytes = Field(50 * 2**20, ge=1, description="Largest answer of a provider that is read.")
+    max_response_size: Bytes = Field(100 * 2**20, ge=1, description="Largest answer of a provider that is read.")
     upstream_overrides: BaseUrlMap = Field(
         {},
         description="JSON object from host, host pattern or * to a base URL that replaces scheme, host and port of"
@@ -160,6 +162,11 @@ class Settings(BaseSettings):
     def data_path(self) -> Path:
         """The data directory with ``~`` resolved; not created here."""
         return self.data_dir.expanduser()
+
+    @property
+    def models_path(self) -> Path:
+        """Where further local models lie; need not exist."""
+        return self.models_dir.expanduser() if self.models_dir else self.data_path / "models"
 
     @property
     def elasticsearch_urls(self) -> list[str]:

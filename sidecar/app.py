@@ -1,0 +1,109 @@
+"""The application: every room wired to the next, once.
+
+request ── metrics ─┬─ /_sidecar/health/*, /metrics
+                    └─ access log ── envelope ── routes of the API
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import cast
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from sidecar.api.call import CALL
+from sidecar.api.keys import ApiOptions
+from sidecar.api.routes import ROUTER, add_routes, middlewares
+from sidecar.core.generations import GENERATIONS
+from sidecar.health import HEALTH, LIVE_PATH, READY_PATH, Health, Preloading, get_live, get_ready
+from sidecar.resources import Resources, open_resources
+from sidecar.settings import Settings
+from sidecar.telemetry import METRICS, Metrics
+from sidecar.telemetry.metrics import get_metrics
+
+SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS", Settings)
+RESOURCES: web.AppKey[Resources] = web.AppKey("RESOURCES", Resources)
+_OPERATIONS = {LIVE_PATH: get_live, READY_PATH: get_ready, "/metrics": get_metrics}
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The service; nothing is opened before it starts.
+
+    Serve it with ``handler_cancellation=True``, so that work nobody waits for ends. Starting raises ``UserError``
+    for what the user has to change.
+    """
+    app = web.Application(
+        middlewares=[count_requests, *(_for_api(cast(Middleware, middleware)) for middleware in middlewares())],
+        client_max_size=settings.max_body_size,
+    )
+    app[SETTINGS] = settings
+    app[METRICS] = Metrics()
+    app.cleanup_ctx.append(_resources)
+    app.cleanup_ctx.append(_health)
+    app.on_shutdown.append(_stop)
+    for path, handler in _OPERATIONS.items():
+        app.router.add_get(path, handler)
+    add_routes(app, ApiOptions(generation=GENERATIONS[settings.api_generation]))
+    return app
+
+
+@web.middleware
+async def count_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Counts every request under the template of its route; status 499 for callers that left."""
+    started = time.perf_counter()
+    status = 499
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        status = error.status
+        raise
+    else:
+        status = response.status
+        return response
+    finally:
+        seconds = time.perf_counter() - started
+        request.app[METRICS].observe_request(request.method, _template(request), status, seconds)
+
+
+def _template(request: web.Request) -> str:
+    if _is_operation(request):
+        return request.path
+    call = request.get(CALL)
+    match = request.app[ROUTER].find(call.segments, call.generation) if call is not None else None
+    return match.route.template if match is not None else "unknown"
+
+
+def _is_operation(request: web.Request) -> bool:
+    resource = request.match_info.route.resource
+    return resource is not None and resource.canonical in _OPERATIONS
+
+
+def _for_api(middleware: Middleware) -> Middleware:
+    """``middleware`` for the API only: probes and scrapes are neither logged nor dressed up as Elasticsearch."""
+
+    @web.middleware
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await (handler(request) if _is_operation(request) else middleware(request, handler))
+
+    return around
+
+
+async def _resources(app: web.Application) -> AsyncIterator[None]:
+    async with open_resources(app[SETTINGS], app[METRICS]) as resources:
+        app[RESOURCES] = resources
+        yield
+
+
+async def _health(app: web.Application) -> AsyncIterator[None]:
+    settings, resources = app[SETTINGS], app[RESOURCES]
+    preloading = Preloading(resources.models, settings.preload_models, settings.model_threads)
+    app[HEALTH] = Health(resources.registry, preloading)
+    preloading.start()
+    yield
+    await preloading.close()
+
+
+async def _stop(app: web.Application) -> None:
+    app[HEALTH].is_stopping = True

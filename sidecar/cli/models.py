@@ -1,0 +1,94 @@
+"""``sidecar models``: what can answer locally."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from sidecar.resources import runtime_config
+from sidecar.runtime.catalog import Catalog, LocalModelInfo
+from sidecar.runtime.errors import ModelError
+from sidecar.runtime.hub import pull as pull_model
+from sidecar.settings import UserError, load_settings
+
+models = typer.Typer(help="Local models: list, inspect, pull.", no_args_is_help=True)
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@models.command(name="list")
+def list_models(*, as_json: _Json = False) -> None:
+    """List the models that are here, and the names that stand for them."""
+    catalog = _catalog()
+    found: list[dict[str, Any]] = []
+    for name in catalog.names():
+        try:
+            found.append(_described(catalog.resolve(name)[0]))
+        except ModelError as error:
+            found.append({"name": name, "error": error.reason})
+    aliases = catalog.aliases()
+    if as_json:
+        typer.echo(orjson.dumps({"models": found, "aliases": aliases}, option=orjson.OPT_INDENT_2).decode())
+        return
+    table = Table(Column("model", no_wrap=True), "kind", "tasks", "dimensions", "tokens", "precision", "licence")
+    for model in found:
+        if "error" in model:
+            table.add_row(model["name"], model["error"])
+            continue
+        cells = (model[key] for key in ("kind", "tasks", "dimensions", "max_length", "precision", "licence"))
+        table.add_row(
+            model["name"], *(", ".join(cell) if isinstance(cell, list) else str(cell or "") for cell in cells)
+        )
+    console = Console()
+    console.print(table)
+    for alias, target in aliases.items():
+        console.print(f"{alias} is answered by {target}", highlight=False, markup=False)
+
+
+@models.command()
+def inspect(name: Annotated[str, typer.Argument(help="Name, alias or directory of a model.")]) -> None:
+    """Show what is known of one model, as JSON."""
+    path = Path(name).expanduser()
+    try:
+        info = _catalog().resolve(str(path.resolve()) if path.is_dir() else name)[0]
+    except ModelError as error:
+        raise UserError(str(error.reason)) from None
+    typer.echo(orjson.dumps(_described(info), option=orjson.OPT_INDENT_2).decode())
+
+
+@models.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="Model on the Hugging Face hub, such as intfloat/multilingual-e5-small.")],
+    *,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; default: main.")] = None,
+) -> None:
+    """Fetch a model from the Hugging Face hub into the models directory; HF_ENDPOINT and HF_TOKEN are heeded."""
+    settings = load_settings()
+    pull_model(name, settings.models_path, revision=revision)
+    info = Catalog(runtime_config(settings)).resolve(name)[0]
+    Console().print(f"{info.name}: {info.kind.value}, {info.directory}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _catalog() -> Catalog:
+    return Catalog(runtime_config(load_settings()))
+
+
+def _described(info: LocalModelInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "asked_for": info.model_id,
+        "kind": info.kind.value,
+        "tasks": sorted(str(task) for task in info.tasks),
+        "dimensions": info.dimensions,
+        "max_length": info.max_length,
+        "precision": info.precision.value,
+        "revision": info.revision,
+        "directory": str(info.directory),
+        "source": info.source,
+        "licence": info.licence,
+        "is_built_in": info.is_built_in,
+    }

@@ -1,0 +1,115 @@
+"""Whether the sidecar is alive and whether it is ready, for load balancers and Kubernetes.
+
+Alive: the event loop answers. Ready: endpoints can be read (from the store, or from the local copy while the store is
+away) and the models to be preloaded are loaded. A store that is away makes a sidecar with a copy ``degraded`` and not
+unready: it still serves what it knows, and taking all replicas out at once would help nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from sidecar.core.errors import SidecarError
+from sidecar.registry import Registry
+from sidecar.runtime.config import AdaptiveAllocations, Allocation
+from sidecar.runtime.errors import ModelError
+from sidecar.runtime.models import LocalModels
+from sidecar.settings import UserError
+
+LIVE_PATH = "/_sidecar/health/live"
+READY_PATH = "/_sidecar/health/ready"
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Preloading:
+    """Loads models in the background, one after the other, and keeps one worker of each."""
+
+    def __init__(self, models: LocalModels, names: Sequence[str], threads: int = 1) -> None:
+        self._models = models
+        self._allocation = Allocation(num_threads=threads, adaptive=AdaptiveAllocations(1, 32))
+        self._states: dict[str, str | None] = dict.fromkeys(names, "loading")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to load. Raises :class:`UserError` for a model that does not exist."""
+        for name in self._states:
+            try:
+                self._models.resolve(name)
+            except ModelError as error:
+                raise UserError(f"SIDECAR_PRELOAD_MODELS: {error.reason}") from None
+        self._task = asyncio.create_task(self._load(), name="preload models")
+
+    async def close(self) -> None:
+        """Stop loading."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def check(self) -> dict[str, Any]:
+        """``ok``, what is loaded, and a cause per model that is not."""
+        return {
+            "ok": not any(self._states.values()),
+            "loaded": [name for name, cause in self._states.items() if cause is None],
+            **(
+                {"waiting": waiting}
+                if (waiting := {name: cause for name, cause in self._states.items() if cause})
+                else {}
+            ),
+        }
+
+    async def _load(self) -> None:
+        for name in self._states:
+            try:
+                await self._models.deploy(f"preload:{name}", name, self._allocation)
+            except SidecarError as error:
+                self._states[name] = error.reason
+                _log.error("model_preload_failed", model=name, cause=error.reason)
+            else:
+                self._states[name] = None
+                _log.info("model_preloaded", model=name)
+
+
+class Health:
+    """The checks of one running sidecar."""
+
+    def __init__(self, registry: Registry, preloading: Preloading) -> None:
+        self._registry = registry
+        self._preloading = preloading
+        self.is_stopping = False
+
+    def ready(self) -> tuple[int, dict[str, Any]]:
+        """HTTP status and body."""
+        health = self._registry.health()
+        store = {
+            "ok": health.cause is None,
+            "serves": health.serves,
+            **({"cause": health.cause} if health.cause else {}),
+        }
+        models = self._preloading.check()
+        checks: dict[str, Any] = {"store": store, "models": models}
+        if self.is_stopping:
+            checks["process"] = {"ok": False, "cause": "shutting down"}
+        is_ready = health.serves != "nothing" and models["ok"] and not self.is_stopping
+        status = ("ready" if store["ok"] else "degraded") if is_ready else "not ready"
+        return 200 if is_ready else 503, {"status": status, "checks": checks}
+
+
+HEALTH: web.AppKey[Health] = web.AppKey("HEALTH", Health)
+
+
+async def get_live(_request: web.Request) -> web.StreamResponse:
+    """``GET /_sidecar/health/live``: 200 as long as the loop turns."""
+    return web.json_response({"status": "live"})
+
+
+async def get_ready(request: web.Request) -> web.StreamResponse:
+    """``GET /_sidecar/health/ready``: 200 or 503, with every check and its cause."""
+    status, body = request.app[HEALTH].ready()
+    return web.json_response(body, status=status)

@@ -1,0 +1,112 @@
+"""Everything with a lifetime, opened in order and closed in reverse: for the service and for commands alike.
+
+settings -> Elasticsearch client -> registry -> local models -> sender to providers -> inference
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from elasticsearch import AsyncElasticsearch
+
+from sidecar.elastic.client import create_client
+from sidecar.registry import EndpointStore, Registry, SecretCipher
+from sidecar.registry.elasticsearch_store import ElasticsearchStore
+from sidecar.registry.sqlite_store import SQLiteStore
+from sidecar.runtime.config import AdaptiveAllocations, Allocation, Precision, RuntimeConfig
+from sidecar.runtime.models import LocalModels
+from sidecar.settings import Settings
+from sidecar.telemetry import Metrics
+from sidecar.upstream.connection import ConnectionConfig
+from sidecar.upstream.sender import RetryConfig, Sender
+
+STORE_FILE = "endpoints.db"
+COPY_FILE = "endpoints-copy.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What is open while the sidecar, or one of its commands, runs; ``elasticsearch`` only where one is configured."""
+
+    settings: Settings
+    metrics: Metrics
+    elasticsearch: AsyncElasticsearch | None
+    registry: Registry
+    models: LocalModels
+    sender: Sender
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Resources]:
+    """Open everything that ``settings`` ask for.
+
+    Raises ``UserError`` for what the user has to change. An Elasticsearch that does not answer is no error: the
+    registry then serves its local copy.
+    """
+    metrics = metrics or Metrics()
+    async with AsyncExitStack() as stack:
+        elasticsearch: AsyncElasticsearch | None = None
+        if settings.elasticsearch_url is not None:
+            elasticsearch = create_client(settings)
+            stack.push_async_callback(elasticsearch.close)
+        registry = create_registry(settings, elasticsearch)
+        stack.push_async_callback(registry.close)
+        await registry.start()
+        models = LocalModels(runtime_config(settings))
+        stack.push_async_callback(models.close)
+        models.watch(metrics.observe_batch)
+        metrics.watch_models(models.statistics)
+        sender = create_sender(settings, metrics)
+        stack.push_async_callback(sender.close)
+        yield Resources(settings, metrics, elasticsearch, registry, models, sender)
+
+
+def create_registry(settings: Settings, elasticsearch: AsyncElasticsearch | None) -> Registry:
+    """The registry on Elasticsearch with a local copy, or on SQLite without one; not started."""
+    store: EndpointStore
+    if elasticsearch is None:
+        store, copy = SQLiteStore(settings.data_path / STORE_FILE), None
+    else:
+        store, copy = ElasticsearchStore(elasticsearch), SQLiteStore(settings.data_path / COPY_FILE)
+    return Registry(
+        store,
+        SecretCipher.from_settings(settings),
+        copy=copy,
+        poll_interval=settings.registry_poll_interval,
+        allow_unreadable=settings.allow_unreadable_secrets,
+    )
+
+
+def runtime_config(settings: Settings) -> RuntimeConfig:
+    """What the settings tell the local models."""
+    return RuntimeConfig(
+        models_dir=settings.models_path,
+        aliases=settings.model_aliases,
+        precision={name: Precision(value) for name, value in settings.model_precision.items()},
+        queue_items=settings.queue_items,
+        queue_tokens=settings.queue_tokens,
+        batch_tokens=settings.batch_tokens,
+        default_allocation=Allocation(num_threads=settings.model_threads, adaptive=AdaptiveAllocations()),
+    )
+
+
+def create_sender(settings: Settings, metrics: Metrics) -> Sender:
+    """The sender of all provider calls; to be made inside a running loop."""
+    return Sender(
+        connection=ConnectionConfig(
+            overrides=settings.upstream_overrides,
+            max_connections=settings.max_connections,
+            # One slow provider must not take all connections.
+            max_connections_per_host=max(1, settings.max_connections // 2),
+            max_response_bytes=settings.max_response_size,
+        ),
+        retries=RetryConfig(
+            initial_delay=settings.retry_initial_delay,
+            max_delay=settings.retry_max_delay,
+            timeout=settings.retry_timeout,
+        ),
+        queue_capacity=settings.upstream_queue_capacity,
+        observer=metrics,
+    )

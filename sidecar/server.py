@@ -1,0 +1,66 @@
+"""Listening, and stopping in order: no new connections, requests in flight finish, then everything closes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from importlib.metadata import version
+
+import structlog
+from aiohttp import web
+
+from sidecar.app import create_app
+from sidecar.settings import Settings, UserError
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Raises :class:`UserError` for settings that cannot be served.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end(number: signal.Signals) -> None:
+        _log.info("stopping", signal=number.name, at_most_seconds=settings.shutdown_timeout)
+        stop.set()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
+
+    runner = web.AppRunner(
+        create_app(settings),
+        # The API writes a log of its own.
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=settings.shutdown_timeout,
+    )
+    try:
+        await runner.setup()
+        await _listen(runner, settings)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end, number)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+    _log.info("stopped")
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise UserError(
+            f"Cannot listen on {settings.host}:{settings.port}: {cause}; change SIDECAR_HOST or SIDECAR_PORT."
+        ) from None
+    host, port = runner.addresses[0][:2]
+    _log.info(
+        "listening",
+        url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
+        version=version("elasticsearch-inference-sidecar"),
+        api_generation=settings.api_generation,
+        store="elasticsearch" if settings.elasticsearch_url else "sqlite",
+        data_dir=str(settings.data_path),
+    )

@@ -1,0 +1,62 @@
+"""Logs: one event per line, as JSON or for the eye, with everything that is bound to the request.
+
+structlog events ─┐
+                  ├─ time, level, request id ── redaction ── JSON or console ── stderr
+stdlib records ───┘
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import orjson
+import structlog
+from structlog.typing import Processor
+
+from sidecar.telemetry.redaction import redact
+
+
+def configure_logging(*, form: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
+    """Set up the logs of this process; for programs, not for libraries, and to be called once at their start.
+
+    ``form`` is ``json``, ``console`` or ``auto`` (console when ``stream``, default stderr, is a terminal).
+    """
+    stream = stream or sys.stderr
+    is_json = form == "json" or (form == "auto" and not stream.isatty())
+    least = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Tracebacks become text before redaction, so that it sees what they quote.
+    last: list[Processor] = [structlog.processors.format_exc_info, redact, *_renderer(stream, is_json=is_json)]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(least, logging.INFO))
+    # The client logs every call at info; the access log and the metrics say it better.
+    logging.getLogger("elastic_transport").setLevel(max(least, logging.WARNING))
+
+
+def _renderer(stream: TextIO, *, is_json: bool) -> list[Processor]:
+    if is_json:
+        return [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer(_to_json)]
+    return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0)]
+
+
+def _to_json(event: dict[str, Any], **_options: Any) -> str:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()

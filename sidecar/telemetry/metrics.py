@@ -1,0 +1,128 @@
+"""Prometheus metrics, as methods that other rooms call without knowing Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from sidecar.telemetry.model_collector import ModelCollector, ModelState
+
+# From a short query on a small model (1 ms) to a long completion of a provider.
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128)
+_TOKENS = (8, 32, 128, 256, 512, 1024, 2048, 4096, 8192)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+
+
+class Batch(Protocol):
+    """What the metrics read of a batch that a local model ran."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def items(self) -> int: ...
+    @property
+    def padded_tokens(self) -> int: ...
+    @property
+    def queue_seconds(self) -> float: ...
+    @property
+    def run_seconds(self) -> float: ...
+
+
+class Metrics:
+    """The metrics of one application, with a registry of their own; all methods are quick and safe for threads."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = self._counter("http_requests", "Requests answered.", "method", "route", "status")
+        self._request_seconds = self._histogram(
+            "http_request_duration_seconds", "Time to answer a request.", _SECONDS, "method", "route"
+        )
+        self._inferences = self._counter(
+            "inference_requests", "Inference calls by result.", "service", "task_type", "outcome"
+        )
+        self._inputs = self._counter("inference_inputs", "Inputs of inference calls.", "service", "task_type")
+        self._inference_seconds = self._histogram(
+            "inference_duration_seconds", "Time of an inference call.", _SECONDS, "service", "task_type"
+        )
+        self._upstream_calls = self._counter(
+            "upstream_calls", "Calls to providers; status 0: no answer.", "service", "status"
+        )
+        self._upstream_seconds = self._histogram(
+            "upstream_call_duration_seconds", "Time of a call to a provider.", _SECONDS, "service"
+        )
+        self._upstream_retries = self._counter(
+            "upstream_retries",
+            "Calls to providers that were repeated, by the status that caused it.",
+            "service",
+            "status",
+        )
+        self._batch_items = self._histogram("model_batch_items", "Texts of a batch.", _ITEMS, "model")
+        self._batch_tokens = self._histogram(
+            "model_batch_tokens", "Tokens of a batch, padding included.", _TOKENS, "model"
+        )
+        self._queue_seconds = self._histogram("model_queue_seconds", "Longest wait in a batch.", _SECONDS, "model")
+        self._run_seconds = self._histogram("model_run_seconds", "Time of a batch in the model.", _SECONDS, "model")
+        self._bulk = self._counter("bulk_documents", "Documents of bulk writes by result.", "outcome")
+
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request: ``route`` is its template, never its path, whose ids would have no end."""
+        method = method if method in _METHODS else "OTHER"
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
+
+    def observe_inference(self, service: str, task_type: str, outcome: str, inputs: int, seconds: float) -> None:
+        """One inference call; ``outcome`` is ``ok`` or the type of the error."""
+        self._inferences.labels(service, task_type, outcome).inc()
+        self._inputs.labels(service, task_type).inc(inputs)
+        self._inference_seconds.labels(service, task_type).observe(seconds)
+
+    def upstream_call(self, service: str, status: int, seconds: float) -> None:
+        """One call to a provider, retries counted each; ``status`` 0 when no answer came."""
+        self._upstream_calls.labels(service, str(status)).inc()
+        self._upstream_seconds.labels(service).observe(seconds)
+
+    def upstream_retry(self, service: str, status: int) -> None:
+        """A call that is repeated because of ``status``."""
+        self._upstream_retries.labels(service, str(status)).inc()
+
+    def observe_batch(self, batch: Batch) -> None:
+        """One batch of a local model."""
+        self._batch_items.labels(batch.model).observe(batch.items)
+        self._batch_tokens.labels(batch.model).observe(batch.padded_tokens)
+        self._queue_seconds.labels(batch.model).observe(batch.queue_seconds)
+        self._run_seconds.labels(batch.model).observe(batch.run_seconds)
+
+    def observe_bulk(self, *, written: int = 0, skipped: int = 0, failed: int = 0) -> None:
+        """Documents of one bulk write."""
+        for outcome, count in (("written", written), ("skipped", skipped), ("failed", failed)):
+            self._bulk.labels(outcome).inc(count)
+
+    def watch_models(self, states: Callable[[], Iterable[ModelState]]) -> None:
+        """Show, whenever the metrics are read, what ``states`` tells of local models: queues, workers, refusals."""
+        self.registry.register(ModelCollector(states))
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics and their content type: Prometheus' text form, or OpenMetrics where ``accept`` asks for it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _counter(self, name: str, help: str, *labels: str) -> Counter:
+        return Counter(f"sidecar_{name}", help, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"sidecar_{name}", help, labels, buckets=buckets, registry=self.registry)
+
+
+METRICS: web.AppKey[Metrics] = web.AppKey("METRICS", Metrics)
+
+
+async def get_metrics(request: web.Request) -> web.StreamResponse:
+    """``GET /metrics``."""
+    body, content_type = request.app[METRICS].render(request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": content_type})

@@ -1,0 +1,52 @@
+"""Keeps secrets out of log lines, whatever a caller passes: by the name of a field, and by the form of a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from structlog.typing import EventDict
+
+REDACTED = "[redacted]"
+_WORDS = re.compile(r"[a-z0-9]+|[A-Z][a-z0-9]*")
+_SECRET_ENDS = frozenset(
+    {"apikey", "cookie", "credential", "credentials", "jwt", "passwd", "password", "secret", "secrets", "token"}
+)
+_SECRET_KEYS = frozenset({"access", "api", "encryption", "private", "secret", "signing", "subscription"})
+_SECRET_VALUES = re.compile(
+    r"\b(Bearer|ApiKey|Basic)\s+[A-Za-z0-9+/=._~-]{6,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)", re.IGNORECASE
+)
+_DEPTH = 6
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field of that name holds a secret: ``api_key``, ``Authorization``, ``sessionToken``, not ``tokens``."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    if not words:
+        return False
+    is_key = words[-1] == "key" and len(words) > 1 and words[-2] in _SECRET_KEYS
+    return is_key or words[-1] in _SECRET_ENDS or "authorization" in words
+
+
+def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """The processor: replaces secrets at any depth of an event."""
+    return {name: _field(name, value, 0) for name, value in event.items()}
+
+
+def _field(name: object, value: Any, depth: int) -> Any:
+    if isinstance(name, str) and value is not None and not isinstance(value, bool) and is_secret_name(name):
+        return REDACTED
+    return _value(value, depth)
+
+
+def _value(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _SECRET_VALUES.sub(lambda match: f"{match[1]} {REDACTED}" if match[1] else REDACTED, value)
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if depth < _DEPTH and isinstance(value, Mapping):
+        return {key: _field(key, item, depth + 1) for key, item in value.items()}
+    if depth < _DEPTH and isinstance(value, (list, tuple)):
+        return [_value(item, depth + 1) for item in value]
+    return value
