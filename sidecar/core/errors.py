@@ -35,7 +35,7 @@ class SidecarError(Exception):
 
     type: str = "exception"
     default_status: ClassVar[int] = 500
-    is_elasticsearch_level: ClassVar[bool] = False
+    is_elasticsearch_level: bool = False
 
     def __init__(
         self,
@@ -211,6 +211,16 @@ class PlainError(SidecarError):
 class OtherError(SidecarError):
     """An error of any other Elasticsearch or Java type, mostly below ``caused_by``."""
 
-    def __init__(self, type: str, reason: str | None, *, status: int = 400, cause: SidecarError | None = None) -> None:
-        super().__init__(reason, status=status, cause=cause)
+    def __init__(
+        self,
+        type: str,
+        reason: str | None,
+        *,
+        status: int = 400,
+        cause: SidecarError | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        is_elasticsearch_level: bool = False,
+    ) -> None:
+        super().__init__(reason, status=status, cause=cause, metadata=metadata)
         self.type = type
+        self.is_elasticsearch_level = is_elasticsearch_level

@@ -64,6 +64,7 @@ class Generation:
     chat_multimodal: bool = True
     names_end_of_input: bool = True
     stream_failure_status: int | None = None
+    stream_tasks_besides: tuple[str, ...] = ()
     chat_code_from_status: bool = True
     compatible_versions: tuple[int, int] = (9, 8)
 
@@ -123,6 +124,7 @@ G8_16 = replace(
     body_before_endpoint=True,
     names_end_of_input=False,
     stream_failure_status=200,
+    stream_tasks_besides=("any",),
     timeout_status=500,
     timeout_text="Request timed out waiting to be sent after [{timeout}]",
     validates_at_create=frozenset({TaskType.TEXT_EMBEDDING, TaskType.SPARSE_EMBEDDING, TaskType.COMPLETION}),

@@ -1,0 +1,450 @@
+"""Endpoints from the outside: what the API, ingestion and search ask for.
+
+create   service -> settings -> validation call or model check -> store -> deploy
+perform  endpoint -> service -> local models or provider -> result
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from sidecar.core.chunking import LEGACY_CHUNKING
+from sidecar.core.endpoint import Endpoint, Secrets
+from sidecar.core.errors import ResourceNotFoundError, SidecarError, StatusError
+from sidecar.core.generations import DEFAULT_GENERATION, Generation
+from sidecar.core.javatext import java_text
+from sidecar.core.requests import InferenceRequest
+from sidecar.core.results import Answer, StreamItem
+from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
+from sidecar.inference.local import LocalBackend
+from sidecar.inference.preconfigured import PRECONFIGURED
+from sidecar.inference.remote import RemoteBackend, completed, make_call, probe_call
+from sidecar.registry.registry import Registry, StoredEndpoint
+from sidecar.services.catalogue import Catalogue
+from sidecar.services.declaration import RemoteTask, Service, Task
+from sidecar.services.reading import (
+    merge_task_settings,
+    read_endpoint,
+    read_update,
+    shown_settings,
+    unsupported_task,
+)
+from sidecar.services.settings import SERVICE_SETTINGS, TASK_SETTINGS
+
+_UPDATE_KEYS = (SERVICE_SETTINGS, TASK_SETTINGS, "task_type")
+
+_ELSER_DEPRECATED = (
+    "The [elser] service is deprecated and will be removed in a future release. "
+    "Use the [elasticsearch] service instead, with [model_id] set to [{model}] in the [service_settings]"
+)
+_MODEL_ID_DEPRECATED = (
+    "Putting elasticsearch service inference endpoints (including elser service) without a model_id field "
+    "is deprecated and will be removed in a future release. Please specify a model_id field."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new endpoint, with deprecation warnings for the caller."""
+
+    endpoint: Endpoint
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What came of a delete; ``error_message`` is ``None`` unless it was a dry run."""
+
+    acknowledged: bool
+    pipelines: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+    error_message: str | None = None
+
+
+class FoundReferences(Protocol):
+    """Who uses an endpoint."""
+
+    @property
+    def pipelines(self) -> tuple[str, ...]: ...
+
+    @property
+    def indexes(self) -> tuple[str, ...]: ...
+
+    def message(self, inference_id: str, generation: Generation) -> str:
+        """Why the endpoint should stay; empty when nothing uses it."""
+
+
+FindReferences = Callable[[str], Awaitable[FoundReferences]]
+
+
+class InferenceObserver(Protocol):
+    """Hears of every inference; ``outcome`` is ``ok`` or the error's type."""
+
+    def inference(self, service: str, task_type: str, outcome: str, inputs: int, seconds: float) -> None: ...
+
+
+class Inference:
+    """All endpoints. ``references`` looks up who uses one, where there is a cluster to ask."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        catalogue: Catalogue,
+        remote: RemoteBackend,
+        local: LocalBackend,
+        *,
+        references: FindReferences | None = None,
+        observer: InferenceObserver | None = None,
+    ) -> None:
+        self._registry = registry
+        self._catalogue = catalogue
+        self._remote = remote
+        self._local = local
+        self._references = references
+        self._observer = observer
+
+    # --- looking up
+
+    async def find(self, inference_id: str) -> Endpoint:
+        """The endpoint of that id.
+
+        Raises:
+            ResourceNotFoundError: there is none.
+        """
+        return (await self._stored(inference_id)).endpoint
+
+    async def endpoints(self, task_type: TaskType | None = None) -> list[Endpoint]:
+        """All endpoints, of one task type or any, by inference id."""
+        stored = [stored.endpoint for stored in await self._registry.list()]
+        found = [e for e in (*PRECONFIGURED.values(), *stored) if task_type is None or e.task_type is task_type]
+        return sorted(found, key=lambda endpoint: endpoint.inference_id)
+
+    def is_reserved(self, inference_id: str) -> bool:
+        """True for ids that no user endpoint may have."""
+        return inference_id in PRECONFIGURED
+
+    def describe_services(self, task_type: TaskType | None, generation: Generation) -> list[dict[str, Any]]:
+        """The services and their settings."""
+        return self._catalogue.describe(task_type, generation)
+
+    def shown(self, endpoint: Endpoint, generation: Generation) -> dict[str, Any]:
+        """The endpoint as GET returns it, without secrets."""
+        service = self._catalogue.get(endpoint.service)
+        task = service.tasks.get(endpoint.task_type) if service else None
+        if service is None or task is None:
+            raise _service_gone(endpoint)
+        if service.is_local:
+            endpoint = replace(endpoint, service_settings=self._local.shown_settings(endpoint))
+        name = endpoint.service
+        if name == "elser" and not generation.service_elser_echoed:
+            name = "elasticsearch"
+        body: dict[str, Any] = {
+            generation.id_field: endpoint.inference_id,
+            "task_type": endpoint.task_type.value,
+            "service": name,
+            "service_settings": shown_settings(task, endpoint, generation),
+        }
+        if endpoint.task_settings or generation.shows_empty_task_settings or task.shows_empty_task_settings:
+            body["task_settings"] = dict(endpoint.task_settings)
+        if endpoint.chunking_settings is not None and generation.has_chunking_settings:
+            body["chunking_settings"] = dict(endpoint.chunking_settings)
+        return body
+
+    # --- changing
+
+    async def create(
+        self,
+        inference_id: str,
+        url_task_type: TaskType | None,
+        body: Mapping[str, Any],
+        *,
+        generation: Generation = DEFAULT_GENERATION,
+        timeout: float = 30.0,
+        timeout_text: str = "30s",
+    ) -> Created:
+        """Create an endpoint: read its settings, make one real call or check the model, store it.
+
+        Raises:
+            SidecarError: with Elasticsearch's wording for whatever is wrong; nothing is stored then.
+        """
+        rest = dict(body)
+        task_type = resolve_task_type(url_task_type, rest.pop("task_type", None), generation)
+        name = rest.pop("service", None)
+        if name is None:
+            raise StatusError(
+                "Inference endpoint configuration is missing the [service] setting"
+                if generation.endpoint_noun != "Model"
+                else "Model configuration is missing [service]"
+            )
+        service = self._catalogue.service(name if isinstance(name, str) else java_text(name), generation)
+        warnings = _deprecations(service, rest)
+        draft = read_endpoint(service, task_type, inference_id, rest, generation)
+        endpoint = draft.endpoint
+        task = service.tasks[task_type]
+        if isinstance(task, RemoteTask):
+            if task_type in generation.validates_at_create:
+                request = InferenceRequest(timeout=timeout, timeout_text=timeout_text)
+                fresh = StoredEndpoint(endpoint, Secrets(draft.secrets))
+                endpoint = await self._validated(service, task, fresh, request, generation)
+        else:
+            endpoint = self._local.checked(endpoint)
+        stored = await self._registry.create(endpoint, draft.secrets)
+        if not isinstance(task, RemoteTask):
+            await self._local.deploy(stored.endpoint)
+        return Created(stored.endpoint, warnings)
+
+    async def update(
+        self,
+        inference_id: str,
+        url_task_type: TaskType | None,
+        body: Mapping[str, Any],
+        *,
+        generation: Generation = DEFAULT_GENERATION,
+    ) -> Endpoint:
+        """Change task settings, secrets and the mutable service settings; validated anew when something changed.
+
+        Raises:
+            SidecarError: with Elasticsearch's wording; nothing is changed then.
+        """
+        check_update_body(body)
+        task_type = resolve_task_type(url_task_type, body.get("task_type"), generation)
+        try:
+            stored = await self._stored(inference_id)
+        except ResourceNotFoundError:
+            raise StatusError(
+                f"The inference endpoint [{inference_id}] does not exist and cannot be updated", status=404
+            ) from None
+        if stored.endpoint.task_type is not task_type:
+            raise StatusError("Task type must match the task type of the existing endpoint")
+        service = self._catalogue.service(stored.endpoint.service, generation)
+        task = service.tasks[task_type]
+        update = read_update(task, stored.endpoint, stored.secrets, body, generation)
+        endpoint = update.endpoint
+        if isinstance(task, RemoteTask):
+            if update.changes and generation.update_validates:
+                secrets = stored.secrets if update.secrets is None else Secrets(update.secrets)
+                changed = StoredEndpoint(endpoint, secrets)
+                endpoint = await self._validated(service, task, changed, InferenceRequest(), generation)
+        else:
+            endpoint = self._local.checked(endpoint)
+        if not generation.update_keeps_chunking and endpoint.task_type is TaskType.TEXT_EMBEDDING:
+            endpoint = replace(endpoint, chunking_settings=dict(LEGACY_CHUNKING))
+        if endpoint.is_preconfigured:
+            raise StatusError(f"[{inference_id}] is a reserved inference endpoint and cannot be updated")
+        if endpoint != stored.endpoint or update.secrets is not None:
+            endpoint = (await self._registry.update(endpoint, update.secrets)).endpoint
+        if not isinstance(task, RemoteTask):
+            await self._local.deploy(endpoint)
+        return endpoint
+
+    async def delete(
+        self,
+        inference_id: str,
+        url_task_type: TaskType | None = None,
+        *,
+        dry_run: bool = False,
+        force: bool = False,
+        generation: Generation = DEFAULT_GENERATION,
+    ) -> Deletion:
+        """Delete an endpoint that nothing uses, or any with ``force``; ``dry_run`` only says who uses it.
+
+        Raises:
+            ResourceNotFoundError: there is no such endpoint.
+            StatusError: 409 when it is in use, 400 when its id is reserved.
+        """
+        endpoint = await self.find(inference_id)
+        if dry_run:
+            found = await self._references(inference_id) if self._references else None
+            if found is None:
+                return Deletion(False, error_message="")
+            return Deletion(False, found.pipelines, found.indexes, found.message(inference_id, generation))
+        if not force:
+            if endpoint.is_preconfigured:
+                raise StatusError(
+                    f"[{inference_id}] is a reserved inference endpoint. "
+                    "Use the force=true query parameter to delete the inference endpoint."
+                )
+            found = await self._references(inference_id) if self._references else None
+            if found is not None and (message := found.message(inference_id, generation)):
+                raise StatusError(message, status=409)
+        if not endpoint.is_preconfigured:
+            await self._registry.delete(inference_id)
+        await self._local.undeploy(inference_id)
+        self._remote.forget(inference_id)
+        return Deletion(True)
+
+    # --- using
+
+    async def perform(
+        self, endpoint: Endpoint, request: InferenceRequest, *, generation: Generation = DEFAULT_GENERATION
+    ) -> Answer:
+        """The endpoint's result for a request.
+
+        Raises:
+            SidecarError: the request cannot be served, the provider failed, or the time ran out.
+        """
+        started, outcome = time.monotonic(), "ok"
+        try:
+            return await self._perform(endpoint, request, generation)
+        except SidecarError as error:
+            outcome = error.type
+            raise
+        finally:
+            if self._observer is not None:
+                elapsed = time.monotonic() - started
+                inputs = len(request.input)
+                self._observer.inference(endpoint.service, endpoint.task_type.value, outcome, inputs, elapsed)
+
+    async def _perform(self, endpoint: Endpoint, request: InferenceRequest, generation: Generation) -> Answer:
+        service, task = self._service_and_task(endpoint, generation)
+        if not isinstance(task, RemoteTask):
+            settings = merge_task_settings(task, endpoint.task_settings, request.task_settings, generation)
+            return await self._local.perform(endpoint, request, settings)
+        stored = await self._stored(endpoint.inference_id)
+        call = make_call(task, endpoint, stored.secrets, request, generation)
+        return await self._remote.perform(service, task, call, request)
+
+    async def stream(
+        self, endpoint: Endpoint, request: InferenceRequest, *, generation: Generation = DEFAULT_GENERATION
+    ) -> AsyncGenerator[StreamItem, None]:
+        """The result piece by piece; closing the iterator cancels the provider's call.
+
+        Raises:
+            StatusError: 405 when the endpoint's service or task cannot stream.
+            SidecarError: as :meth:`perform`, before or between items.
+        """
+        service, task = self._service_and_task(endpoint, generation)
+        if not isinstance(task, RemoteTask) or task.stream is None:
+            raise streaming_refused(service, endpoint.task_type.value, generation)
+        stored = await self._stored(endpoint.inference_id)
+        call = make_call(task, endpoint, stored.secrets, replace(request, stream=True), generation)
+        async with aclosing(self._remote.stream(service, task, call, request)) as items:
+            async for item in items:
+                yield item
+
+    def check_streaming(self, endpoint: Endpoint, requested: str, generation: Generation) -> None:
+        """Refuse to stream on behalf of ``requested``, a task type or ``any``.
+
+        Raises:
+            StatusError: 405.
+        """
+        service, task = self._service_and_task(endpoint, generation)
+        is_any_refused = requested == ANY_TASK_TYPE and not generation.stream_without_task_type
+        if is_any_refused or not isinstance(task, RemoteTask) or task.stream is None:
+            raise streaming_refused(service, requested, generation)
+
+    # --- inside
+
+    async def _stored(self, inference_id: str) -> StoredEndpoint:
+        if inference_id in PRECONFIGURED:
+            return StoredEndpoint(PRECONFIGURED[inference_id], Secrets())
+        stored = await self._registry.get(inference_id)
+        if stored is None:
+            raise ResourceNotFoundError(f"Inference endpoint not found [{inference_id}]")
+        return stored
+
+    def _service_and_task(self, endpoint: Endpoint, generation: Generation) -> tuple[Service, Task]:
+        service = self._catalogue.get(endpoint.service)
+        if service is None:
+            raise StatusError(f"Unknown service [{endpoint.service}] for model [{endpoint.inference_id}]")
+        task = service.tasks.get(endpoint.task_type)
+        if task is None:
+            raise unsupported_task(service.name, endpoint.task_type)
+        return service, task
+
+    async def _validated(
+        self,
+        service: Service,
+        task: RemoteTask,
+        stored: StoredEndpoint,
+        request: InferenceRequest,
+        generation: Generation,
+    ) -> Endpoint:
+        call = probe_call(task, stored.endpoint, stored.secrets, generation)
+        try:
+            answer = await self._remote.probe(service, task, call, request)
+        except SidecarError as error:
+            if not generation.wraps_validation_failure:
+                raise
+            raise StatusError(
+                "Could not complete inference endpoint creation as validation call to service threw an exception.",
+                cause=error,
+            ) from error
+        return completed(task, stored.endpoint, answer)
+
+
+def resolve_task_type(url: TaskType | None, given: Any, generation: Generation) -> TaskType:
+    """The task type of the URL or of the body, which must agree.
+
+    Raises:
+        StatusError: it is unknown, missing, ``any``, or they differ.
+    """
+    if given is None:
+        if url is None:
+            raise StatusError("model is missing required setting [task_type]")
+        return url
+    text = given if isinstance(given, str) else java_text(given)
+    task_type = TaskType.parse(text)
+    if text.strip().lower() == ANY_TASK_TYPE:
+        raise StatusError("task_type [any] is not valid type for inference")
+    if task_type is None or task_type not in generation.task_types:
+        raise StatusError(f"Unknown task_type [{text}]")
+    if url is not None and url is not task_type:
+        raise StatusError(
+            f"Cannot resolve conflicting task_type parameter in the request URL [{url}] "
+            f"and the request body [{task_type}]"
+        )
+    return task_type
+
+
+def check_update_body(body: Mapping[str, Any]) -> None:
+    """Refuse an update that is empty or holds what cannot be updated.
+
+    Raises:
+        StatusError: in Elasticsearch's words.
+    """
+    if not body:
+        raise StatusError("Request body is empty")
+    foreign = {name: value for name, value in body.items() if name not in _UPDATE_KEYS}
+    if "task_type" in body and not isinstance(body["task_type"], str):
+        raise StatusError(f"Failed to parse [task_type] in update request [{java_text(body)}]")
+    for name, words in ((SERVICE_SETTINGS, "service settings"), (TASK_SETTINGS, "task settings")):
+        if name in body and not isinstance(body[name], Mapping):
+            raise StatusError(f"Unable to parse {words} in the request [{java_text(body)}]")
+    if foreign:
+        raise StatusError(
+            "Request contained fields which cannot be updated, remove these fields and try again "
+            f"[{java_text(foreign)}]"
+        )
+
+
+def streaming_refused(service: Service, requested: str, generation: Generation) -> StatusError:
+    """The 405 for a stream that cannot be."""
+    supported = service.stream_tasks(generation)
+    if not supported:
+        return StatusError(f"Streaming is not allowed for service [{service.name}].", status=405)
+    names = ",".join((*supported, *generation.stream_tasks_besides))
+    return StatusError(
+        f"Streaming is not allowed for service [{service.name}] and task [{requested}]. Supported tasks: [{names}]",
+        status=405,
+    )
+
+
+def _service_gone(endpoint: Endpoint) -> StatusError:
+    return StatusError(
+        f"Unknown service [{endpoint.service}] for inference endpoint [{endpoint.inference_id}].", status=500
+    )
+
+
+def _deprecations(service: Service, body: Mapping[str, Any]) -> tuple[str, ...]:
+    if service.name not in ("elser", "elasticsearch"):
+        return ()
+    settings = body.get(SERVICE_SETTINGS)
+    warnings = [_ELSER_DEPRECATED.format(model=".elser_model_2")] if service.name == "elser" else []
+    if isinstance(settings, Mapping) and not settings.get("model_id") and not settings.get("deployment_id"):
+        warnings.append(_MODEL_ID_DEPRECATED)
+    return tuple(warnings)

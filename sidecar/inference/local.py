@@ -1,0 +1,186 @@
+"""Endpoints answered by models in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from sidecar.core.endpoint import Endpoint
+from sidecar.core.errors import IllegalArgumentError, RequestTimeoutError, StatusError, ValidationError
+from sidecar.core.requests import InferenceRequest
+from sidecar.core.results import Answer, DenseEmbeddings, RankedDocument, Ranking, SparseEmbeddings
+from sidecar.core.tasks import InputType, TaskType
+from sidecar.inference.long_documents import passages_of, whole_documents
+from sidecar.runtime.catalog import LocalModelInfo
+from sidecar.runtime.config import AdaptiveAllocations, Allocation, Lane
+from sidecar.runtime.errors import DeadlineError, UnknownModelError
+from sidecar.runtime.models import LocalModels
+from sidecar.services.elasticsearch import ANSWERED_BY
+from sidecar.services.reading import dimensions_differ
+
+_log = structlog.stdlib.get_logger(__name__)
+
+DEFAULT_MAX_ALLOCATIONS = 32
+
+
+class LocalBackend:
+    """Deploys the models of local endpoints and asks them."""
+
+    def __init__(self, models: LocalModels) -> None:
+        self._models = models
+        self._deployed: dict[str, Mapping[str, Any]] = {}
+
+    def checked(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint with the settings that its model decides.
+
+        Raises:
+            IllegalArgumentError: no such model is here, or it cannot do the endpoint's task.
+            StatusError: dimensions other than the model's were asked for.
+        """
+        settings = dict(endpoint.service_settings)
+        if (deployment := settings.get("deployment_id")) is not None:
+            settings = self._with_deployment(settings, deployment)
+        info = self._model(settings["model_id"], endpoint.task_type)
+        if info.is_alias:
+            settings[ANSWERED_BY] = info.name
+        if endpoint.task_type is TaskType.TEXT_EMBEDDING and not endpoint.is_preconfigured and not info.is_alias:
+            wanted = settings.get("dimensions")
+            if wanted not in (None, info.dimensions):
+                raise dimensions_differ(endpoint.inference_id, info.dimensions, wanted)
+            settings |= {"dimensions": info.dimensions, "similarity": settings.get("similarity", "cosine")}
+        return replace(endpoint, service_settings=settings)
+
+    async def deploy(self, endpoint: Endpoint) -> None:
+        """Put the endpoint's model to work; the log says which model really answers."""
+        settings = endpoint.service_settings
+        info = self._models.resolve(settings["model_id"])
+        await self._models.deploy(endpoint.inference_id, settings["model_id"], allocation(settings))
+        self._deployed[endpoint.inference_id] = dict(settings)
+        _log.info(
+            "local_model_deployed",
+            inference_id=endpoint.inference_id,
+            model_id=settings["model_id"],
+            answered_by=info.name,
+            revision=info.revision,
+        )
+
+    async def undeploy(self, inference_id: str) -> None:
+        """Let the endpoint's model go."""
+        self._deployed.pop(inference_id, None)
+        await self._models.undeploy(inference_id)
+
+    def shown_settings(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Service settings with the model that answers, where it is another than the one named."""
+        settings = dict(endpoint.service_settings)
+        if ANSWERED_BY not in settings:
+            try:
+                info = self._models.resolve(settings["model_id"])
+            except UnknownModelError:
+                return settings
+            if info.is_alias:
+                settings[ANSWERED_BY] = info.name
+        return settings
+
+    def model(self, endpoint: Endpoint) -> LocalModelInfo:
+        """The model behind the endpoint."""
+        return self._models.resolve(endpoint.service_settings["model_id"])
+
+    async def perform(self, endpoint: Endpoint, request: InferenceRequest, task_settings: Mapping[str, Any]) -> Answer:
+        """The models' answer.
+
+        Raises:
+            RequestTimeoutError: the request's time ran out, waiting or running.
+            RejectedExecutionError: the model's queue is full.
+        """
+        if endpoint.service_settings != self._deployed.get(endpoint.inference_id):
+            await self.deploy(endpoint)
+        deadline = asyncio.get_running_loop().time() + request.timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._ask(endpoint, request, task_settings, deadline)
+        except (DeadlineError, TimeoutError) as error:
+            raise RequestTimeoutError(request.timeout_text, endpoint.inference_id) from error
+
+    async def _ask(
+        self, endpoint: Endpoint, request: InferenceRequest, task_settings: Mapping[str, Any], deadline: float
+    ) -> Answer:
+        key, texts = endpoint.inference_id, request.texts
+        lane = lane_of(request.input_type)
+        if endpoint.task_type is TaskType.SPARSE_EMBEDDING:
+            return Answer(SparseEmbeddings(tuple(await self._models.sparse(key, texts, lane=lane, deadline=deadline))))
+        if endpoint.task_type is TaskType.TEXT_EMBEDDING:
+            vectors = await self._models.dense(key, texts, input_type=request.input_type, lane=lane, deadline=deadline)
+            return Answer(DenseEmbeddings(tuple(vectors)))
+        if request.query is None:
+            raise ValidationError("Rerank task type requires a non-null query field")
+        scores = await self._scores(endpoint, request.query, texts, deadline)
+        return Answer(_ranking(scores, texts, request, task_settings))
+
+    async def _scores(self, endpoint: Endpoint, query: str, texts: Sequence[str], deadline: float) -> list[float]:
+        key, settings = endpoint.inference_id, endpoint.service_settings
+        if settings.get("long_document_strategy") != "chunk":
+            return await self._models.rerank(key, query, texts, lane=Lane.SEARCH, deadline=deadline)
+        passages, owners = passages_of(query, texts, settings.get("max_chunks_per_doc"))
+        scores = await self._models.rerank(key, query, passages, lane=Lane.SEARCH, deadline=deadline)
+        return whole_documents(scores, owners, len(texts))
+
+    def _model(self, model_id: str, task_type: TaskType) -> LocalModelInfo:
+        try:
+            info = self._models.resolve(model_id)
+        except UnknownModelError as error:
+            raise IllegalArgumentError(
+                "Error parsing request config, model id does not match any models available on this platform. "
+                f"Was [{model_id}]. You may need to load it into the cluster using eland."
+            ) from error
+        if task_type not in info.tasks:
+            raise IllegalArgumentError(
+                f"Deployed model [{model_id}] with type [{info.kind}] "
+                f"does not match the requested task type [{task_type}]"
+            )
+        return info
+
+    def _with_deployment(self, settings: dict[str, Any], deployment: str) -> dict[str, Any]:
+        """Settings copied from an existing deployment, as its name stands for them."""
+        found = self._deployed.get(deployment)
+        if found is None:
+            raise StatusError(f"Cannot find deployment [{deployment}]", status=404)
+        model_id = settings.get("model_id", found["model_id"])
+        if model_id != found["model_id"]:
+            raise StatusError(
+                f"Deployment [{deployment}] uses model [{found['model_id']}] "
+                f"which does not match the model [{model_id}] in the request."
+            )
+        copied = ("num_allocations", "num_threads", "model_id", "adaptive_allocations")
+        return {**settings, **{name: found[name] for name in copied if name in found}}
+
+
+def allocation(settings: Mapping[str, Any]) -> Allocation:
+    """How much of the machine the settings ask for."""
+    threads = settings.get("num_threads", 1)
+    adaptive = settings.get("adaptive_allocations") or {}
+    if not adaptive.get("enabled"):
+        return Allocation(settings.get("num_allocations", 1), threads)
+    smallest = adaptive.get("min_number_of_allocations", 0)
+    largest = adaptive.get("max_number_of_allocations", DEFAULT_MAX_ALLOCATIONS)
+    return Allocation(num_threads=threads, adaptive=AdaptiveAllocations(smallest, max(smallest, largest)))
+
+
+def lane_of(input_type: InputType | None) -> Lane:
+    """Searches overtake ingestion."""
+    is_search = input_type is not None and input_type.public is InputType.SEARCH
+    return Lane.SEARCH if is_search else Lane.INGEST
+
+
+def _ranking(
+    scores: Sequence[float], texts: Sequence[str], request: InferenceRequest, task_settings: Mapping[str, Any]
+) -> Ranking:
+    wanted = request.return_documents
+    shows_text = task_settings.get("return_documents", True) if wanted is None else wanted
+    order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))[: request.top_n]
+    return Ranking(
+        tuple(RankedDocument(index, float(scores[index]), texts[index] if shows_text else None) for index in order)
+    )

@@ -1,0 +1,1 @@
+"""Inference services: one provider, one module, no I/O."""

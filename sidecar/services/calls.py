@@ -1,0 +1,187 @@
+"""The values that travel between a service and the sender: a call, the provider's request, the provider's answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from sidecar.core.errors import OtherError, SidecarError
+from sidecar.core.generations import DEFAULT_GENERATION, Generation
+from sidecar.core.requests import ChatRequest, Input
+from sidecar.core.results import StreamItem
+from sidecar.core.tasks import InputType, TaskType
+
+JSON_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One inference on one endpoint, ready for a service to turn into a provider request.
+
+    ``settings`` are the endpoint's service settings, ``task_settings`` the effective ones (stored, overridden by the
+    request). ``return_documents`` and ``top_n`` are those of the request root; services fall back to ``task_settings``.
+    ``token`` is the bearer token of services that fetch one.
+    """
+
+    inference_id: str
+    task_type: TaskType
+    settings: Mapping[str, Any]
+    task_settings: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+    query: str | None = None
+    return_documents: bool | None = None
+    top_n: int | None = None
+    input_type: InputType | None = None
+    chat: ChatRequest | None = None
+    stream: bool = False
+    token: str | None = None
+    generation: Generation = DEFAULT_GENERATION
+
+    @property
+    def texts(self) -> list[str]:
+        """The inputs as text."""
+        return [item if isinstance(item, str) else " ".join(part.value for part in item.items) for item in self.inputs]
+
+    def option(self, name: str) -> Any:
+        """``return_documents``, ``top_n``, ...: of the request root if given there, else of the task settings."""
+        value = getattr(self, name, None)
+        return self.task_settings.get(name) if value is None else value
+
+    def with_texts(self, texts: Iterable[str]) -> Call:
+        return replace(self, inputs=tuple(texts))
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """One HTTP request to a provider. ``url`` is sent as it stands (already percent-encoded)."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+    method: str = "POST"
+
+    @classmethod
+    def json(cls, url: str, body: Any, headers: Mapping[str, str] | None = None) -> ProviderRequest:
+        """A JSON body with its content type; ``headers`` may replace it."""
+        return cls(url, encode_json(body), {"Content-Type": JSON_TYPE, **(headers or {})})
+
+
+def encode_json(value: Any) -> bytes:
+    """JSON without escaping beyond what the format demands."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def bearer(call: Call, name: str = "api_key") -> dict[str, str]:
+    """The usual credential header."""
+    return {"Authorization": f"Bearer {call.secrets[name]}"}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """A provider's whole answer. Header names are lower case. ``url`` is what was asked for."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str = ""
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def is_text_plain(self) -> bool:
+        return self.headers.get("content-type", "").startswith("text/plain")
+
+    def json(self) -> Any:
+        """The parsed body.
+
+        Raises:
+            UnusableAnswerError: when it is not JSON.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise unparsable(self.text, error) from None
+
+
+class UnusableAnswerError(Exception):
+    """A success status with a body that cannot be used; the sender repeats the call, then reports ``cause``.
+
+    ``status`` is what the caller gets (``None``: as the generation has it for unparsable bodies). ``is_whole`` means
+    that the cause itself is the error, without "Failed to send ...". ``is_final`` forbids repeating the call.
+    """
+
+    def __init__(
+        self, cause: SidecarError, *, status: int | None = None, is_whole: bool = False, is_final: bool = False
+    ) -> None:
+        super().__init__(cause.reason)
+        self.cause = cause
+        self.status = status
+        self.is_whole = is_whole
+        self.is_final = is_final
+
+
+def unparsable(text: str, error: ValueError) -> UnusableAnswerError:
+    """The error for a body that is not JSON; the place is that of the first character that does not fit."""
+    line, column = getattr(error, "lineno", 1), getattr(error, "colno", 1)
+    message = getattr(error, "msg", "not JSON")
+    source = f'{message}\n at [Source: (byte[])"{text}"; line: {line}, column: {column}]'
+    cause = OtherError("json_parse_exception", source)
+    return UnusableAnswerError(OtherError("x_content_parse_exception", f"[{line}:{column}] {source}", cause=cause))
+
+
+def required(name: str) -> UnusableAnswerError:
+    """The error for a missing field, as Elasticsearch's object parsers word it."""
+    return UnusableAnswerError(OtherError("illegal_argument_exception", f"Required [{name}]"))
+
+
+def field_missing(name: str, where: str) -> UnusableAnswerError:
+    """The error for a missing field, as Elasticsearch's hand-written parsers word it; these stay 500."""
+    return UnusableAnswerError(
+        OtherError("illegal_state_exception", f"Failed to find required field [{name}] in {where} response"),
+        status=500,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """How a service gets its bearer token. ``key`` tells tokens apart in the cache.
+
+    ``read`` turns the answer into the token and its lifetime in seconds; ``failure`` the answer of a refusal, or
+    ``None`` when there was none, into the error the caller sees. ``retried`` lists statuses worth a second try.
+    """
+
+    key: str
+    request: Callable[[], ProviderRequest]
+    read: Callable[[ProviderAnswer], tuple[str, float]]
+    failure: Callable[[ProviderAnswer | None], SidecarError]
+    retried: frozenset[int] = frozenset()
+
+
+class StreamReader(Protocol):
+    """Turns the bytes of a provider's stream into items, as they arrive; holds no connection."""
+
+    def feed(self, data: bytes) -> list[StreamItem]:
+        """Items completed by ``data``.
+
+        Raises:
+            SidecarError: the provider reported a failure, or sent what cannot be read. Items that were complete
+                before are in the error's ``items`` attribute of :class:`StreamFailedError`.
+        """
+
+    def finish(self) -> list[StreamItem]:
+        """Items still held back when the stream ends."""
+
+
+class StreamFailedError(Exception):
+    """A failure inside a stream, with the ``items`` that were complete before it."""
+
+    def __init__(self, items: list[StreamItem], error: SidecarError) -> None:
+        super().__init__(error.reason)
+        self.items = items
+        self.error = error

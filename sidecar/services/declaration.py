@@ -1,0 +1,131 @@
+"""What a service is: a declaration per task type of its settings, its provider request, its answer and its failures.
+
+A provider module holds one :class:`Service` named ``SERVICE``. It does no I/O: the sender in ``sidecar.upstream``
+sends what ``request`` builds and hands the answer to ``parse`` or the bytes of a stream to the ``stream`` reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.core.generations import Generation
+from sidecar.core.results import Answer, Result
+from sidecar.core.tasks import InputType, TaskType
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamReader, TokenRequest
+from sidecar.services.failures import Failures
+from sidecar.services.settings import API_KEY, Reading, Setting
+
+PUBLIC_INPUT_TYPES = frozenset(
+    {InputType.INGEST, InputType.SEARCH, InputType.CLASSIFICATION, InputType.CLUSTERING, InputType.UNSPECIFIED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """How a service treats the vectors' size, which the validation call finds out.
+
+    ``similarity`` is the default (``None``: the service has none to show); ``similarity_of`` refines it by settings.
+    With ``compares_dimensions`` a size other than the one asked for is an error, else it overwrites the setting.
+    """
+
+    similarity: str | None = "dot_product"
+    similarity_of: Callable[[Mapping[str, Any]], str | None] | None = None
+    compares_dimensions: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task type of a service: what it accepts.
+
+    ``settings``, ``task_settings`` and ``secrets`` are read in their order; the checks look at what was read and may
+    complain. ``prepare`` sees the raw ``service_settings`` and ``task_settings`` before anything is read. ``fixed``
+    settings are stored and shown without being accepted. ``shows`` are stored values shown besides the declared ones.
+    ``since`` is the first generation that has the task.
+    """
+
+    settings: tuple[Setting, ...]
+    secrets: tuple[Setting, ...] = ()
+    task_settings: tuple[Setting, ...] = ()
+    prepare: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
+    check: Callable[[dict[str, Any], Reading], None] | None = None
+    check_secrets: Callable[[dict[str, Any], Reading], None] | None = None
+    check_task_settings: Callable[[dict[str, Any], dict[str, Any], Reading], None] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    shows: frozenset[str] = frozenset()
+    has_chunking: bool = True
+    ignores_task_settings: bool = False
+    shows_empty_task_settings: bool = False
+    since: str = "8.11"
+
+    def is_known(self, generation: Generation) -> bool:
+        return generation.at_least(self.since)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteTask(Task):
+    """A task that a provider performs.
+
+    ``sending`` starts the message of a call that got no usable answer (``{id}`` is the inference id). ``request`` and
+    ``parse`` are pure; ``stream`` makes a reader, ``None`` where the task cannot stream. ``check_call`` refuses calls
+    that the provider cannot serve. ``token`` says how to get a bearer token, when one is needed.
+    ``merge`` makes the effective task settings of stored and requested ones (default: the request's keys win).
+    ``input_types`` are those accepted in the request root (``None``: the option is refused altogether); ``label`` names
+    the service in that refusal. ``single_input`` names the task in the refusal of more than one input.
+    ``max_inputs`` is the provider's hard limit per request, ``batch_size`` what ingestion sends at once.
+    ``characters_per_token`` times ``max_input_tokens`` is where texts are cut (0: never).
+    ``complete`` finishes the stored settings after the validation call.
+    """
+
+    sending: str
+    request: Callable[[Call], ProviderRequest]
+    parse: Callable[[ProviderAnswer, Call], Result | Answer]
+    failures: Failures
+    secrets: tuple[Setting, ...] = (API_KEY,)
+    stream: Callable[[Call], StreamReader] | None = None
+    token: Callable[[Call], TokenRequest | None] | None = None
+    check_call: Callable[[Call], None] | None = None
+    merge: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] | None = None
+    dense: Dense | None = None
+    input_types: frozenset[InputType] | None = None
+    label: str = ""
+    single_input: str | None = None
+    max_inputs: int | None = None
+    batch_size: int = 20
+    characters_per_token: int = 0
+    complete: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
+    probe: Callable[[Call], Call] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One inference service. ``listed`` is false for those that ``GET _inference/_services`` leaves out.
+
+    ``settings_first`` services report unknown keys of ``service_settings`` before those of the top level.
+    """
+
+    name: str
+    title: str
+    tasks: Mapping[TaskType, Task]
+    listed: bool = True
+    older_title: str | None = None
+    settings_first: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """True when the models run in this process."""
+        return not any(isinstance(task, RemoteTask) for task in self.tasks.values())
+
+    def stream_tasks(self, generation: Generation) -> tuple[TaskType, ...]:
+        """The task types that can stream, in Elasticsearch's order."""
+        tasks = ((task_type, self.task(task_type, generation)) for task_type in TaskType)
+        return tuple(task_type for task_type, task in tasks if isinstance(task, RemoteTask) and task.stream)
+
+    def task(self, task_type: TaskType, generation: Generation) -> Task | None:
+        task = self.tasks.get(task_type)
+        is_known = task is not None and task.is_known(generation) and task_type in generation.task_types
+        return task if is_known else None
+
+    def is_known(self, generation: Generation) -> bool:
+        return any(task.is_known(generation) for task in self.tasks.values())

@@ -1,0 +1,172 @@
+"""Local models under Elasticsearch's own service name: what their endpoints accept.
+
+Source: Elasticsearch API reference, "Create an Elasticsearch inference endpoint".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sidecar.core.errors import IllegalArgumentError
+from sidecar.core.javatext import java_text
+from sidecar.core.tasks import TaskType
+from sidecar.services.declaration import Service, Task
+from sidecar.services.settings import (
+    SIMILARITY,
+    Choice,
+    Flag,
+    Listed,
+    PositiveInt,
+    Reading,
+    Setting,
+    Text,
+)
+
+MAX_THREADS = 32
+
+_MIN, _MAX = "min_number_of_allocations", "max_number_of_allocations"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptiveAllocations(Setting):
+    """``{enabled, min_number_of_allocations, max_number_of_allocations}``; ``enabled`` is always stored."""
+
+    java_name: ClassVar[str] = "Map"
+    expected: ClassVar[type | tuple[type, ...]] = dict
+
+    def checked(self, value: Any, reading: Reading) -> Any:
+        given: dict[str, Any] = {name: item for name, item in value.items() if item is not None}
+        complaints = len(reading.messages)
+        known = {"enabled": bool, _MIN: int, _MAX: int}
+        for name in given:
+            if name not in known:
+                reading.complain(f"[{self.name}] does not allow the setting [{name}]")
+            elif not isinstance(given[name], known[name]) or (name != "enabled" and isinstance(given[name], bool)):
+                java_name = "Boolean" if name == "enabled" else "Integer"
+                reading.complain(
+                    f"field [{name}] is not of the expected type. "
+                    f"The value [{java_text(given[name])}] cannot be converted to a [{java_name}]"
+                )
+        if len(reading.messages) > complaints:
+            return None
+        smallest, largest = given.get(_MIN), given.get(_MAX)
+        if smallest is not None and smallest < 0:
+            reading.complain(f"[{_MIN}] must be a non-negative integer or null")
+        if largest is not None and largest < 1:
+            reading.complain(f"[{_MAX}] must be a positive integer or null")
+        if smallest is not None and largest is not None and smallest > largest:
+            reading.complain(f"[{_MIN}] must not be larger than [{_MAX}]")
+        return {"enabled": given.get("enabled", False), **{name: given[name] for name in (_MIN, _MAX) if name in given}}
+
+
+def require_model(settings: dict[str, Any], _: dict[str, Any]) -> None:
+    """A model or a deployment must be named.
+
+    Raises:
+        IllegalArgumentError: neither is.
+    """
+    if settings.get("model_id") is None and settings.get("deployment_id") is None:
+        raise IllegalArgumentError("Error parsing service settings, model_id must be provided")
+
+
+def check_allocations(settings: dict[str, Any], reading: Reading) -> None:
+    if "deployment_id" in settings:
+        return
+    if "num_allocations" not in settings and "adaptive_allocations" not in settings:
+        reading.complain(
+            f"[{reading.scope}] does not contain one of the required settings [num_allocations, adaptive_allocations]"
+        )
+    threads = settings.get("num_threads")
+    if threads is None:
+        if "num_threads" not in " ".join(reading.messages):
+            reading.complain(f"[{reading.scope}] does not contain the required setting [num_threads]")
+    elif threads > MAX_THREADS or threads & (threads - 1):
+        reading.complain(
+            f"[{reading.scope}] Invalid value [{threads}]. [num_threads] must be a power of two and at most {MAX_THREADS}"
+        )
+
+
+def check_rerank(settings: dict[str, Any], reading: Reading) -> None:
+    check_allocations(settings, reading)
+    if "max_chunks_per_doc" in settings and settings.get("long_document_strategy") != "chunk":
+        reading.complain("The [max_chunks_per_doc] setting requires [long_document_strategy] to be set to [chunk]")
+
+
+def threads_and_allocations() -> tuple[Setting, ...]:
+    """The settings that ``elasticsearch`` and ``elser`` share, in reading order."""
+    return (
+        PositiveInt(
+            name="num_allocations",
+            mutable=True,
+            listed=Listed(
+                "Number Allocations",
+                "The total number of allocations this model is assigned across machine learning nodes.",
+                required=True,
+                updatable=True,
+                default=1,
+            ),
+        ),
+        PositiveInt(
+            name="num_threads",
+            listed=Listed(
+                "Number Threads",
+                "Sets the number of threads used by each model allocation during inference.",
+                required=True,
+                default=2,
+            ),
+        ),
+        AdaptiveAllocations(name="adaptive_allocations", mutable=True),
+    )
+
+
+_MODEL: tuple[Setting, ...] = (
+    Text(
+        name="model_id",
+        listed=Listed("Model ID", "The name of the model to use for the inference task.", required=True),
+    ),
+    Text(name="deployment_id"),
+)
+_SETTINGS = (*threads_and_allocations(), *_MODEL)
+
+# stored by the sidecar itself: the local model that really answers, where it is not the one named by model_id
+ANSWERED_BY = "answered_by"
+
+
+def _task(*extra: Setting, rerank: bool = False) -> Task:
+    return Task(
+        settings=(*_SETTINGS, *extra),
+        task_settings=(Flag(name="return_documents", default=True),) if rerank else (),
+        prepare=require_model,
+        check=check_rerank if rerank else check_allocations,
+        shows=frozenset({ANSWERED_BY}),
+        ignores_task_settings=not rerank,
+    )
+
+
+def merge_allocations(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings after an update: a fixed number of allocations replaces adaptive ones."""
+    merged = dict(settings)
+    if "num_allocations" in merged and merged.get("adaptive_allocations", {}).get("enabled"):
+        merged.pop("adaptive_allocations")
+    return merged
+
+
+SERVICE = Service(
+    name="elasticsearch",
+    title="Elasticsearch",
+    tasks={
+        TaskType.TEXT_EMBEDDING: _task(
+            SIMILARITY,
+            PositiveInt(name="dimensions"),
+            Choice(name="element_type", choices=("float",)),
+        ),
+        TaskType.SPARSE_EMBEDDING: _task(),
+        TaskType.RERANK: _task(
+            Choice(name="long_document_strategy", choices=("chunk", "truncate"), since="9.4"),
+            PositiveInt(name="max_chunks_per_doc", since="9.4"),
+            rerank=True,
+        ),
+    },
+)

@@ -1,0 +1,217 @@
+"""Hugging Face Inference Endpoints: Text Embeddings Inference for vectors and ranking, OpenAI's chat for the rest.
+
+Source: Text Embeddings Inference API, routes ``/embed``, ``/embed_sparse`` and ``/rerank``; Text Generation Inference,
+"Messages API".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from sidecar.core.errors import OtherError
+from sidecar.core.results import DenseEmbeddings, RankedDocument, Ranking, SparseEmbedding, SparseEmbeddings
+from sidecar.core.tasks import TaskType
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, UnusableAnswerError, bearer, field_missing
+from sidecar.services.declaration import Dense, RemoteTask, Service
+from sidecar.services.failures import RATE_LIMIT, TOO_LARGE, Failures, Words, words_of_error_object, words_of_error_text
+from sidecar.services.openai_shapes import (
+    CHAT_FAILURES,
+    MAX_TOKENS_FORM,
+    ChatStream,
+    chat_body,
+    dense_vector,
+    parse_completion,
+)
+from sidecar.services.settings import (
+    MAX_INPUT_TOKENS,
+    SIMILARITY,
+    Flag,
+    Listed,
+    PositiveInt,
+    RateLimit,
+    Setting,
+    Text,
+    Url,
+)
+
+# the sparse route has no setting for it: Elasticsearch fixes and shows this limit
+SPARSE_MAX_INPUT_TOKENS = 512
+
+URL = Url(name="url", required=True, listed=Listed("URL", "The URL endpoint to use for the requests."))
+_RATE_LIMIT = RateLimit(requests_per_minute=3000)
+_RERANK_TASK_SETTINGS: tuple[Setting, ...] = (Flag(name="return_documents"), PositiveInt(name="top_n"))
+
+FAILURES = Failures(
+    words=words_of_error_text,
+    retried=frozenset({429, 502, 503}),
+    shortened=frozenset({413}),
+    prefixes={502: RATE_LIMIT, 503: RATE_LIMIT, 413: TOO_LARGE},
+)
+
+
+def words_of_chat(answer: ProviderAnswer) -> Words | None:
+    """``error`` as text beside ``http_status_code``, or as an object that holds both."""
+    words = words_of_error_text(answer)
+    if words is not None:
+        return words
+    words = words_of_error_object(answer)
+    return None if words is None else replace(words, code=_status_code(json.loads(answer.body)["error"]))
+
+
+def _status_code(error: dict[str, Any]) -> str | None:
+    code = error.get("http_status_code")
+    return None if code is None else str(code)
+
+
+CHAT_FAMILY = replace(CHAT_FAILURES, words=words_of_chat, chat_type="hugging_face_error")
+# completions read OpenAI's error object only, so the text of a plain one is not quoted
+COMPLETION_FAMILY = replace(CHAT_FAILURES, words=words_of_error_object)
+
+
+def request_inputs(call: Call) -> ProviderRequest:
+    return ProviderRequest.json(call.settings["url"], {"inputs": call.texts}, bearer(call))
+
+
+def parse_dense(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
+    """``[[...]]`` or ``{"embeddings": [[...]]}``."""
+    body = answer.json()
+    vectors = body.get("embeddings") if isinstance(body, dict) else body
+    if not isinstance(vectors, list):
+        raise field_missing("embeddings", "Hugging Face embeddings")
+    return DenseEmbeddings(tuple(dense_vector(vector) for vector in vectors))
+
+
+def parse_sparse(answer: ProviderAnswer, call: Call) -> SparseEmbeddings:
+    """``[{"token": weight}]``, or Text Embeddings Inference's ``[[{"index", "value"}]]`` with the index as token."""
+    body = answer.json()
+    if not isinstance(body, list):
+        raise _unexpected("START_ARRAY", body)
+    return SparseEmbeddings(tuple(SparseEmbedding(_token_weights(item)) for item in body))
+
+
+def _token_weights(item: Any) -> dict[str, float]:
+    if isinstance(item, list):
+        item = {str(entry.get("index")): entry.get("value") for entry in item if isinstance(entry, dict)}
+    if not isinstance(item, dict):
+        raise _unexpected("START_OBJECT", item)
+    for weight in item.values():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            raise _unexpected("VALUE_NUMBER", weight)
+    return item
+
+
+_TOKENS = {dict: "START_OBJECT", list: "START_ARRAY", str: "VALUE_STRING", bool: "VALUE_BOOLEAN"}
+
+
+def _unexpected(wanted: str, found: Any) -> UnusableAnswerError:
+    token = "VALUE_NULL" if found is None else _TOKENS.get(type(found), "VALUE_NUMBER")
+    cause = OtherError(
+        "parsing_exception",
+        f"Failed to parse object: expecting token of type [{wanted}] but found [{token}]",
+        metadata={"line": 1, "col": 1},
+        is_elasticsearch_level=True,
+    )
+    return UnusableAnswerError(cause, status=400, is_whole=True)
+
+
+def request_rerank(call: Call) -> ProviderRequest:
+    body: dict[str, Any] = {"texts": call.texts, "query": call.query}
+    if (return_documents := call.option("return_documents")) is not None:
+        body["return_text"] = return_documents
+    if (top_n := call.option("top_n")) is not None:
+        body["top_n"] = top_n
+    return ProviderRequest.json(call.settings["url"], body, bearer(call))
+
+
+def parse_ranking(answer: ProviderAnswer, call: Call) -> Ranking:
+    """Sorted by score and cut to ``top_n``, because a Text Embeddings Inference server ignores that number."""
+    body = answer.json()
+    if not isinstance(body, list):
+        raise UnusableAnswerError(
+            OtherError(
+                "illegal_argument_exception", "Failed to find required field [index] in Hugging Face rerank response"
+            ),
+        )
+    documents = sorted((_ranked(item, call) for item in body), key=lambda d: -d.relevance_score)
+    return Ranking(tuple(documents[: call.option("top_n")]))
+
+
+def _ranked(item: Any, call: Call) -> RankedDocument:
+    if not isinstance(item, dict) or not isinstance(item.get("index"), int):
+        raise field_missing("index", "Hugging Face rerank")
+    score = item.get("score", item.get("relevance_score"))
+    if isinstance(score, bool) or not isinstance(score, (int, float)):
+        raise field_missing("score", "Hugging Face rerank")
+    document = item.get("document")
+    text = item.get("text", document.get("text") if isinstance(document, dict) else None)
+    return RankedDocument(item["index"], score, text)
+
+
+def request_chat(call: Call) -> ProviderRequest:
+    body = chat_body(call, MAX_TOKENS_FORM, call.settings.get("model_id"))
+    return ProviderRequest.json(call.settings["url"], body, bearer(call))
+
+
+def stream(call: Call) -> ChatStream:
+    family = CHAT_FAMILY if call.task_type is TaskType.CHAT_COMPLETION else COMPLETION_FAMILY
+    return ChatStream(call, family, "Hugging Face")
+
+
+def sparse_task(service_title: str, since: str) -> RemoteTask:
+    """The sparse route, which ``hugging_face_elser`` shares."""
+    return RemoteTask(
+        sending=f"Failed to send {service_title} request from inference entity id [{{id}}]",
+        settings=(URL, _RATE_LIMIT),
+        fixed={"max_input_tokens": SPARSE_MAX_INPUT_TOKENS},
+        request=request_inputs,
+        parse=parse_sparse,
+        failures=FAILURES,
+        characters_per_token=3,
+        has_chunking=False,
+        since=since,
+    )
+
+
+def _chat_task(since: str, failures: Failures) -> RemoteTask:
+    return RemoteTask(
+        sending="Failed to send Hugging Face completion request from inference entity id [{id}]",
+        settings=(Text(name="model_id"), URL, _RATE_LIMIT),
+        request=request_chat,
+        parse=parse_completion,
+        stream=stream,
+        failures=failures,
+        single_input="Hugging Face completions",
+        since=since,
+    )
+
+
+SERVICE = Service(
+    name="hugging_face",
+    title="Hugging Face",
+    tasks={
+        TaskType.TEXT_EMBEDDING: RemoteTask(
+            sending="Failed to send Hugging Face text_embedding request from inference entity id [{id}]",
+            settings=(URL, SIMILARITY, PositiveInt(name="dimensions"), MAX_INPUT_TOKENS, _RATE_LIMIT),
+            request=request_inputs,
+            parse=parse_dense,
+            failures=FAILURES,
+            dense=Dense("cosine", compares_dimensions=False),
+            characters_per_token=3,
+            since="8.12",
+        ),
+        TaskType.SPARSE_EMBEDDING: sparse_task("Hugging Face ELSER", "8.12"),
+        TaskType.RERANK: RemoteTask(
+            sending="Failed to send Hugging Face rerank request from inference entity id [{id}]",
+            settings=(URL, _RATE_LIMIT),
+            task_settings=_RERANK_TASK_SETTINGS,
+            request=request_rerank,
+            parse=parse_ranking,
+            failures=FAILURES,
+            since="8.19",
+        ),
+        TaskType.COMPLETION: _chat_task("8.19", COMPLETION_FAMILY),
+        TaskType.CHAT_COMPLETION: _chat_task("8.19", CHAT_FAMILY),
+    },
+)

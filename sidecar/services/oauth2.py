@@ -1,0 +1,107 @@
+"""OAuth 2.0 client credentials, as OpenAI-compatible gateways and Azure take them. Source: RFC 6749, section 4.4."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from sidecar.core.errors import OtherError, SidecarError, StatusError
+from sidecar.services.calls import ProviderAnswer, ProviderRequest, TokenRequest
+from sidecar.services.settings import Reading
+
+FORM_TYPE = "application/x-www-form-urlencoded"
+# assumed when the server does not say how long a token lives: short, so that a wrong guess costs little
+DEFAULT_LIFETIME_SECONDS = 300.0
+
+
+def form_request(url: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None) -> ProviderRequest:
+    """A form-encoded POST."""
+    return ProviderRequest(url, urlencode(fields).encode(), {"Content-Type": FORM_TYPE, **(headers or {})})
+
+
+def basic_authorization(client_id: str, client_secret: str) -> str:
+    """RFC 6749, section 2.3.1: both parts are form-encoded before they are joined."""
+    pair = f"{quote(client_id, safe='')}:{quote(client_secret, safe='')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def read_token(answer: ProviderAnswer) -> tuple[str, float]:
+    """Token and lifetime in seconds from ``{"access_token", "expires_in"}``.
+
+    Raises:
+        ValueError: there is no token in the answer.
+    """
+    body = json.loads(answer.body)
+    token = body.get("access_token") if isinstance(body, dict) else None
+    if not token:
+        raise ValueError("the answer holds no access_token")
+    return str(token), float(body.get("expires_in") or DEFAULT_LIFETIME_SECONDS)
+
+
+def oauth_error(answer: ProviderAnswer | None) -> tuple[str, str]:
+    """``error`` and ``error_description`` of a refusal, as far as they can be read."""
+    if answer is None:
+        return "no_answer", "the token server could not be reached"
+    try:
+        body = json.loads(answer.body)
+    except ValueError:
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    error = str(body.get("error") or f"status {answer.status}")
+    return error, str(body.get("error_description") or "")
+
+
+def basic_client_token(
+    inference_id: str, settings: Mapping[str, Any], secrets: Mapping[str, Any], failure_prefix: str
+) -> TokenRequest:
+    """The token of ``client_id``, ``client_secret``, ``scopes`` and ``token_url``, with HTTP Basic authentication."""
+    url, scopes = settings["token_url"], " ".join(settings["scopes"])
+    authorization = basic_authorization(settings["client_id"], secrets["client_secret"])
+
+    def failure(answer: ProviderAnswer | None) -> SidecarError:
+        error, description = oauth_error(answer)
+        status = answer.status if answer is not None and answer.status < 500 else 500
+        return StatusError(
+            f"{failure_prefix} [{inference_id}]: [{error}] {description}".rstrip(),
+            status=status if status >= 400 else 500,
+        )
+
+    return TokenRequest(
+        key=f"{url} {settings['client_id']} {scopes} {authorization}",
+        request=lambda: form_request(
+            url, {"grant_type": "client_credentials", "scope": scopes}, {"Authorization": authorization}
+        ),
+        read=read_token,
+        failure=failure,
+        retried=frozenset({429, 500, 502, 503}),
+    )
+
+
+def check_scopes(values: Mapping[str, Any], reading: Reading) -> None:
+    """``scopes`` must hold at least one string, and nothing else."""
+    scopes = values.get("scopes")
+    if scopes is not None and (not scopes or not all(isinstance(scope, str) and scope for scope in scopes)):
+        reading.complain(f"[{reading.scope}] Invalid value. [scopes] must be a non-empty list of strings")
+
+
+def check_complete(values: Mapping[str, Any], needed: tuple[str, ...], service: str) -> Callable[[Reading], None]:
+    """A check that complains when only some of ``needed`` are there."""
+
+    def check(reading: Reading) -> None:
+        missing = [name for name in needed if values.get(name) is None]
+        if missing and len(missing) < len(needed):
+            reading.complain(
+                f"[service_settings] all {service} OAuth2 fields must be provided together; "
+                f"missing: [{', '.join(missing)}]"
+            )
+
+    return check
+
+
+def token_refused(reason: str, answer: ProviderAnswer | None, cause_type: str) -> SidecarError:
+    """A failure whose cause is the token server's own description."""
+    error, description = oauth_error(answer)
+    return OtherError("exception", reason, status=500, cause=OtherError(cause_type, description or error))

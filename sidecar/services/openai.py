@@ -1,0 +1,219 @@
+"""OpenAI embeddings and chat completions, also for servers that speak OpenAI's API behind ``url``.
+
+Source: OpenAI API reference, "Create embeddings" and "Create chat completion"; OAuth 2.0 (RFC 6749), section 4.4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.core.errors import StatusError
+from sidecar.core.results import DenseEmbeddings
+from sidecar.core.tasks import TaskType
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, TokenRequest
+from sidecar.services.declaration import Dense, RemoteTask, Service
+from sidecar.services.oauth2 import basic_client_token, check_complete, check_scopes
+from sidecar.services.openai_shapes import (
+    CHAT_FAILURES,
+    EMBEDDING_FAILURES,
+    OPENAI_FORM,
+    ChatStream,
+    chat_body,
+    parse_completion,
+    parse_embeddings,
+)
+from sidecar.services.settings import (
+    MAX_INPUT_TOKENS,
+    SIMILARITY,
+    Listed,
+    PositiveInt,
+    RateLimit,
+    Reading,
+    Secret,
+    Setting,
+    Text,
+    TextList,
+    TextMap,
+    Url,
+)
+
+EMBEDDINGS_URL = "https://api.openai.com/v1/embeddings"
+CHAT_URL = "https://api.openai.com/v1/chat/completions"
+OAUTH2_SETTINGS = ("client_id", "scopes", "token_url")
+
+_RATE_LIMIT_HELP = Listed(
+    "Rate Limit", "Default number of requests allowed per minute. For text_embedding is 3000. For completion is 500."
+)
+_ADDRESS: tuple[Setting, ...] = (
+    Url(name="url", listed=Listed("URL", "The absolute URL of the external service to send requests to.")),
+    Text(
+        name="organization_id",
+        mutable=True,
+        listed=Listed("Organization ID", "The unique identifier of your organization.", updatable=False),
+    ),
+)
+_MODEL = Text(
+    name="model_id", required=True, listed=Listed("Model ID", "The name of the model to use for the inference task.")
+)
+_OAUTH2: tuple[Setting, ...] = (
+    Text(name="client_id", mutable=True),
+    TextList(name="scopes", mutable=True),
+    Url(name="token_url", mutable=True),
+)
+_EMBEDDING_SETTINGS = (
+    *_ADDRESS,
+    SIMILARITY,
+    MAX_INPUT_TOKENS,
+    PositiveInt(
+        name="dimensions",
+        listed=Listed(
+            "Dimensions",
+            "The number of dimensions the resulting embeddings should have. For more information refer to "
+            "https://platform.openai.com/docs/api-reference/embeddings/create#embeddings-create-dimensions.",
+        ),
+    ),
+    _MODEL,
+    RateLimit(requests_per_minute=3000, listed=_RATE_LIMIT_HELP),
+    *_OAUTH2,
+)
+_CHAT_SETTINGS = (
+    _MODEL,
+    *_ADDRESS,
+    MAX_INPUT_TOKENS,
+    RateLimit(requests_per_minute=500, listed=_RATE_LIMIT_HELP),
+    *_OAUTH2,
+)
+_TASK_SETTINGS: tuple[Setting, ...] = (
+    Text(name="user"),
+    TextMap(
+        name="headers",
+        listed=Listed(
+            "Custom Headers", "Custom headers to include in the requests to OpenAI.", updatable=True, since="9.4"
+        ),
+    ),
+)
+_SECRETS: tuple[Setting, ...] = (
+    Secret(
+        name="api_key",
+        listed=Listed(
+            "API Key",
+            "The OpenAI API authentication key. For more details about generating OpenAI API keys, refer to the "
+            "https://platform.openai.com/account/api-keys.",
+            required=True,
+        ),
+    ),
+    Secret(name="client_secret"),
+)
+
+
+def check_settings(values: dict[str, Any], reading: Reading) -> None:
+    check_scopes(values, reading)
+    check_complete(values, OAUTH2_SETTINGS, "OpenAI")(reading)
+
+
+def check_secrets(secrets: dict[str, Any], reading: Reading) -> None:
+    """Exactly one of ``api_key`` and ``client_secret``."""
+    if "client_secret" not in secrets and "api_key" not in secrets and not reading.messages:
+        reading.complain("[secret_settings] does not contain the required setting [api_key]")
+    elif len(secrets) > 1:
+        reading.complain("[secret_settings] must have exactly one of [api_key] or [client_secret] field set")
+
+
+def request_token(call: Call) -> TokenRequest | None:
+    """The OAuth2 token of endpoints that were created with a ``client_secret``."""
+    if "client_secret" not in call.secrets:
+        return None
+    prefix = "Failed to retrieve access token for request for inference id"
+    return basic_client_token(call.inference_id, call.settings, call.secrets, prefix)
+
+
+def headers(call: Call) -> dict[str, str]:
+    """Credential, organization, then the task's own headers, which may replace either."""
+    sent = {"Authorization": f"Bearer {call.token or call.secrets['api_key']}"}
+    if organization := call.settings.get("organization_id"):
+        sent["OpenAI-Organization"] = organization
+    return sent | dict(call.task_settings.get("headers") or {})
+
+
+def request_embeddings(call: Call) -> ProviderRequest:
+    body: dict[str, Any] = {"input": call.texts, "model": call.settings["model_id"]}
+    if user := call.task_settings.get("user"):
+        body["user"] = user
+    if call.settings.get("dimensions_set_by_user"):
+        body["dimensions"] = call.settings["dimensions"]
+    return ProviderRequest.json(call.settings.get("url") or EMBEDDINGS_URL, body, headers(call))
+
+
+def check_chat(call: Call) -> None:
+    """OpenAI knows only the effort of ``reasoning``.
+
+    Raises:
+        StatusError: ``reasoning`` without an effort.
+    """
+    if call.chat and call.chat.reasoning and not call.chat.reasoning.get("effort"):
+        raise StatusError("OpenAI chat completion requires [reasoning.effort] to map to [reasoning_effort]")
+
+
+def request_chat(call: Call) -> ProviderRequest:
+    body = chat_body(call, OPENAI_FORM, call.settings["model_id"], call.task_settings.get("user"))
+    if call.chat and call.chat.reasoning:
+        body["reasoning_effort"] = call.chat.reasoning["effort"]
+    return ProviderRequest.json(call.settings.get("url") or CHAT_URL, body, headers(call))
+
+
+def parse_embedding_list(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
+    return parse_embeddings(answer, call)
+
+
+def stream(call: Call) -> ChatStream:
+    return ChatStream(call, CHAT_FAILURES, "OpenAI")
+
+
+def _embedding_task(since: str) -> RemoteTask:
+    return RemoteTask(
+        sending="Failed to send OpenAI embeddings request",
+        settings=_EMBEDDING_SETTINGS,
+        secrets=_SECRETS,
+        check=check_settings,
+        check_secrets=check_secrets,
+        task_settings=_TASK_SETTINGS,
+        token=request_token,
+        request=request_embeddings,
+        parse=parse_embedding_list,
+        failures=EMBEDDING_FAILURES,
+        dense=Dense("dot_product"),
+        max_inputs=2048,
+        batch_size=2048,
+        characters_per_token=3,
+        since=since,
+    )
+
+
+def _chat_task(since: str) -> RemoteTask:
+    return RemoteTask(
+        sending="Failed to send OpenAI chat completions request",
+        settings=_CHAT_SETTINGS,
+        secrets=_SECRETS,
+        check=check_settings,
+        check_secrets=check_secrets,
+        task_settings=_TASK_SETTINGS,
+        token=request_token,
+        check_call=check_chat,
+        request=request_chat,
+        parse=parse_completion,
+        stream=stream,
+        failures=CHAT_FAILURES,
+        single_input="OpenAI chat completions",
+        since=since,
+    )
+
+
+SERVICE = Service(
+    name="openai",
+    title="OpenAI",
+    tasks={
+        TaskType.TEXT_EMBEDDING: _embedding_task("8.12"),
+        TaskType.COMPLETION: _chat_task("8.14"),
+        TaskType.CHAT_COMPLETION: _chat_task("8.19"),
+    },
+)

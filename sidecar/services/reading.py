@@ -1,0 +1,197 @@
+"""From the body of a create or update request to an endpoint, by the declaration of its service.
+
+Order of the checks, each reporting alone: ``service_settings`` there, chunking settings, service settings, task
+settings, secrets, unknown keys. Source: Elasticsearch API reference, "Create an inference endpoint"; the order is what
+real nodes show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sidecar.core.chunking import parse_chunking_settings
+from sidecar.core.endpoint import Endpoint
+from sidecar.core.errors import StatusError
+from sidecar.core.generations import Generation
+from sidecar.core.javatext import java_text
+from sidecar.core.tasks import TaskType
+from sidecar.services.declaration import RemoteTask, Service, Task
+from sidecar.services.settings import (
+    SECRET_SETTINGS,
+    SERVICE_SETTINGS,
+    TASK_SETTINGS,
+    Reading,
+    Setting,
+    read_settings,
+    unknown_settings,
+)
+
+CHUNKING_SETTINGS = "chunking_settings"
+SET_BY_USER = "dimensions_set_by_user"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An endpoint as the request describes it, not yet validated by a call nor stored."""
+
+    endpoint: Endpoint
+    secrets: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update makes of an endpoint; ``secrets`` is ``None`` when they stay, ``changes`` false when all does."""
+
+    endpoint: Endpoint
+    secrets: Mapping[str, Any] | None
+    changes: bool
+
+
+def read_endpoint(
+    service: Service, task_type: TaskType, inference_id: str, body: Mapping[str, Any], generation: Generation
+) -> Draft:
+    """The endpoint of a create request; ``body`` is without ``service`` and ``task_type``.
+
+    Raises:
+        SidecarError: with Elasticsearch's own type and wording for everything that is wrong.
+    """
+    rest = dict(body)
+    service_settings = _object(rest.pop(SERVICE_SETTINGS, None), SERVICE_SETTINGS)
+    if service_settings is None:
+        raise StatusError(f"Missing required field [{SERVICE_SETTINGS}]")
+    task_settings = _object(rest.pop(TASK_SETTINGS, None), TASK_SETTINGS) or {}
+    task = service.task(task_type, generation)
+    if task is None:
+        raise unsupported_task(service.name, task_type)
+    chunking = None
+    if task_type.is_embedding and task.has_chunking and generation.has_chunking_settings:
+        chunking = parse_chunking_settings(rest.pop(CHUNKING_SETTINGS, None), generation=generation)
+    if task.prepare:
+        task.prepare(service_settings, task_settings)
+
+    def reading(values: dict[str, Any], scope: str) -> Reading:
+        return Reading(values, scope, generation, service.name)
+
+    settings = _read_service_settings(task, reading(service_settings, SERVICE_SETTINGS))
+    stored_task_settings = _read_task_settings(task, settings, reading(task_settings, TASK_SETTINGS))
+    secrets = _read_secrets(task, reading(service_settings, SECRET_SETTINGS))
+    groups = [rest, service_settings, {} if task.ignores_task_settings else task_settings]
+    if service.settings_first:
+        groups[0], groups[1] = groups[1], groups[0]
+    for group in groups:
+        if group:
+            raise unknown_settings(group, service.name, generation)
+    endpoint = Endpoint(inference_id, task_type, service.name, settings, stored_task_settings, chunking)
+    return Draft(endpoint, secrets)
+
+
+def unsupported_task(service: str, task_type: TaskType) -> StatusError:
+    return StatusError(f"The [{service}] service does not support task type [{task_type}]")
+
+
+def read_update(
+    task: Task, endpoint: Endpoint, secrets: Mapping[str, Any], body: Mapping[str, Any], generation: Generation
+) -> Update:
+    """What ``service_settings`` and ``task_settings`` of an update make of ``endpoint``.
+
+    Only mutable settings change; immutable and unknown ones beside them are ignored. Secrets may be left out when
+    something mutable is given, and are demanded when nothing is, as Elasticsearch does.
+
+    Raises:
+        ValidationError: a value is wrong, or secrets alone could have changed something and are missing.
+    """
+    given = dict(body.get(SERVICE_SETTINGS) or {})
+    settings = dict(endpoint.service_settings)
+    new_secrets: Mapping[str, Any] | None = None
+    if given:
+        mutable = tuple(s for s in task.settings if s.mutable and given.get(s.name) is not None)
+        reading = Reading(given, SERVICE_SETTINGS, generation, endpoint.service)
+        settings.update(read_settings(mutable, reading))
+        reading.finish()
+        has_secret = any(given.get(secret.name) is not None for secret in task.secrets)
+        if task.secrets and (has_secret or not mutable):
+            new_secrets = _read_secrets(task, Reading(given, SECRET_SETTINGS, generation, endpoint.service))
+    task_settings = merge_task_settings(task, endpoint.task_settings, body.get(TASK_SETTINGS) or {}, generation)
+    updated = replace(endpoint, service_settings=settings, task_settings=task_settings)
+    return Update(updated, new_secrets, updated != endpoint or new_secrets not in (None, secrets))
+
+
+def merge_task_settings(
+    task: Task, stored: Mapping[str, Any], given: Mapping[str, Any], generation: Generation, service: str = ""
+) -> dict[str, Any]:
+    """Stored task settings with the ``given`` known ones over them; unknown keys are ignored.
+
+    Raises:
+        ValidationError: a given value is wrong.
+    """
+    if not given:
+        return dict(stored)
+    reading = Reading(dict(given), TASK_SETTINGS, generation, service)
+    optional = tuple(
+        replace(s, required=False, default=None) for s in task.task_settings if given.get(s.name) is not None
+    )
+    values = read_settings(optional, reading)
+    reading.finish()
+    if isinstance(task, RemoteTask) and task.merge:
+        return dict(task.merge(stored, values))
+    return {**stored, **values}
+
+
+def shown_settings(task: Task, endpoint: Endpoint, generation: Generation) -> dict[str, Any]:
+    """The service settings that GET shows."""
+    hidden = {s.name for s in task.settings if not s.shown or not s.is_known(generation)} | {SET_BY_USER}
+    hidden -= task.shows
+    known = {s.name for s in task.settings} | task.fixed.keys() | task.shows | _learned(task)
+    return {name: value for name, value in endpoint.service_settings.items() if name in known and name not in hidden}
+
+
+def _learned(task: Task) -> set[str]:
+    """Settings that the validation call adds."""
+    return {"dimensions", "similarity"} if isinstance(task, RemoteTask) and task.dense else set()
+
+
+def _object(value: Any, name: str) -> dict[str, Any] | None:
+    if value is None or isinstance(value, dict):
+        return None if value is None else dict(value)
+    raise StatusError(f"[{name}] must be an object, but was [{java_text(value)}]")
+
+
+def _read_service_settings(task: Task, reading: Reading) -> dict[str, Any]:
+    settings = read_settings(task.settings, reading)
+    if task.check:
+        task.check(settings, reading)
+    reading.finish()
+    if isinstance(task, RemoteTask) and task.dense:
+        settings[SET_BY_USER] = "dimensions" in settings
+    return {**settings, **task.fixed}
+
+
+def _read_task_settings(task: Task, settings: dict[str, Any], reading: Reading) -> dict[str, Any]:
+    values = read_settings(task.task_settings, reading)
+    if task.check_task_settings:
+        task.check_task_settings(values, settings, reading)
+    reading.finish()
+    return values
+
+
+def _read_secrets(task: Task, reading: Reading) -> dict[str, Any]:
+    secrets = read_settings(task.secrets, reading)
+    if task.check_secrets:
+        task.check_secrets(secrets, reading)
+    reading.finish()
+    return secrets
+
+
+def settings_named(task: Task, *names: str) -> tuple[Setting, ...]:
+    """The declared settings with these names."""
+    return tuple(setting for setting in task.settings if setting.name in names)
+
+
+def dimensions_differ(inference_id: str, found: int | None, wanted: int | None) -> StatusError:
+    """The error for vectors of another size than the endpoint was created with."""
+    return StatusError(
+        f"The retrieved embeddings size [{found}] does not match the size specified in the settings [{wanted}]. "
+        f"Please recreate the [{inference_id}] configuration with the correct dimensions"
+    )

@@ -1,0 +1,374 @@
+"""Declared settings: what a service accepts in ``service_settings`` and ``task_settings``, and how it is read.
+
+A declaration is a tuple of :class:`Setting` objects, read in the order in which they stand: that is also the order of
+the messages in a validation error. Reading removes what it knows from the given mapping; what is left is unknown.
+Source: Elasticsearch API reference, "Create an inference endpoint"; wordings as real nodes answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from sidecar.core.errors import StatusError, ValidationError
+from sidecar.core.generations import Generation
+from sidecar.core.javatext import java_text
+from sidecar.core.tasks import TaskType
+
+SERVICE_SETTINGS = "service_settings"
+TASK_SETTINGS = "task_settings"
+SECRET_SETTINGS = "secret_settings"  # noqa: S105 - the name of a group in messages
+
+_URL_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2}|[^\x00-\xa0\u2028\u2029])*")
+
+
+class Reading:
+    """One group of settings being read: its scope in messages, the generation, and the messages so far."""
+
+    def __init__(self, values: MutableMapping[str, Any], scope: str, generation: Generation, service: str) -> None:
+        self.values = values
+        self.scope = scope
+        self.generation = generation
+        self.service = service
+        self.messages: list[str] = []
+
+    def complain(self, message: str) -> None:
+        self.messages.append(message)
+
+    def take(self, name: str, expected: type | tuple[type, ...], java_name: str) -> Any:
+        """Remove ``name`` and return its value, ``None`` when it is absent, ``null`` or of another type."""
+        value = self.values.pop(name, None)
+        is_bool_for_number = isinstance(value, bool) and expected is not bool
+        if value is None or (isinstance(value, expected) and not is_bool_for_number):
+            return value
+        self.complain(
+            f"field [{name}] is not of the expected type. "
+            f"The value [{java_text(value)}] cannot be converted to a [{java_name}]"
+        )
+        return None
+
+    def finish(self) -> None:
+        """Raise everything complained about.
+
+        Raises:
+            ValidationError: when there was any message.
+        """
+        if self.messages:
+            raise ValidationError(*self.messages)
+
+
+def unknown_settings(values: Mapping[str, Any], service: str, generation: Generation) -> StatusError:
+    return StatusError(
+        f"{generation.configuration_noun} contains settings [{java_text(values)}] unknown to the [{service}] service"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """How ``GET _inference/_services`` describes a setting; the rest is derived from the declaration."""
+
+    label: str
+    description: str | None = None
+    type: str | None = None
+    required: bool | None = None
+    sensitive: bool | None = None
+    updatable: bool | None = None
+    default: Any = None
+    tasks: tuple[TaskType, ...] | None = None
+    older_description: str | None = None
+    since: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting. ``shown`` is whether GET returns it, ``mutable`` whether an update may change it.
+
+    ``since`` and ``until`` bound the generations that know it (``until`` excluded); an unknown one stays in the
+    mapping and is reported as unknown. ``missing`` replaces the text for a missing required setting.
+    """
+
+    name: str
+    required: bool = False
+    default: Any = None
+    shown: bool = True
+    mutable: bool = False
+    missing: str | None = None
+    aliases: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
+    listed: Listed | None = None
+
+    java_name: ClassVar[str] = "String"
+    list_type: ClassVar[str] = "str"
+    expected: ClassVar[type | tuple[type, ...]] = str
+
+    def is_known(self, generation: Generation) -> bool:
+        newer = self.since is None or generation.at_least(self.since)
+        return newer and (self.until is None or not generation.at_least(self.until))
+
+    def read(self, reading: Reading) -> Any:
+        """The value for storage, the default when absent, ``None`` with a message when it is wrong."""
+        for alias in self.aliases:
+            if alias in reading.values:
+                alternative = reading.values.pop(alias)
+                reading.values.setdefault(self.name, alternative)
+        complaints = len(reading.messages)
+        is_given = reading.values.get(self.name) is not None
+        value = reading.take(self.name, self.expected, self.java_name)
+        if value is not None:
+            return self.checked(value, reading)
+        if self.required and not is_given and len(reading.messages) == complaints:
+            reading.complain(self.missing or f"[{reading.scope}] does not contain the required setting [{self.name}]")
+        return self.default
+
+    def checked(self, value: Any, reading: Reading) -> Any:
+        return value
+
+
+def _invalid(reading: Reading, value: Any, name: str, demand: str) -> None:
+    reading.complain(f"[{reading.scope}] Invalid value [{java_text(value)}]. [{name}] must be {demand}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text(Setting):
+    """A non-empty string."""
+
+    def checked(self, value: Any, reading: Reading) -> Any:
+        if value == "":
+            reading.complain(f"[{reading.scope}] Invalid value empty string. [{self.name}] must be a non-empty string")
+            return None
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret(Text):
+    """A credential: stored encrypted, never shown."""
+
+    shown: bool = False
+    mutable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Url(Text):
+    """A URI by Java's rules; the scheme is not looked at here."""
+
+    def checked(self, value: Any, reading: Reading) -> Any:
+        text = Text.checked(self, value, reading)
+        if text is None:
+            return None
+        if reason := url_problem(text):
+            reading.complain(
+                f"[{reading.scope}] Invalid url [{text}] received for field [{self.name}]. "
+                f"Error: unable to parse url [{text}]. Reason: {reason}"
+            )
+            return None
+        return text
+
+
+def url_problem(text: str) -> str | None:
+    """Why Java's ``URI`` refuses ``text``, ``None`` when it is accepted."""
+    end = _URL_CHARACTERS.match(text)
+    position = end.end() if end else 0
+    if position == len(text):
+        return None
+    if text[position] == "%":
+        return "Malformed escape pair"
+    scheme, colon, rest = text.partition("://")
+    if "#" in text[:position]:
+        part = "fragment"
+    elif "?" in text[:position]:
+        part = "query"
+    elif colon and position < len(scheme) + 3 + len(rest.split("/")[0]):
+        part = "authority"
+    else:
+        part = "path"
+    return f"Illegal character in {part}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice(Setting):
+    """One of ``choices``, matched ignoring case and kept in lower case; ``synonyms`` map further spellings."""
+
+    choices: tuple[str, ...]
+    upper: bool = False
+
+    def checked(self, value: Any, reading: Reading) -> Any:
+        if value == "":
+            reading.complain(f"[{reading.scope}] Invalid value empty string. [{self.name}] must be a non-empty string")
+            return None
+        for choice in self.choices:
+            if value.lower() == choice.lower():
+                return choice.upper() if self.upper else choice
+        allowed = ", ".join(sorted(self.choices))
+        reading.complain(
+            f"[{reading.scope}] Invalid value [{value}] received. [{self.name}] must be one of [{allowed}]"
+        )
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositiveInt(Setting):
+    """A whole number above 0, at most ``maximum``; no other JSON type is converted."""
+
+    maximum: int | None = None
+
+    java_name: ClassVar[str] = "Integer"
+    list_type: ClassVar[str] = "int"
+    expected: ClassVar[type | tuple[type, ...]] = int
+
+    def checked(self, value: Any, reading: Reading) -> Any:
+        if value <= 0:
+            _invalid(reading, value, self.name, "a positive integer")
+            return None
+        if self.maximum is not None and value > self.maximum:
+            article = reading.generation.bound_article
+            _invalid(reading, float(value), self.name, f"{article}less than or equal to [{float(self.maximum)}]")
+            return None
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int(Setting):
+    """Any whole number."""
+
+    java_name: ClassVar[str] = "Integer"
+    list_type: ClassVar[str] = "int"
+    expected: ClassVar[type | tuple[type, ...]] = int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number(Setting):
+    """A number; with bounds, between ``minimum`` and ``maximum`` inclusive."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+    java_name: ClassVar[str] = "Double"
+    list_type: ClassVar[str] = "float"
+    expected: ClassVar[type | tuple[type, ...]] = (int, float)
+
+    def checked(self, value: Any, reading: Reading) -> Any:
+        article = reading.generation.bound_article
+        if self.minimum is not None and value < self.minimum:
+            _invalid(reading, float(value), self.name, f"{article}greater than or equal to [{float(self.minimum)}]")
+            return None
+        if self.maximum is not None and value > self.maximum:
+            _invalid(reading, float(value), self.name, f"{article}less than or equal to [{float(self.maximum)}]")
+            return None
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag(Setting):
+    """``true`` or ``false``."""
+
+    java_name: ClassVar[str] = "Boolean"
+    list_type: ClassVar[str] = "bool"
+    expected: ClassVar[type | tuple[type, ...]] = bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextMap(Setting):
+    """A map of strings; entries with a ``null`` value are dropped."""
+
+    java_name: ClassVar[str] = "Map"
+    list_type: ClassVar[str] = "map"
+    expected: ClassVar[type | tuple[type, ...]] = dict
+
+    def checked(self, value: Any, reading: Reading) -> Any:
+        kept = {key: item for key, item in value.items() if item is not None}
+        for key, item in kept.items():
+            if not isinstance(item, str):
+                reading.complain(
+                    f"Map field [{self.name}] has an entry that is not valid, [{key} => {java_text(item)}]. "
+                    "Value type of [" + java_text(item) + "] is not one of [String]."
+                )
+                return None
+        return kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextList(Setting):
+    """A non-empty list of strings."""
+
+    java_name: ClassVar[str] = "List"
+    list_type: ClassVar[str] = "list"
+    expected: ClassVar[type | tuple[type, ...]] = list
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit(Setting):
+    """``rate_limit`` with its one key ``requests_per_minute``; absent, the service's default is stored and shown.
+
+    Raises:
+        StatusError: while reading, for any other key (reported at once, before other messages).
+    """
+
+    name: str = "rate_limit"
+    requests_per_minute: int
+    mutable: bool = True
+    listed: Listed | None = field(
+        default_factory=lambda: Listed(label="Rate Limit", description="Minimize the number of rate limit errors.")
+    )
+
+    list_type: ClassVar[str] = "int"
+
+    def is_known(self, generation: Generation) -> bool:
+        return generation.shows_rate_limit and Setting.is_known(self, generation)
+
+    def read(self, reading: Reading) -> Any:
+        default = {"requests_per_minute": self.requests_per_minute}
+        given = reading.values.pop(self.name, None)
+        if given is None:
+            return default
+        if not isinstance(given, Mapping):
+            raise StatusError(f"[{reading.scope}] [rate_limit] must be an object, but was [{java_text(given)}]")
+        unknown = {key: value for key, value in given.items() if key != "requests_per_minute"}
+        value = given.get("requests_per_minute")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            reading.complain(
+                "field [requests_per_minute] is not of one of the expected types. "
+                f"The value [{java_text(value)}] cannot be converted to one of [Integer, Long]"
+            )
+            value = None
+        elif value is not None and value <= 0:
+            reading.complain(f"[rate_limit] Invalid value [{value}]. [requests_per_minute] must be a positive long")
+            value = None
+        if unknown:
+            raise unknown_settings(unknown, reading.service, reading.generation)
+        return default if value is None else {"requests_per_minute": value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Setting):
+    """A setting that must not be given."""
+
+    def read(self, reading: Reading) -> Any:
+        if reading.values.pop(self.name, None) is not None:
+            reading.complain(f"[{reading.scope}] does not allow the setting [{self.name}]")
+
+
+def read_settings(settings: Sequence[Setting], reading: Reading) -> dict[str, Any]:
+    """Read every declared setting of ``reading`` in order; absent optional ones are left out.
+
+    Call ``reading.finish()`` afterwards, when checks across settings have been made.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        if not setting.is_known(reading.generation):
+            continue
+        value = setting.read(reading)
+        if value is not None:
+            values[setting.name] = value
+    return values
+
+
+SIMILARITY = Choice(name="similarity", choices=("cosine", "dot_product", "l2_norm"))
+MAX_INPUT_TOKENS = PositiveInt(name="max_input_tokens", mutable=True)
+API_KEY = Secret(
+    name="api_key",
+    required=True,
+    listed=Listed(label="API Key", description="API Key for the provider you're connecting to."),
+)

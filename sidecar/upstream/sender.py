@@ -1,0 +1,312 @@
+"""Sends what services build and hands back what they parse.
+
+    rate limit -> token -> request -> answer ─┬─ parse -> result
+                     ▲                        ├─ retryable failure: back off, again (at most 3 calls)
+                     └── 401 drops the token  ├─ too large: every text cut to half, again
+                                              └─ other failure: the service's error
+
+The caller's deadline bounds everything; leaving cancels the provider call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import aiohttp
+
+from sidecar.core.errors import OtherError, SidecarError, UpstreamError
+from sidecar.core.results import (
+    Answer,
+    DenseEmbeddings,
+    Result,
+    SparseEmbedding,
+    SparseEmbeddings,
+    StreamItem,
+)
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamFailedError, UnusableAnswerError
+from sidecar.services.declaration import RemoteTask
+from sidecar.upstream.connection import Connection, ConnectionConfig, NetworkError, network_error
+from sidecar.upstream.limits import RateLimits
+from sidecar.upstream.tokens import Tokens
+
+_T = TypeVar("_T")
+
+MAX_CALLS = 3
+# requests of one split call that run at the same time
+SPLIT_CONCURRENCY = 4
+
+
+class Observer(Protocol):
+    """Hears of every provider call; ``status`` is 0 when no answer came."""
+
+    def upstream_call(self, service: str, status: int, seconds: float) -> None: ...
+
+    def upstream_retry(self, service: str, status: int) -> None: ...
+
+
+class SilentObserver:
+    """Hears and says nothing."""
+
+    def upstream_call(self, service: str, status: int, seconds: float) -> None:
+        """Ignore the call."""
+
+    def upstream_retry(self, service: str, status: int) -> None:
+        """Ignore the retry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryConfig:
+    """Back-off: the bound starts at ``initial_delay`` and doubles up to ``max_delay``; the wait is random in its upper
+    half. No retry begins after ``timeout`` seconds. The defaults are Elasticsearch's.
+    """
+
+    initial_delay: float = 1.0
+    max_delay: float = 5.0
+    timeout: float = 30.0
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after failed call number ``attempt`` (from 1)."""
+        bound = min(self.initial_delay * 2 ** (attempt - 1), self.max_delay)
+        return random.uniform(bound / 2, bound)  # noqa: S311 - jitter, not a secret
+
+
+class _RetryableError(Exception):
+    """A failure worth another call: ``error`` is what the caller sees if there is none, ``call`` what to send next."""
+
+    def __init__(self, error: SidecarError, call: Call, status: int) -> None:
+        super().__init__(error.reason)
+        self.error = error
+        self.call = call
+        self.status = status
+
+
+class Sender:
+    """One for all services. Create it inside a running loop; ``close`` it at the end."""
+
+    def __init__(
+        self,
+        *,
+        connection: ConnectionConfig | None = None,
+        retries: RetryConfig | None = None,
+        queue_capacity: int = 2000,
+        observer: Observer | None = None,
+    ) -> None:
+        self._connection = Connection(connection or ConnectionConfig())
+        self._retries = retries or RetryConfig()
+        self._limits = RateLimits(queue_capacity)
+        self._tokens = Tokens(self._connection.send)
+        self._observer = observer or SilentObserver()
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    def forget(self, inference_id: str) -> None:
+        """Drop what is kept for an endpoint that is gone."""
+        self._limits.forget(inference_id)
+
+    async def perform(self, service: str, task: RemoteTask, call: Call) -> Answer:
+        """The provider's result; inputs beyond its hard limit go in several requests, answers keep the order.
+
+        Raises:
+            SidecarError: the provider's failure, in Elasticsearch's words.
+        """
+        cut, truncated = _cut(task, call)
+        limit = task.max_inputs
+        if limit is None or len(cut.inputs) <= limit:
+            answer = await self._perform(service, task, cut)
+        else:
+            answer = await self._perform_split(service, task, cut, limit)
+        return replace(answer, result=_mark_truncated(answer.result, truncated))
+
+    async def _perform_split(self, service: str, task: RemoteTask, call: Call, limit: int) -> Answer:
+        parts = [replace(call, inputs=call.inputs[n : n + limit]) for n in range(0, len(call.inputs), limit)]
+        gate = asyncio.Semaphore(SPLIT_CONCURRENCY)
+
+        async def one(part: Call) -> Answer:
+            async with gate:
+                return await self._perform(service, task, part)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(part)) for part in parts]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        answers = [task.result() for task in tasks]
+        return replace(answers[0], result=_joined([answer.result for answer in answers]))
+
+    async def _perform(self, service: str, task: RemoteTask, call: Call) -> Answer:
+        async def attempt(call: Call) -> Answer:
+            call, request = await self._prepare(task, call)
+            started = time.monotonic()
+            try:
+                answer = await self._connection.send(request)
+            except NetworkError as error:
+                self._observer.upstream_call(service, 0, time.monotonic() - started)
+                raise _unanswered(task, call, error) from error
+            self._observer.upstream_call(service, answer.status, time.monotonic() - started)
+            self._check(task, call, answer)
+            return _parsed(task, call, answer)
+
+        return await self._retrying(service, call, attempt)
+
+    async def stream(self, service: str, task: RemoteTask, call: Call) -> AsyncGenerator[StreamItem, None]:
+        """The provider's stream, item by item as it arrives; closing the iterator ends the provider call.
+
+        Failures before the first byte are repeated like those of :meth:`perform`.
+
+        Raises:
+            SidecarError: the provider's failure, before or within the stream.
+        """
+        if task.stream is None:
+            raise TypeError(f"{service} cannot stream {call.task_type}")
+        reader = task.stream(call)
+        async with AsyncExitStack() as stack:
+
+            async def attempt(call: Call) -> aiohttp.ClientResponse:
+                call, request = await self._prepare(task, call)
+                return await self._opened(service, task, call, request, stack)
+
+            response = await self._retrying(service, call, attempt)
+            try:
+                async for data in response.content.iter_any():
+                    for item in reader.feed(data):
+                        yield item
+                for item in reader.finish():
+                    yield item
+            except StreamFailedError as failure:
+                for item in failure.items:
+                    yield item
+                raise failure.error from failure
+            except (aiohttp.ClientError, OSError) as error:
+                raise _unanswered(task, call, network_error(error, str(response.url))).error from error
+
+    async def _opened(
+        self, service: str, task: RemoteTask, call: Call, request: ProviderRequest, stack: AsyncExitStack
+    ) -> aiohttp.ClientResponse:
+        """The response of a successful stream request; ``stack`` closes it."""
+        started = time.monotonic()
+        try:
+            async with AsyncExitStack() as opening:
+                response = await opening.enter_async_context(self._connection.open(request))
+                self._observer.upstream_call(service, response.status, time.monotonic() - started)
+                if response.status >= 300:
+                    self._check(task, call, await self._connection.answer(response, request.url))
+                stack.push_async_exit(opening.pop_all())
+                return response
+        except NetworkError as error:
+            self._observer.upstream_call(service, 0, time.monotonic() - started)
+            raise _unanswered(task, call, error) from error
+
+    async def _prepare(self, task: RemoteTask, call: Call) -> tuple[Call, ProviderRequest]:
+        """Wait for the rate limit, fetch a token where one is needed, build the request."""
+        await self._limits.wait(call)
+        token = task.token(call) if task.token else None
+        if token is not None:
+            call = replace(call, token=await self._tokens.get(token, self._retries.delay))
+        return call, task.request(call)
+
+    def _check(self, task: RemoteTask, call: Call, answer: ProviderAnswer) -> None:
+        """Raise for an unsuccessful answer."""
+        if answer.status < 300:
+            return
+        if answer.status == 401 and task.token and (token := task.token(call)) is not None:
+            self._tokens.drop(token)
+        failures = task.failures
+        error = failures.error(answer, call)
+        if failures.is_too_large(answer):
+            raise _RetryableError(error, _halved(call), answer.status)
+        if failures.is_retried(answer):
+            raise _RetryableError(error, call, answer.status)
+        raise error
+
+    async def _retrying(self, service: str, call: Call, attempt: Callable[[Call], Awaitable[_T]]) -> _T:
+        """Run ``attempt`` up to three times, with the call that the last failure left."""
+        started = time.monotonic()
+        for number in range(1, MAX_CALLS + 1):
+            try:
+                return await attempt(call)
+            except _RetryableError as failure:
+                call = failure.call
+                if number == MAX_CALLS or time.monotonic() - started > self._retries.timeout:
+                    raise failure.error from failure
+                self._observer.upstream_retry(service, failure.status)
+                await asyncio.sleep(self._retries.delay(number))
+        raise AssertionError("unreachable")
+
+
+def _unanswered(task: RemoteTask, call: Call, error: NetworkError) -> _RetryableError:
+    """No answer came: worth another call, unless the address itself is wrong."""
+    if error.is_final:
+        raise error.whole or _failed_to_send(task, call, error.cause, 500)
+    return _RetryableError(_failed_to_send(task, call, error.cause, 500), call, 0)
+
+
+def _parsed(task: RemoteTask, call: Call, answer: ProviderAnswer) -> Answer:
+    """The result, or the failure that an unusable body is."""
+    if not answer.body:
+        reason = f"Response body was empty for request from inference entity id [{call.inference_id}]"
+        raise _failed_to_send(task, call, OtherError("illegal_state_exception", reason), 500)
+    try:
+        result = task.parse(answer, call)
+    except UnusableAnswerError as error:
+        failure = error.cause if error.is_whole else _failed_to_send(task, call, error.cause, error.status)
+        if error.is_final or not task.failures.retries_unusable:
+            raise failure from error
+        raise _RetryableError(failure, call, answer.status) from error
+    return result if isinstance(result, Answer) else Answer(result)
+
+
+def _failed_to_send(task: RemoteTask, call: Call, cause: SidecarError, status: int | None) -> UpstreamError:
+    sending = task.sending.replace("{id}", call.inference_id)
+    reason = f"{sending}. Cause: {cause.reason}"
+    status = call.generation.unparsable_answer_status if status is None else status
+    error = task.failures.with_chat_fields(reason, None, status, call)
+    error.cause = cause
+    return error
+
+
+def _halved(call: Call) -> Call:
+    return call.with_texts(text[: len(text) // 2] for text in call.texts)
+
+
+def _cut(task: RemoteTask, call: Call) -> tuple[Call, list[bool]]:
+    """The call with every text cut to the endpoint's ``max_input_tokens``, and which texts were."""
+    limit = call.settings.get("max_input_tokens")
+    if not task.characters_per_token or not limit:
+        return call, []
+    characters = limit * task.characters_per_token
+    texts = call.texts
+    truncated = [len(text) > characters for text in texts]
+    return (call.with_texts(text[:characters] for text in texts), truncated) if any(truncated) else (call, [])
+
+
+def _mark_truncated(result: Result, truncated: list[bool]) -> Result:
+    """Only sparse results tell their callers that a text was cut."""
+    if not isinstance(result, SparseEmbeddings) or not truncated:
+        return result
+    marks = itertools.chain(truncated, itertools.repeat(False))
+    return SparseEmbeddings(
+        tuple(
+            SparseEmbedding(item.tokens, item.is_truncated or mark)
+            for item, mark in zip(result.items, marks, strict=False)
+        )
+    )
+
+
+def _joined(results: list[Result]) -> Result:
+    """The results of the parts of one split call, in order."""
+    first = results[0]
+    if isinstance(first, DenseEmbeddings):
+        vectors = itertools.chain.from_iterable(r.vectors for r in results if isinstance(r, DenseEmbeddings))
+        return DenseEmbeddings(tuple(vectors), first.element_type)
+    if isinstance(first, SparseEmbeddings):
+        items = itertools.chain.from_iterable(r.items for r in results if isinstance(r, SparseEmbeddings))
+        return SparseEmbeddings(tuple(items))
+    raise TypeError(f"results of {type(first).__name__} cannot be joined")
