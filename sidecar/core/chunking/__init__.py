@@ -1,0 +1,34 @@
+"""Cutting long texts into chunks, with the settings and to the character as Elasticsearch does for ``semantic_text``.
+
+``parse_chunking_settings`` checks what a user wrote, ``chunk`` cuts a text with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.core.chunking.chunk import Chunk, Utf16Offsets
+from sidecar.core.chunking.recursive import recursive_chunks
+from sidecar.core.chunking.sentence import sentence_chunks
+from sidecar.core.chunking.settings import DEFAULT_CHUNKING, LEGACY_CHUNKING, parse_chunking_settings
+from sidecar.core.chunking.word import word_chunks
+
+__all__ = ["DEFAULT_CHUNKING", "LEGACY_CHUNKING", "Chunk", "Utf16Offsets", "chunk", "parse_chunking_settings"]
+
+
+def chunk(text: str, settings: Mapping[str, Any]) -> list[Chunk]:
+    """Chunks of ``text``, in order; at least one, and exact substrings.
+
+    ``settings`` are those of :func:`parse_chunking_settings`. Raises ``IllegalArgumentError`` for a separator that
+    cannot be used.
+    """
+    match settings["strategy"]:
+        case "word":
+            return word_chunks(text, settings["max_chunk_size"], settings["overlap"])
+        case "sentence":
+            return sentence_chunks(text, settings["max_chunk_size"], settings["sentence_overlap"])
+        case "recursive":
+            return recursive_chunks(text, settings["max_chunk_size"], settings["separators"])
+        case _:
+            return [Chunk(0, len(text))]
