@@ -71,7 +71,7 @@ def _read_timeout(scanner: JsonScanner) -> str:
 
 
 def _read_input_type(scanner: JsonScanner) -> InputType:
-    text = scanner.text()
+    text = scanner.text().strip()
     try:
         return InputType(text.lower())
     except ValueError:
@@ -81,7 +81,7 @@ def _read_input_type(scanner: JsonScanner) -> InputType:
 def _read_public_input_type(scanner: JsonScanner) -> InputType:
     input_type = _read_input_type(scanner)
     if input_type.is_internal:
-        raise IllegalArgumentError(f"Unrecognized input_type [{scanner.text().lower()}]")
+        raise IllegalArgumentError(f"Unrecognized input_type [{input_type}]")
     return input_type
 
 

@@ -17,7 +17,7 @@ from sidecar.api.streams import event_stream, failed_stream
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import OtherError, SidecarError, StatusError
 from sidecar.core.requests import InferenceRequest
-from sidecar.core.tasks import TaskType
+from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
 
 
 async def perform_inference(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
@@ -82,6 +82,9 @@ async def _resolve(
         request = _parse(call, endpoint.task_type, None, body)
         _note(call, endpoint, request)
         check_query_of_endpoint(request, endpoint.task_type)
+    if stream:
+        requested = ANY_TASK_TYPE if task_type is None else task_type.value
+        inference.check_streaming(endpoint, requested, call.generation)
     return endpoint, replace(request, stream=stream, timeout=timeout.seconds, timeout_text=str(timeout))
 
 

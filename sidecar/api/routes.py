@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from sidecar.api import endpoint_handlers as endpoints
 from sidecar.api.call import CALL, Call
@@ -53,7 +54,7 @@ _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE",
 ROUTER: web.AppKey[Router] = web.AppKey("ROUTER", Router)
 
 
-def middlewares() -> list[object]:
+def middlewares() -> list[Middleware]:
     """The middlewares every application with these routes needs, outermost first."""
     return [access_log, envelope]
 

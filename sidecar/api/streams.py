@@ -9,7 +9,7 @@ Source: Elasticsearch API reference, "Perform streaming inference"; WHATWG HTML,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -27,12 +27,12 @@ from sidecar.core.results import StreamItem
 _END = b"event: message\ndata: [DONE]\n\n"
 
 
-async def event_stream(call: Call, items: AsyncIterator[StreamItem], *, is_chat: bool) -> web.StreamResponse:
+async def event_stream(call: Call, items: AsyncGenerator[StreamItem, None], *, is_chat: bool) -> web.StreamResponse:
     """Sends ``items`` as they come, one at a time: the next is asked for when the client has taken the last.
 
     When the client leaves, the handler is cancelled and ``items`` is closed, which ends the provider's call.
     """
-    async with _closing(items):
+    async with aclosing(items):
         try:
             item = await anext(items, None)
         except SidecarError as error:
@@ -73,7 +73,3 @@ def _error_body(call: Call, error: SidecarError, is_chat: bool) -> tuple[int, An
 
 def _event(name: str, body: Any) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + write_json(body) + b"\n\n"
-
-
-def _closing(items: AsyncIterator[StreamItem]) -> Any:
-    return aclosing(items)

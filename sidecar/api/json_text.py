@@ -1,0 +1,248 @@
+"""The letters of a JSON text: blanks, comments, strings, numbers, words, and where each of them is.
+
+What is wrong is told the way Elasticsearch's parser tells it, at the place where that parser notices.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+from sidecar.core.errors import OtherError, XContentParseError
+
+MAX_NUMBER_LENGTH = 1000
+
+_BLANK = re.compile(rb"[ \t\r\n]*")
+_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_PLAIN_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
+_AFTER_ROOT_VALUE = (b"", b" ", b"\t", b"\r", b"\n")
+_NAME_PART = re.compile(rb"[A-Za-z0-9_$]|[\x80-\xff]")
+_ESCAPES = {b'"': '"', b"\\": "\\", b"/": "/", b"b": "\b", b"f": "\f", b"n": "\n", b"r": "\r", b"t": "\t"}
+_VALID_VALUES = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
+
+
+class EndOfInputError(XContentParseError):
+    """The text ends inside an object, array or string."""
+
+    type = "x_content_e_o_f_exception"
+
+
+class JsonText:
+    """A JSON text and a place in it; the base of :class:`~sidecar.api.json_scanner.JsonScanner`."""
+
+    def __init__(self, data: bytes, *, names_end_of_input: bool) -> None:
+        self._data = data
+        self._names_end_of_input = names_end_of_input
+        self._at = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+
+    def _position(self, offset: int) -> str:
+        before = self._data[:offset].replace(b"\r\n", b" \n").replace(b"\r", b"\n")
+        return f"{before.count(10) + 1}:{offset - before.rfind(10)}"
+
+    # --- pieces ------------------------------------------------------------------------------------------
+
+    def _skip_blank(self) -> int:
+        """Skips blanks and comments; the next byte (not consumed), or -1 at the end."""
+        data = self._data
+        while True:
+            match = _BLANK.match(data, self._at)
+            if match is not None:
+                self._at = match.end()
+            if self._at >= len(data):
+                return -1
+            char = data[self._at]
+            if char == ord("/"):
+                self._skip_comment()
+            elif char < 0x20:
+                self._fail(
+                    f"Illegal character ((CTRL-CHAR, code {char})): "
+                    "only regular white space (\\r, \\n, \\t) is allowed between tokens",
+                    self._at + 1,
+                )
+            else:
+                return char
+
+    def _skip_comment(self) -> None:
+        marker = self._data[self._at + 1 : self._at + 2]
+        if not marker:
+            self._fail_at_end(" in a comment")
+        if marker == b"*":
+            end = self._data.find(b"*/", self._at + 2)
+            if end < 0:
+                self._fail_at_end(" in a comment")
+            self._at = end + 2
+        elif marker == b"/":
+            match = re.compile(rb"[^\r\n]*").match(self._data, self._at)
+            self._at = match.end() if match else len(self._data)
+        else:
+            self._at += 1
+            self._fail_on(marker[0], "was expecting either '*' or '/' for a comment")
+
+    def _skip_colon(self) -> None:
+        char = self._skip_blank()
+        if char < 0:
+            self._fail_at_end(" within/between Object entries")
+        if char != ord(":"):
+            self._fail_on(char, "was expecting a colon to separate field name and value")
+        self._at += 1
+
+    def _read_string(self, where: str) -> str:
+        """The string whose opening quote was consumed; consumes the closing one."""
+        parts: list[str] = []
+        while True:
+            match = _PLAIN_STRING.match(self._data, self._at)
+            if match is not None:
+                parts.append(self._decode(match.start(), match.end()))
+                self._at = match.end()
+            char = self._data[self._at : self._at + 1]
+            if not char:
+                self._fail_at_end(where)
+            if char == b'"':
+                self._at += 1
+                return _joined(parts)
+            if char != b"\\":
+                self._fail(
+                    f"Illegal unquoted character ((CTRL-CHAR, code {char[0]})): "
+                    "has to be escaped using backslash to be included in string value",
+                    self._at,
+                )
+            parts.append(self._read_escape(where))
+
+    def _decode(self, start: int, end: int) -> str:
+        try:
+            return self._data[start:end].decode()
+        except UnicodeDecodeError as error:
+            first, wrong = start + error.start, start + error.end
+            if error.reason == "invalid start byte":
+                self._fail(f"Invalid UTF-8 start byte 0x{self._data[first]:x}", first + 1)
+            byte = self._data[wrong] if wrong < len(self._data) else 0
+            self._fail(f"Invalid UTF-8 middle byte 0x{byte:x}", wrong + 1)
+
+    def _read_escape(self, where: str) -> str:
+        char = self._data[self._at + 1 : self._at + 2]
+        if not char:
+            self._at += 1
+            self._fail_at_end(where)
+        self._at += 2
+        if char in _ESCAPES:
+            return _ESCAPES[char]
+        if char != b"u":
+            shown = self._data[self._at - 1 :][:4].decode(errors="replace")[0]
+            self._fail(f"Unrecognized character escape '{shown}' (code {ord(shown)})", self._at - 1)
+        for digit in range(4):
+            digits = self._data[self._at + digit : self._at + digit + 1]
+            if not digits:
+                self._fail_at_end(where)
+            if digits not in b"0123456789abcdefABCDEF":
+                self._at += digit
+                self._fail_on(digits[0], "expected a hex-digit for character escape sequence")
+        code = int(self._data[self._at : self._at + 4], 16)
+        self._at += 4
+        return chr(code)
+
+    def _read_number(self, *, is_root: bool) -> int | float:
+        data, start = self._data, self._at
+        match = _NUMBER.match(data, start)
+        if match is None:
+            self._at = start + 1
+            self._fail_on_number("expected digit (0-9) to follow minus sign, for valid numeric value")
+        self._at = match.end()
+        following = data[self._at : self._at + 1]
+        is_whole = match.group(1) is None and match.group(2) is None
+        if is_whole and following.isdigit():
+            self._fail("Invalid numeric value: Leading zeroes not allowed", self._at)
+        if following == b"." and is_whole:
+            self._at += 1
+            self._fail_on_number("Decimal point not followed by a digit")
+        if following in (b"e", b"E") and match.group(2) is None:
+            self._at += 2 if data[self._at + 1 : self._at + 2] in (b"+", b"-") else 1
+            self._fail_on_number("Exponent indicator not followed by a digit")
+        if is_root and following not in _AFTER_ROOT_VALUE:
+            self._fail("Expected space separating root-level values", self._at)
+        text = match.group()
+        if len(text) > MAX_NUMBER_LENGTH:
+            message = f"Number value length ({len(text)}) exceeds the maximum allowed ({MAX_NUMBER_LENGTH})"
+            raise XContentParseError(message, cause=OtherError("stream_constraints_exception", message))
+        return int(text) if is_whole else float(text)
+
+    def number_text(self, start: int) -> str:
+        """The letters of the number at ``start``."""
+        match = _NUMBER.match(self._data, start)
+        return match.group().decode() if match else ""
+
+    def _match(self, text: bytes) -> None:
+        start = self._at
+        length = 1
+        while length < len(text) and self._data[start + length : start + length + 1] == text[length : length + 1]:
+            length += 1
+        if length == len(text) and not _NAME_PART.match(self._data, start + length):
+            self._at = start + length
+            return
+        self._fail_on_token(start, start + length)
+
+    # --- failures ----------------------------------------------------------------------------------------
+
+    def _fail_on_value(self, char: int) -> NoReturn:
+        for text in (b"NaN", b"Infinity"):
+            if char == text[0]:
+                self._match(text)
+                self._fail(
+                    f"Non-standard token '{text.decode()}': not a number of JSON",
+                    self._at,
+                )
+        if char == ord("+"):
+            self._at += 1
+            self._fail_on_number("JSON spec does not allow numbers to have plus signs")
+        if char in b",]}":
+            self._fail_on(char, "expected a value")
+        if _NAME_PART.match(self._data, self._at):
+            self._fail_on_token(self._at, self._at + 1)
+        self._fail_on(char, f"expected a valid value {_VALID_VALUES}")
+
+    def _fail_on_token(self, start: int, at: int) -> NoReturn:
+        """Reports an unknown word; the position is behind the character that ends it."""
+        while at < len(self._data):
+            at += 1
+            if not _NAME_PART.match(self._data, at - 1) or at - start >= 256:
+                break
+        word = re.compile(rb"[^\W]*").match(self._data, start)
+        shown = word.group().decode(errors="replace") if word else ""
+        self._fail(f"Unrecognized token '{shown}': was expecting {_VALID_VALUES}", at)
+
+    def _fail_on_number(self, message: str) -> NoReturn:
+        if self._at >= len(self._data):
+            self._fail_at_end(" in VALUE_NUMBER_INT")
+        char = self._data[self._at]
+        self._fail(f"Unexpected character ('{_shown(char)}' (code {char})) in numeric value: {message}", self._at)
+
+    def _fail_on(self, char: int, message: str) -> NoReturn:
+        self._fail(f"Unexpected character ('{_shown(char)}' (code {char})): {message}", self._at)
+
+    def _fail_at_end(self, where: str) -> NoReturn:
+        offset = len(self._data)
+        text = f"Unexpected end-of-input{where}\n at {self._source(offset)}"
+        cause = OtherError("json_e_o_f_exception", text)
+        if self._names_end_of_input:
+            raise EndOfInputError(f"[{self._position(offset)}] Unexpected end of file", cause=cause)
+        raise XContentParseError(f"[{self._position(offset)}] {text}", cause=cause)
+
+    def _fail(self, message: str, offset: int, kind: str = "json_parse_exception") -> NoReturn:
+        text = f"{message}\n at {self._source(offset)}"
+        raise XContentParseError(f"[{self._position(offset)}] {text}", cause=OtherError(kind, text))
+
+    def _source(self, offset: int) -> str:
+        # Elasticsearch repeats the body here; bodies may hold credentials, so only the place is given.
+        line, column = self._position(offset).split(":") if offset >= 0 else ("1", "0")
+        return f"[Source: (byte[]); line: {line}, column: {column}]"
+
+
+def _shown(char: int) -> str:
+    return chr(char) if char < 0x80 else "\N{REPLACEMENT CHARACTER}"
+
+
+def _joined(parts: list[str]) -> str:
+    """The parts as one text, with escaped surrogate pairs put together; a lone surrogate stays as it is."""
+    text = "".join(parts)
+    if any("\ud800" <= char <= "\udfff" for part in parts if len(part) == 1 for char in part):
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return text
