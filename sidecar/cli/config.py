@@ -10,14 +10,19 @@ import orjson
 import typer
 
 from sidecar.settings import load_settings, unknown_settings
+from sidecar.settings.documentation import settings_markdown
 
 
 def config(
     *,
     file: Annotated[Path | None, typer.Option("--config", help="File of settings, TOML or YAML.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of all settings instead.")] = False,
 ) -> None:
     """Print the effective settings, secrets masked, in the form of a .env file."""
+    if markdown:
+        typer.echo(settings_markdown(), nl=False)
+        return
     settings = load_settings({"config_file": file})
     effective = settings.effective()
     if as_json:

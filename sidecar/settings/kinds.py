@@ -9,6 +9,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -42,7 +43,7 @@ def time_text(seconds: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if seconds >= _TIME_UNITS[unit] and seconds % _TIME_UNITS[unit] == 0:
             return f"{seconds / _TIME_UNITS[unit]:.0f}{unit}"
-    return f"{seconds * 1000:g}ms"
+    return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + "ms"
 
 
 def size_text(size: int) -> str:
@@ -132,11 +133,20 @@ def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-Seconds = Annotated[float, BeforeValidator(parse_time), PlainSerializer(time_text)]
-Bytes = Annotated[int, BeforeValidator(parse_size), PlainSerializer(size_text)]
-TextMap = Annotated[Mapping[str, str], NoDecode, BeforeValidator(parse_map)]
-BaseUrlMap = Annotated[Mapping[str, str], NoDecode, BeforeValidator(parse_map), AfterValidator(check_base_urls)]
-PrecisionMap = Annotated[Mapping[str, str], NoDecode, BeforeValidator(parse_precision)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)]
-Urls = Annotated[str, AfterValidator(check_urls)]
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the documentation calls values of a kind."""
+
+    name: str
+
+
+Seconds = Annotated[float, BeforeValidator(parse_time), PlainSerializer(time_text), Kind("time")]
+Bytes = Annotated[int, BeforeValidator(parse_size), PlainSerializer(size_text), Kind("size")]
+TextMap = Annotated[Mapping[str, str], NoDecode, BeforeValidator(parse_map), Kind("JSON object")]
+BaseUrlMap = Annotated[
+    Mapping[str, str], NoDecode, BeforeValidator(parse_map), AfterValidator(check_base_urls), Kind("JSON object")
+]
+PrecisionMap = Annotated[Mapping[str, str], NoDecode, BeforeValidator(parse_precision), Kind("word or JSON object")]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names), Kind("list")]
+Urls = Annotated[str, AfterValidator(check_urls), Kind("address")]
 LowerCase = BeforeValidator(_lower)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from sidecar.settings.documentation import is_secret
 from sidecar.settings.errors import UserError
 from sidecar.settings.files import read_file
 from sidecar.settings.table import PREFIX, Settings
@@ -40,8 +41,8 @@ def unknown_settings(config_file: Path | None = None, environ: Mapping[str, str]
     dotenv = dotenv_values(".env") if Path(".env").is_file() else {}
     sources = [("the environment", list(environ)), (".env", list(dotenv))]
     if config_file is not None:
-        names = read_file(config_file.expanduser())
-        sources.append((str(config_file), [PREFIX + name.upper() for name in names]))
+        in_file = read_file(config_file.expanduser())
+        sources.append((str(config_file), [PREFIX + name.upper() for name in in_file]))
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     sentences = []
     for place, names in sources:
@@ -71,6 +72,5 @@ def _sentence(detail: ErrorDetails) -> str:
         )
     is_ours = detail["type"] == "value_error"
     message = f"must be {message}" if is_ours else message.replace("Input should be", "must be")
-    is_secret = SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
-    now = "" if is_secret or "@" in shown else f" (now {shown})"
+    now = "" if is_secret(field) or "@" in shown else f" (now {shown})"
     return f"{variable} {message}{now}. It means: {field.description}"
