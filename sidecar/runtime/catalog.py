@@ -102,7 +102,7 @@ class Catalog:
             )
         name, path = found
         directory, revision = self._directory(name, path)
-        tasks = directory.kind.tasks
+        tasks = directory.tasks
         if task is not None:
             if task not in tasks:
                 raise UnusableModelError(f"Model [{model_id}] stands for [{name}], a {directory.kind.value}")

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar.runtime.batch import PaddedBatch
-from sidecar.runtime.directory import Pooling
 from sidecar.runtime.engine import Engine, Work
-from sidecar.runtime.errors import WrongTaskError
 from sidecar.runtime.late_interaction import QueryVectors
 from sidecar.runtime.pooling import pool, unit
 from sidecar.runtime.session import Session
@@ -29,8 +27,6 @@ class DenseEngine(Engine):
             if text.purpose is None:
                 results.append(vectors[row].copy())
                 continue
-            if directory.pooling is Pooling.IN_GRAPH:
-                raise WrongTaskError(f"Model [{directory.path.name}] gives no token vectors and cannot rerank")
             # The first and the last token are [CLS] and [SEP]: they match in every pair of texts.
             tokens = unit(hidden[row, 1 : batch.lengths[row] - 1])
             sentence = unit(vectors[row])

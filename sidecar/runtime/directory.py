@@ -123,6 +123,13 @@ class ModelDirectory:
             metadata=_json(path, "sidecar.json"),
         )
 
+    @property
+    def tasks(self) -> frozenset[TaskType]:
+        """Tasks of the kind; without token vectors there is no late interaction, so no reranking."""
+        if self.kind is ModelKind.DENSE and self.pooling is Pooling.IN_GRAPH:
+            return frozenset({TaskType.TEXT_EMBEDDING})
+        return self.kind.tasks
+
     def revision(self) -> str:
         """Twelve hexadecimal digits that change with the files.
 

@@ -1,68 +1,91 @@
-"""Fetching a model's directory from the Hugging Face hub: configuration, tokenizer and one ONNX graph."""
+"""Fetching a model directory from the Hugging Face hub, for those who have it in reach."""
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Sequence
+import tempfile
 from pathlib import Path
 
-from sidecar.runtime.catalog import BUILT_IN
-from sidecar.settings import UserError
+from sidecar.runtime.directory import ModelDirectory
+from sidecar.runtime.errors import ModelError, UnusableModelError
 
-_GRAPHS = ("model.onnx", "onnx/model.onnx")
-_SMALL_FILES = (
-    "config.json",
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_PATTERNS = (
+    "*.json",
     "1_Pooling/config.json",
+    "LICENSE*",
+    "NOTICE*",
+    "README.md",
 )
+_GRAPHS = ("model.onnx", "onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_int8.onnx")
 
 
-def files_to_pull(available: Sequence[str]) -> list[str]:
-    """Which of a repository's files make a usable model. Raises :class:`UserError` when it lacks graph or tokenizer."""
-    graph = next((name for name in _GRAPHS if name in available), None)
-    if graph is None:
-        raise UserError(f"It has no ONNX graph ({' or '.join(_GRAPHS)}); export one and put the directory in place.")
-    if "tokenizer.json" not in available:
-        raise UserError("It has no tokenizer.json.")
-    beside = [name for name in available if name.startswith((f"{graph}_data", f"{graph}.data"))]
-    return [graph, *beside, *(name for name in _SMALL_FILES if name in available)]
+class HubUnavailableError(ModelError):
+    """The hub client is not installed, or the hub cannot be reached."""
+
+    default_status = 502
 
 
-def pull(name: str, models_dir: Path, *, revision: str | None = None) -> Path:
-    """Fetch ``ORG/NAME`` into ``models_dir/ORG/NAME``, replacing what is there only when everything has arrived.
+def pull(name: str, models_dir: Path, revision: str | None = None) -> Path:
+    """Fetches the model ``name`` (``ORG/NAME``) into ``models_dir / name`` and returns that directory.
 
-    Raises :class:`UserError` for a model that is not there, not usable, or not to be reached.
+    The directory appears whole or not at all, and an older one is replaced. Of the graphs the first of ``model.onnx``,
+    ``onnx/model.onnx`` and the quantised ones that the repository has is fetched, with its external data. The hub's
+    address and token come from the client's own settings (``HF_ENDPOINT``, ``HF_TOKEN``). Blocks; raises
+    ``HubUnavailableError`` (no client, no network, no such repository) and ``UnusableModelError`` (no ONNX graph, or
+    of no known kind).
     """
-    if name.lower() in (key.lower() for pair in BUILT_IN.items() for key in pair):
-        raise UserError(f"{name} is carried in the package; there is nothing to pull.")
-    # Slow to import, and of use here only.
-    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415
-
-    target = models_dir / name
-    arriving = target.with_name(f".{target.name}.arriving")
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise UnusableModelError(f"[{name}] is not the name of a model on the hub; it looks like [ORG/NAME]")
     try:
-        files = files_to_pull(HfApi().list_repo_files(name, revision=revision))
-        snapshot_download(name, revision=revision, local_dir=arriving, allow_patterns=files)
-    except HFValidationError:
-        raise UserError(f"{name} is not a name of the Hugging Face hub; it looks like intfloat/e5-small.") from None
-    except UserError as error:
-        raise UserError(f"{name} cannot be used: {error}") from None
-    except HfHubHTTPError as error:
-        raise UserError(f"The hub has no {name} for you: {_first_line(error)}") from None
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{name} could not be fetched: {_first_line(error)} (HF_ENDPOINT names another hub)") from None
-    shutil.rmtree(arriving / ".cache", ignore_errors=True)
-    shutil.rmtree(target, ignore_errors=True)
-    arriving.rename(target)
+        from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415  (an optional dependency)
+    except ImportError as error:
+        raise HubUnavailableError(
+            "Pulling models needs the Hugging Face client: pip install 'elasticsearch-inference-sidecar[hub]'"
+        ) from error
+    models_dir.mkdir(parents=True, exist_ok=True)
+    target = models_dir / name
+    try:
+        info = HfApi().model_info(name, revision=revision)
+        files = [sibling.rfilename for sibling in info.siblings or ()]
+        graph = _graph(name, files)
+        with tempfile.TemporaryDirectory(prefix=".pull-", dir=models_dir) as scratch:
+            snapshot_download(
+                name,
+                revision=info.sha,
+                local_dir=scratch,
+                allow_patterns=[*_PATTERNS, graph, f"{graph}_data", f"{graph}.data"],
+            )
+            fetched = Path(scratch) / "model"
+            _collect(Path(scratch), fetched)
+            ModelDirectory.read(fetched)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                shutil.rmtree(target)
+            fetched.rename(target)
+    except ModelError:
+        raise
+    except Exception as error:  # the client raises its own, requests' and the file system's errors
+        raise HubUnavailableError(f"Model [{name}] could not be fetched: {_words(error)}") from error
     return target
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+def _graph(name: str, files: list[str]) -> str:
+    for graph in _GRAPHS:
+        if graph in files:
+            return graph
+    raise UnusableModelError(f"Model [{name}] has no ONNX graph on the hub; export one with Optimum")
+
+
+def _collect(scratch: Path, target: Path) -> None:
+    """Moves what was fetched, without the client's own bookkeeping, into one directory."""
+    target.mkdir()
+    for entry in list(scratch.iterdir()):
+        if entry != target and not entry.name.startswith("."):
+            entry.rename(target / entry.name)
+
+
+def _words(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -16,7 +16,7 @@ from typing import Any
 
 from sidecar.runtime.config import Allocation, Lane
 from sidecar.runtime.engine import Engine, Work
-from sidecar.runtime.errors import DeadlineError, ModelRunError, RuntimeClosedError
+from sidecar.runtime.errors import DeadlineError, ModelError, ModelRunError, RuntimeClosedError
 from sidecar.runtime.job import Item, Job
 from sidecar.runtime.memory import release_memory
 from sidecar.runtime.queue import BatchQueue, QueueLimits
@@ -251,11 +251,11 @@ class Runner:
             results = engine.run(session, work, padded)
         except Exception as error:
             for item in items:
-                item.job.fail(error if isinstance(error, ModelRunError) else ModelRunError(str(error), cause=None))
+                item.job.fail(
+                    error if isinstance(error, ModelError) else ModelRunError(f"Running the model failed: {error}")
+                )
             self.counters.failures += 1
             return
-        for item, result in zip(items, results, strict=True):
-            item.job.set(item.index, result)
         report = BatchReport(
             model=self.name,
             lane=items[0].job.lane,
@@ -267,4 +267,8 @@ class Runner:
             run_seconds=time.monotonic() - started,
         )
         self.counters.ran(report)
-        self._watch(report)
+        try:
+            self._watch(report)  # before the results, so that a caller who has them finds his batch counted
+        finally:
+            for item, result in zip(items, results, strict=True):
+                item.job.set(item.index, result)
