@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from sidecar.api.call import CALL
-from sidecar.api.keys import ApiOptions
+from sidecar.api.keys import INFERENCE, ApiOptions
 from sidecar.api.routes import ROUTER, add_routes, middlewares
 from sidecar.core.generations import GENERATIONS
 from sidecar.health import HEALTH, LIVE_PATH, READY_PATH, Health, Preloading, get_live, get_ready
@@ -93,6 +93,7 @@ def _for_api(middleware: Middleware) -> Middleware:
 async def _resources(app: web.Application) -> AsyncIterator[None]:
     async with open_resources(app[SETTINGS], app[METRICS]) as resources:
         app[RESOURCES] = resources
+        app[INFERENCE] = resources.inference
         yield
 
 

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from elasticsearch import AsyncElasticsearch
 
 from sidecar.elastic.client import create_client
+from sidecar.inference.facade import Inference
+from sidecar.inference.local import LocalBackend
+from sidecar.inference.remote import RemoteBackend
 from sidecar.registry import EndpointStore, Registry, SecretCipher
 from sidecar.registry.elasticsearch_store import ElasticsearchStore
 from sidecar.registry.sqlite_store import SQLiteStore
 from sidecar.runtime.config import AdaptiveAllocations, Allocation, Precision, RuntimeConfig
 from sidecar.runtime.models import LocalModels
+from sidecar.services.catalogue import Catalogue
 from sidecar.settings import Settings
 from sidecar.telemetry import Metrics
 from sidecar.upstream.connection import ConnectionConfig
@@ -36,6 +40,7 @@ class Resources:
     registry: Registry
     models: LocalModels
     sender: Sender
+    inference: Inference
 
 
 @asynccontextmanager
@@ -60,7 +65,10 @@ async def open_resources(settings: Settings, metrics: Metrics | None = None) -> 
         metrics.watch_models(models.statistics)
         sender = create_sender(settings, metrics)
         stack.push_async_callback(sender.close)
-        yield Resources(settings, metrics, elasticsearch, registry, models, sender)
+        inference = Inference(
+            registry, Catalogue.discover(), RemoteBackend(sender), LocalBackend(models), observer=metrics
+        )
+        yield Resources(settings, metrics, elasticsearch, registry, models, sender, inference)
 
 
 def create_registry(settings: Settings, elasticsearch: AsyncElasticsearch | None) -> Registry:

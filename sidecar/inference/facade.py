@@ -24,6 +24,7 @@ from sidecar.inference.local import LocalBackend
 from sidecar.inference.preconfigured import PRECONFIGURED
 from sidecar.inference.remote import RemoteBackend, completed, make_call, probe_call
 from sidecar.registry.registry import Registry, StoredEndpoint
+from sidecar.runtime.catalog import LocalModelInfo
 from sidecar.services.catalogue import Catalogue
 from sidecar.services.declaration import RemoteTask, Service, Task
 from sidecar.services.reading import (
@@ -84,7 +85,7 @@ FindReferences = Callable[[str], Awaitable[FoundReferences]]
 class InferenceObserver(Protocol):
     """Hears of every inference; ``outcome`` is ``ok`` or the error's type."""
 
-    def inference(self, service: str, task_type: str, outcome: str, inputs: int, seconds: float) -> None: ...
+    def observe_inference(self, service: str, task_type: str, outcome: str, inputs: int, seconds: float) -> None: ...
 
 
 class Inference:
@@ -126,6 +127,11 @@ class Inference:
     def is_reserved(self, inference_id: str) -> bool:
         """True for ids that no user endpoint may have."""
         return inference_id in PRECONFIGURED
+
+    def local_model(self, endpoint: Endpoint) -> LocalModelInfo | None:
+        """The model in this process that answers for the endpoint, ``None`` where a provider does."""
+        service = self._catalogue.get(endpoint.service)
+        return self._local.model(endpoint) if service is not None and service.is_local else None
 
     def describe_services(self, task_type: TaskType | None, generation: Generation) -> list[dict[str, Any]]:
         """The services and their settings."""
@@ -297,7 +303,7 @@ class Inference:
             if self._observer is not None:
                 elapsed = time.monotonic() - started
                 inputs = len(request.input)
-                self._observer.inference(endpoint.service, endpoint.task_type.value, outcome, inputs, elapsed)
+                self._observer.observe_inference(endpoint.service, endpoint.task_type.value, outcome, inputs, elapsed)
 
     async def _perform(self, endpoint: Endpoint, request: InferenceRequest, generation: Generation) -> Answer:
         service, task = self._service_and_task(endpoint, generation)

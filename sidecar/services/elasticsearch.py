@@ -40,14 +40,14 @@ class AdaptiveAllocations(Setting):
         given: dict[str, Any] = {name: item for name, item in value.items() if item is not None}
         complaints = len(reading.messages)
         known = {"enabled": bool, _MIN: int, _MAX: int}
-        for name in given:
+        for name, item in given.items():
             if name not in known:
                 reading.complain(f"[{self.name}] does not allow the setting [{name}]")
-            elif not isinstance(given[name], known[name]) or (name != "enabled" and isinstance(given[name], bool)):
+            elif not isinstance(item, known[name]) or (name != "enabled" and isinstance(item, bool)):
                 java_name = "Boolean" if name == "enabled" else "Integer"
                 reading.complain(
                     f"field [{name}] is not of the expected type. "
-                    f"The value [{java_text(given[name])}] cannot be converted to a [{java_name}]"
+                    f"The value [{java_text(item)}] cannot be converted to a [{java_name}]"
                 )
         if len(reading.messages) > complaints:
             return None
@@ -84,7 +84,8 @@ def check_allocations(settings: dict[str, Any], reading: Reading) -> None:
             reading.complain(f"[{reading.scope}] does not contain the required setting [num_threads]")
     elif threads > MAX_THREADS or threads & (threads - 1):
         reading.complain(
-            f"[{reading.scope}] Invalid value [{threads}]. [num_threads] must be a power of two and at most {MAX_THREADS}"
+            f"[{reading.scope}] Invalid value [{threads}]. "
+            f"[num_threads] must be a power of two and at most {MAX_THREADS}"
         )
 
 

@@ -1,0 +1,84 @@
+"""The embedder that ingestion and search use: the endpoints of this sidecar."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from sidecar.core.endpoint import Endpoint
+from sidecar.core.errors import StatusError
+from sidecar.core.requests import InferenceRequest
+from sidecar.core.results import DenseEmbeddings, Ranking, SparseEmbeddings
+from sidecar.core.tasks import InputType, Similarity, TaskType
+from sidecar.inference.embedder import EndpointProfile
+from sidecar.inference.facade import Inference
+
+# commands wait for their own work rather than fail; a provider's calls have their own limits
+PATIENCE_SECONDS = 600.0
+
+
+class EndpointEmbedder:
+    """Asks endpoints through the facade; see :class:`sidecar.inference.embedder.Embedder`."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+
+    async def profile(self, inference_id: str) -> EndpointProfile:
+        """What is known of the endpoint; a local model's revision, or a digest of what decides a provider's vectors.
+
+        Raises:
+            ResourceNotFoundError: there is no such endpoint.
+        """
+        endpoint = await self._inference.find(inference_id)
+        settings = endpoint.service_settings
+        model = self._inference.local_model(endpoint)
+        dimensions = model.dimensions if model else settings.get("dimensions")
+        similarity = settings.get("similarity", "cosine" if model else None)
+        is_dense = endpoint.task_type is TaskType.TEXT_EMBEDDING
+        return EndpointProfile(
+            inference_id=inference_id,
+            task_type=endpoint.task_type,
+            revision=model.revision if model else _digest(endpoint),
+            dimensions=dimensions if is_dense else None,
+            similarity=Similarity(similarity) if is_dense and similarity else None,
+            chunking_settings=endpoint.chunking_settings,
+        )
+
+    async def embed(
+        self, inference_id: str, texts: Sequence[str], input_type: InputType
+    ) -> SparseEmbeddings | DenseEmbeddings:
+        """One embedding per text, in order.
+
+        Raises:
+            SidecarError: the endpoint embeds nothing, or could not answer.
+        """
+        internal = InputType.INTERNAL_SEARCH if input_type.public is InputType.SEARCH else InputType.INTERNAL_INGEST
+        request = InferenceRequest(
+            input=tuple(texts), input_type=internal, timeout=PATIENCE_SECONDS, timeout_text=f"{PATIENCE_SECONDS:g}s"
+        )
+        endpoint = await self._inference.find(inference_id)
+        result = (await self._inference.perform(endpoint, request)).result
+        if not isinstance(result, SparseEmbeddings | DenseEmbeddings):
+            raise StatusError(f"[{inference_id}] is a {endpoint.task_type} endpoint; it makes no embeddings")
+        return result
+
+    async def rerank(self, inference_id: str, query: str, texts: Sequence[str]) -> Ranking:
+        """A relevance score for every text, best first.
+
+        Raises:
+            SidecarError: the endpoint ranks nothing, or could not answer.
+        """
+        endpoint = await self._inference.find(inference_id)
+        request = InferenceRequest(input=tuple(texts), query=query, return_documents=False)
+        result = (await self._inference.perform(endpoint, request)).result
+        if not isinstance(result, Ranking):
+            raise StatusError(f"[{inference_id}] is a {endpoint.task_type} endpoint; it ranks nothing")
+        return result
+
+
+def _digest(endpoint: Endpoint) -> str:
+    """Changes whenever a setting does that may change the vectors."""
+    decisive = {name: value for name, value in endpoint.service_settings.items() if name != "rate_limit"}
+    text = json.dumps([endpoint.service, decisive, dict(endpoint.task_settings)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
