@@ -19,7 +19,7 @@ from .conftest import Backend, Replicas, endpoint
 async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
     """Returns as soon as the check holds; fails when it never does."""
     async with asyncio.timeout(seconds):
-        while not await check():
+        while not await check():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
