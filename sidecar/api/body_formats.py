@@ -68,8 +68,14 @@ def _unreadable(place: str, cause: str, text: str) -> XContentParseError:
 def parse_mapping(data: bytes, generation: Generation) -> dict[str, Any]:
     """The JSON object in ``data``, every value of it; blank texts and anything but an object count as empty.
 
-    Text behind the object is not looked at. Raises ``XContentParseError`` with ``[line:column]``.
+    Text behind the object is not looked at. Raises ``XContentParseError`` with ``[line:column]``, and for generations
+    that guess the format from the first letter ``OtherError`` for anything but an object.
     """
+    if generation.detects_body_format and not data.lstrip().startswith(b"{"):
+        raise OtherError(
+            "not_x_content_exception",
+            "Compressor detection can only be called on some xcontent bytes or compressed xcontent bytes",
+        )
     scanner = JsonScanner(data, names_end_of_input=generation.names_end_of_input)
     if scanner.next() is not Token.START_OBJECT:
         return {}

@@ -12,7 +12,7 @@ from sidecar.api.call import Call
 from sidecar.api.keys import INFERENCE
 from sidecar.api.unfinished_writes import finish
 from sidecar.core.endpoint import Endpoint, is_valid_inference_id
-from sidecar.core.errors import ActionRequestValidationError, StatusError
+from sidecar.core.errors import ActionRequestValidationError, ResourceNotFoundError, StatusError
 from sidecar.core.generations import Generation
 from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
 
@@ -30,6 +30,14 @@ def url_task_type(values: Mapping[str, str], generation: Generation) -> TaskType
     return task_type
 
 
+async def find_endpoint(call: Call, inference_id: str) -> Endpoint:
+    """The endpoint of that id, as far as the generation knows it; raises ``ResourceNotFoundError``."""
+    endpoint = await call.request.app[INFERENCE].find(inference_id)
+    if endpoint.is_preconfigured and not call.generation.has_preconfigured:
+        raise ResourceNotFoundError(f"Inference endpoint not found [{inference_id}]")
+    return endpoint
+
+
 async def get_endpoints(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
     """One endpoint, or all of them (of a task type), in the same wrapper."""
     task_type = url_task_type(values, call.generation)
@@ -40,7 +48,7 @@ async def get_endpoints(call: Call, values: Mapping[str, str]) -> web.StreamResp
         found = await inference.endpoints(task_type)
         found = [endpoint for endpoint in found if _is_known(endpoint, call.generation)]
     else:
-        found = [await inference.find(inference_id)]
+        found = [await find_endpoint(call, inference_id)]
         _require_task_type(found[0], task_type, call.generation)
     shown = [inference.shown(endpoint, call.generation) for endpoint in found]
     return call.answer({call.generation.list_wrapper: shown})
@@ -104,7 +112,7 @@ async def delete_endpoint(call: Call, values: Mapping[str, str]) -> web.StreamRe
     call.refuse_unknown()
     inference_id = values["inference_id"]
     inference = call.request.app[INFERENCE]
-    _require_task_type(await inference.find(inference_id), task_type, call.generation)
+    _require_task_type(await find_endpoint(call, inference_id), task_type, call.generation)
     call.facts["endpoint"] = inference_id
     deletion = await finish(
         call.request.app,

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from sidecar.api.call import Call
 from sidecar.api.chat_bodies import parse_chat_body
-from sidecar.api.endpoint_handlers import url_task_type
+from sidecar.api.endpoint_handlers import find_endpoint, url_task_type
 from sidecar.api.inference_bodies import check_query, check_query_of_endpoint, parse_inference_body
 from sidecar.api.keys import INFERENCE
 from sidecar.api.result_bodies import result_body
@@ -39,8 +39,8 @@ async def stream_inference(call: Call, values: Mapping[str, str]) -> web.StreamR
     try:
         endpoint, request = await _resolve(call, values["inference_id"], task_type, body, stream=True)
     except SidecarError as error:
-        is_chat = task_type is TaskType.CHAT_COMPLETION or call.facts.get("task_type") == TaskType.CHAT_COMPLETION
-        return failed_stream(call, error, is_chat=is_chat)
+        known = task_type or call.facts.get("task_type")
+        return failed_stream(call, error, is_chat=known == TaskType.CHAT_COMPLETION)
     items = call.request.app[INFERENCE].stream(endpoint, request, generation=call.generation)
     return await event_stream(call, items, is_chat=endpoint.task_type is TaskType.CHAT_COMPLETION)
 
@@ -63,7 +63,7 @@ async def _resolve(
     timeout = call.timeout()
     if task_type is not None:
         request = _parse(call, task_type, task_type, body)
-        endpoint = await inference.find(inference_id)
+        endpoint = await find_endpoint(call, inference_id)
         _note(call, endpoint, request)
         if endpoint.task_type is not task_type:
             raise StatusError(
@@ -75,7 +75,7 @@ async def _resolve(
     else:
         if call.generation.body_before_endpoint:
             _parse(call, None, None, body)
-        endpoint = await inference.find(inference_id)
+        endpoint = await find_endpoint(call, inference_id)
         _note(call, endpoint)
         if endpoint.task_type is TaskType.CHAT_COMPLETION and not stream:
             raise _only_streaming()

@@ -63,6 +63,7 @@ class Generation:
     query_before_task_type: bool = True
     chat_multimodal: bool = True
     names_end_of_input: bool = True
+    detects_body_format: bool = False
     stream_failure_status: int | None = None
     stream_tasks_besides: tuple[str, ...] = ()
     chat_code_from_status: bool = True
@@ -123,6 +124,7 @@ G8_16 = replace(
     rerank_input_fields=False,
     body_before_endpoint=True,
     names_end_of_input=False,
+    detects_body_format=True,
     stream_failure_status=200,
     stream_tasks_besides=("any",),
     timeout_status=500,
