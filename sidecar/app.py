@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -35,7 +34,7 @@ def create_app(settings: Settings) -> web.Application:
     for what the user has to change.
     """
     app = web.Application(
-        middlewares=[count_requests, *(_for_api(cast(Middleware, middleware)) for middleware in middlewares())],
+        middlewares=[count_requests, *(_for_api(middleware) for middleware in middlewares())],
         client_max_size=settings.max_body_size,
     )
     app[SETTINGS] = settings

@@ -6,10 +6,11 @@ import sys
 
 import typer
 
-from sidecar.cli import config, mappings, models, secrets, serve
+from sidecar.cli import backfill, config, index, mappings, models, search, secrets, serve
+from sidecar.core.errors import SidecarError
 from sidecar.settings import UserError
 
-COMMANDS = (serve.serve, config.config)
+COMMANDS = (serve.serve, index.index, backfill.backfill, search.search, config.config)
 GROUPS = {"mappings": mappings.mappings, "models": models.models, "secrets": secrets.secrets}
 
 
@@ -34,5 +35,10 @@ def main() -> None:
     try:
         build()()
     except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        sentence = str(error)
+    except SidecarError as error:
+        sentence = f"{error.reason}."
+    else:
+        return
+    print(sentence, file=sys.stderr)
+    sys.exit(2)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from sidecar.resources import runtime_config
-from sidecar.runtime.catalog import Catalog, LocalModelInfo
+from sidecar.runtime.catalog import BUILT_IN, Catalog, LocalModelInfo
 from sidecar.runtime.errors import ModelError
 from sidecar.runtime.hub import pull as pull_model
 from sidecar.settings import UserError, load_settings
@@ -53,10 +53,7 @@ def list_models(*, as_json: _Json = False) -> None:
 def inspect(name: Annotated[str, typer.Argument(help="Name, alias or directory of a model.")]) -> None:
     """Show what is known of one model, as JSON."""
     path = Path(name).expanduser()
-    try:
-        info = _catalog().resolve(str(path.resolve()) if path.is_dir() else name)[0]
-    except ModelError as error:
-        raise UserError(str(error.reason)) from None
+    info = _catalog().resolve(str(path.resolve()) if path.is_dir() else name)[0]
     typer.echo(orjson.dumps(_described(info), option=orjson.OPT_INDENT_2).decode())
 
 
@@ -68,6 +65,8 @@ def pull(
 ) -> None:
     """Fetch a model from the Hugging Face hub into the models directory; HF_ENDPOINT and HF_TOKEN are heeded."""
     settings = load_settings()
+    if name.lower() in (known.lower() for pair in BUILT_IN.items() for known in pair):
+        raise UserError(f"{name} is carried in the package; there is nothing to pull.")
     pull_model(name, settings.models_path, revision=revision)
     info = Catalog(runtime_config(settings)).resolve(name)[0]
     Console().print(f"{info.name}: {info.kind.value}, {info.directory}", highlight=False, markup=False, soft_wrap=True)
