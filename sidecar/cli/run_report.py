@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -57,14 +58,16 @@ def summary_table(summary: Summary, title: str) -> Table:
     table.add_row("failed", f"{summary.failed:,}", "", style="red" if summary.failed else None)
     for reason, group in sorted(summary.failures.items(), key=lambda item: -item[1].count):
         more = ", ..." if group.count > len(group.examples) else ""
-        table.add_row("", f"{group.count:,}", f"{reason}  [dim]({', '.join(group.examples)}{more})[/dim]")
+        table.add_row(
+            "", f"{group.count:,}", f"{escape(reason)}  [dim]({escape(', '.join(group.examples))}{more})[/dim]"
+        )
     return table
 
 
 def verdict(summary: Summary) -> str:
     """The last line: done, stopped (and why), or interrupted."""
     if summary.stopped:
-        return f"[red]Stopped:[/red] {summary.stopped}"
+        return f"[red]Stopped:[/red] {escape(summary.stopped)}"
     if summary.interrupted:
         return "[yellow]Interrupted.[/yellow] Run it again to go on: what is written is not done twice."
     if summary.dry_run:

@@ -85,7 +85,7 @@ def search(
 
         answer = asyncio.run(run())
     if as_json:
-        body = {"hits": [hit.as_json() for hit in answer.hits]}
+        body: dict[str, Any] = {"hits": [hit.as_json() for hit in answer.hits]}
         if explain:
             body |= {"tokens": answer.tokens}
         typer.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())

@@ -14,8 +14,11 @@ from rich.console import Console
 from sidecar.core.errors import SidecarError
 from sidecar.elastic.client import create_client, failure_text
 from sidecar.inference.embedder import Embedder
+from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.ingest.stop import RunStoppedError
-from sidecar.settings import Settings, UserError, load_settings
+from sidecar.resources import open_resources
+from sidecar.settings import UserError, load_settings
+from sidecar.telemetry import configure_logging
 
 ElasticsearchUrl = Annotated[
     str | None,
@@ -23,15 +26,32 @@ ElasticsearchUrl = Annotated[
 ]
 
 EXIT_USAGE = 2
+NO_ELASTICSEARCH = (
+    "Set SIDECAR_ELASTICSEARCH_URL, or --elasticsearch-url, to the address of an Elasticsearch,"
+    " such as http://localhost:9200."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
     """A client of the cluster and the endpoints that are configured."""
 
-    settings: Settings
     client: AsyncElasticsearch
     embedder: Embedder
+
+
+@asynccontextmanager
+async def open_workbench(elasticsearch_url: str | None) -> AsyncIterator[Workbench]:
+    """The configured cluster with this sidecar's own endpoints; no server needs to run."""
+    settings = load_settings({"elasticsearch_url": elasticsearch_url})
+    # A progress bar and a table say what happens; the log adds what goes wrong, unless more is asked for.
+    level = settings.log_level if "log_level" in settings.model_fields_set else "warning"
+    configure_logging(form=settings.log_format, level=level)
+    if settings.elasticsearch_url is None:
+        raise UserError(NO_ELASTICSEARCH)
+    async with open_resources(settings) as resources:
+        assert resources.elasticsearch is not None  # noqa: S101
+        yield Workbench(resources.elasticsearch, EndpointEmbedder(resources.inference))
 
 
 @asynccontextmanager

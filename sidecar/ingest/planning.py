@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from sidecar.core.chunking import DEFAULT_CHUNKING, chunk
 from sidecar.core.errors import IllegalArgumentError
-from sidecar.core.tasks import TaskType
-from sidecar.inference.embedder import Embedder
+from sidecar.core.results import DenseEmbeddings
+from sidecar.core.tasks import InputType, TaskType
+from sidecar.inference.embedder import Embedder, EndpointProfile
 from sidecar.ingest.document import Piece, Plan, Splitter, Target
 from sidecar.ingest.fieldmap import FieldMap
 
@@ -31,6 +33,8 @@ async def make_plan(embedder: Embedder, maps: Sequence[FieldMap], *, passages: b
             raise IllegalArgumentError(
                 f"endpoint [{field_map.inference_id}] has the task type [{profile.task_type}] and makes no vectors"
             )
+        if not profile.is_sparse and profile.dimensions is None:
+            profile = replace(profile, dimensions=await _dimensions(embedder, profile))
         targets.append(Target(field_map, profile))
     if not passages:
         return Plan(tuple(targets))
@@ -38,6 +42,12 @@ async def make_plan(embedder: Embedder, maps: Sequence[FieldMap], *, passages: b
     settings = next((t.profile.chunking_settings for t in targets if t.profile.chunking_settings), DEFAULT_CHUNKING)
     circumstances = orjson.dumps(dict(settings), option=orjson.OPT_SORT_KEYS).decode()
     return Plan(tuple(targets), splitter(settings), (circumstances,))
+
+
+async def _dimensions(embedder: Embedder, profile: EndpointProfile) -> int | None:
+    """Asks an endpoint that was created without dimensions for one vector."""
+    answer = await embedder.embed(profile.inference_id, ["how big"], InputType.INGEST)
+    return answer.dimensions if isinstance(answer, DenseEmbeddings) else None
 
 
 def splitter(settings: Mapping[str, Any]) -> Splitter:

@@ -53,7 +53,7 @@ async def backfill(
 async def sources(client: AsyncElasticsearch, index: str) -> dict[str, dict[str, Any]]:
     """Every document's source with its vectors, by id."""
     await client.indices.refresh(index=index)
-    answer = await client.search(index=index, size=1000, source={"includes": ["*"]}, fields=["text_dense"])
+    answer = await client.search(index=index, size=1000, source={"includes": ["*"]})
     return {hit["_id"]: hit["_source"] for hit in answer["hits"]["hits"]}
 
 

@@ -11,7 +11,7 @@ from elasticsearch import AsyncElasticsearch
 
 from sidecar.core.errors import RejectedExecutionError, StatusError
 from sidecar.core.results import DenseEmbeddings, SparseEmbeddings
-from sidecar.core.tasks import InputType
+from sidecar.core.tasks import InputType, Similarity
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.marker import Marker
 from tests.ingest.library import DENSE_MAP, SPARSE_MAP, backfill, fill, is_right, models, sentence, sources, tokens
@@ -238,33 +238,33 @@ async def test_failed_documents_are_named_and_do_not_hurt_the_others(client: Asy
     await embedder.close()
 
 
-class Forgetful(LocalEmbedder):
-    """Does not say how long its vectors are, and makes one too short."""
+class Lengthy(LocalEmbedder):
+    """Makes vectors of length 1, as its field asks for, and one that is longer."""
 
     async def profile(self, inference_id: str) -> EndpointProfile:
-        return replace(await super().profile(inference_id), dimensions=None)
+        return replace(await super().profile(inference_id), similarity=Similarity.DOT_PRODUCT)
 
     async def embed(
         self, inference_id: str, texts: Sequence[str], input_type: InputType
     ) -> SparseEmbeddings | DenseEmbeddings:
         answer = await super().embed(inference_id, texts, input_type)
         assert isinstance(answer, DenseEmbeddings)
+        lengths = [2.0 if "long" in text else 1.0 for text in texts]
         vectors = [
-            vector[: 12 if "short" in text else None] for text, vector in zip(texts, answer.vectors, strict=True)
+            np.asarray(vector, np.float32) * np.float32(length)
+            for vector, length in zip(answer.vectors, lengths, strict=True)
         ]
         return DenseEmbeddings(tuple(vectors))
 
 
 async def test_what_elasticsearch_refuses_is_recorded_with_the_document(client: AsyncElasticsearch, index: str) -> None:
-    embedder = Forgetful()
-    dense = {"type": "dense_vector", "dims": 384, "similarity": "cosine"}
-    mappings = {"properties": {"text": {"type": "text"}, "text_dense": dense}}
-    await fill(client, index, {**notes(5), "x": {"text": "a short vector"}}, mappings=mappings)
+    embedder = Lengthy()
+    await fill(client, index, {**notes(5), "x": {"text": "a long vector"}})
     summary = await backfill(client, embedder, index, [DENSE_MAP])
     assert (summary.written, summary.failed) == (5, 1)
     (reason,) = summary.failures
     assert "document_parsing_exception" in reason
-    assert "dimensions" in reason
+    assert "unit-length" in reason
     refused = (await sources(client, index))["x"]
     assert "text_dense" not in refused
     assert refused["sidecar"]["error"] == reason
