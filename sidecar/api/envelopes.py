@@ -52,7 +52,7 @@ def render_chat_error(error: SidecarError, generation: Generation) -> tuple[int,
     if isinstance(error, UpstreamError):
         param = error.chat_param
         if error.chat_type is not None:
-            code = error.chat_code or (code if generation.chat_code_from_status else None)
+            code = error.chat_code
         elif error.upstream_status is not None:
             kind = generation.stream_error_type
         kind = error.chat_type or kind

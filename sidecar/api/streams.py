@@ -59,6 +59,8 @@ async def event_stream(call: Call, items: AsyncGenerator[StreamItem, None], *, i
 def failed_stream(call: Call, error: SidecarError, *, is_chat: bool) -> web.Response:
     """The answer when there is an error before the first event: its status, and itself as the only event."""
     status, body = _error_body(call, error, is_chat)
+    if error.is_within_stream:
+        status = 200
     if isinstance(error, UpstreamError) and call.generation.stream_failure_status is not None:
         status = call.generation.stream_failure_status
     call.facts.setdefault("error", error.type)

@@ -3,6 +3,7 @@
     SidecarError                       type, status
     ├── StatusError                    status_exception, any status
     │   └── UpstreamError              a model provider failed; knows the provider's own words
+    │       └── UpstreamChatError      the same for chat completions: unified_chat_completion_exception
     ├── ValidationError                validation_exception, 400; one or many messages
     │   └── ActionRequestValidationError   action_request_validation_exception, 400
     ├── IllegalArgumentError           illegal_argument_exception, 400
@@ -30,12 +31,14 @@ class SidecarError(Exception):
     """Base of all errors that reach a caller.
 
     ``is_elasticsearch_level`` says whether Elasticsearch's class is an ``ElasticsearchException``: the deepest of
-    these in a chain of causes is what the envelope shows as ``root_cause``.
+    these in a chain of causes is what the envelope shows as ``root_cause``. ``is_within_stream`` marks failures after
+    a provider began to stream: the caller's stream has begun as well, so its status is 200.
     """
 
     type: str = "exception"
     default_status: ClassVar[int] = 500
     is_elasticsearch_level: bool = False
+    is_within_stream: bool = False
 
     def __init__(
         self,
@@ -102,6 +105,12 @@ class UpstreamError(StatusError):
         self.chat_type = chat_type
         self.chat_code = chat_code
         self.chat_param = chat_param
+
+
+class UpstreamChatError(UpstreamError):
+    """A provider's failure of a chat completion."""
+
+    type = "unified_chat_completion_exception"
 
 
 class ValidationError(SidecarError):

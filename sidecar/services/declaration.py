@@ -102,7 +102,7 @@ class RemoteTask(Task):
 class Service:
     """One inference service. ``listed`` is false for those that ``GET _inference/_services`` leaves out.
 
-    ``settings_first`` services report unknown keys of ``service_settings`` before those of the top level.
+    ``settings_first`` services report unknown keys of ``service_settings`` before anything else.
     """
 
     name: str

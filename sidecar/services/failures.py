@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from sidecar.core.errors import UpstreamError
+from sidecar.core.errors import UpstreamChatError, UpstreamError
+from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderAnswer
 
 UNSUCCESSFUL = "Received an unsuccessful status code"
@@ -53,7 +54,7 @@ class Failures:
 
     ``retried`` statuses are repeated as they are, ``shortened`` ones with every text cut to half. ``prefixes`` add to
     401, 429 and the 3xx and 5xx rules. ``chat_type`` is the error type a chat caller sees when the provider's body
-    names none (``None``: the generation's).
+    names none (``None``: the generation's). ``stream_words`` reads an error event of a stream where it is not OpenAI's.
     """
 
     words: WordsReader
@@ -65,6 +66,7 @@ class Failures:
     retries_unusable: bool = True
     chat_type: str | None = None
     chat_fields: bool = True
+    stream_words: Callable[[str], Words | None] | None = None
 
     def is_too_large(self, answer: ProviderAnswer) -> bool:
         """True when shorter texts may help."""
@@ -112,7 +114,7 @@ class Failures:
             f"Received an error response for request from inference entity id [{call.inference_id}]. "
             f"Error message: [{words.message}]"
         )
-        return UpstreamError(
+        return _error_class(call)(
             reason,
             status=400,
             chat_type=words.type or self.chat_type or call.generation.stream_error_type,
@@ -125,9 +127,9 @@ class Failures:
     ) -> UpstreamError:
         """An error whose chat form copies the provider's type, code and param, or names the family's type."""
         named = words if words is not None and self.chat_fields and (words.type or words.code) else None
-        has_default_code = named is None or call.generation.at_least("9.4")
+        has_default_code = named is None or call.generation.chat_code_from_status
         code = (named.code if named else None) or (status_name(status) if has_default_code else None)
-        return UpstreamError(
+        return _error_class(call)(
             reason,
             status=status,
             upstream_status=upstream_status,
@@ -135,6 +137,10 @@ class Failures:
             chat_code=code,
             chat_param=named.param if named else None,
         )
+
+
+def _error_class(call: Call) -> type[UpstreamError]:
+    return UpstreamChatError if call.task_type is TaskType.CHAT_COMPLETION else UpstreamError
 
 
 def client_status(upstream_status: int) -> int:

@@ -57,7 +57,11 @@ def words_of_chat(answer: ProviderAnswer) -> Words | None:
     if words is not None:
         return words
     words = words_of_error_object(answer)
-    return None if words is None else replace(words, code=_status_code(json.loads(answer.body)["error"]))
+    return (
+        None
+        if words is None
+        else replace(words, type=None, param=None, code=_status_code(json.loads(answer.body)["error"]))
+    )
 
 
 def _status_code(error: dict[str, Any]) -> str | None:
@@ -65,7 +69,12 @@ def _status_code(error: dict[str, Any]) -> str | None:
     return None if code is None else str(code)
 
 
-CHAT_FAMILY = replace(CHAT_FAILURES, words=words_of_chat, chat_type="hugging_face_error")
+def words_of_event(data: str) -> Words | None:
+    """An error event: the same two forms."""
+    return words_of_chat(ProviderAnswer(200, {}, data.encode()))
+
+
+CHAT_FAMILY = replace(CHAT_FAILURES, words=words_of_chat, stream_words=words_of_event, chat_type="hugging_face_error")
 # completions read OpenAI's error object only, so the text of a plain one is not quoted
 COMPLETION_FAMILY = replace(CHAT_FAILURES, words=words_of_error_object)
 

@@ -25,6 +25,8 @@ from sidecar.services.failures import (
     SERVER_BUSY,
     TOO_LARGE,
     Failures,
+    Words,
+    words_of_body,
     words_of_error_object,
     words_of_openai,
 )
@@ -67,9 +69,9 @@ CHAT_FAILURES = Failures(
 )
 
 
-def chat_failures(failures: Failures = CHAT_FAILURES, **changes: Any) -> Failures:
-    """The chat family with ``changes``, for providers that differ in a detail."""
-    return replace(failures, **changes)
+def quoting(failures: Failures, chat_type: str | None = None) -> Failures:
+    """The family with the provider's whole body as its words, for providers whose error bodies have no one form."""
+    return replace(failures, words=words_of_body, stream_words=Words, chat_type=chat_type)
 
 
 # --- embeddings ----------------------------------------------------------------------------------------------
@@ -260,12 +262,18 @@ class ChatStream:
         chunk = parse_stream_json(event.data)
         is_chat = self._call.task_type is TaskType.CHAT_COMPLETION
         if is_chat and (event.name == "error" or "error" in chunk):
-            error = chunk.get("error", chunk)
-            words = words_of_openai(error) if isinstance(error, dict) else None
+            words = (self._failures.stream_words or words_of_event)(event.data)
             if words is None:
                 raise OtherError("illegal_state_exception", f"Received an error event: {event.data}", status=500)
             raise self._failures.stream_error(words, self._call)
         return chunk
+
+
+def words_of_event(data: str) -> Words | None:
+    """What an error event with OpenAI's error object says."""
+    chunk = parse_stream_json(data)
+    error = chunk.get("error", chunk)
+    return words_of_openai(error) if isinstance(error, dict) else None
 
 
 def _joined(deltas: list[str]) -> list[StreamItem]:

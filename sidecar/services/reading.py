@@ -63,6 +63,8 @@ def read_endpoint(
         raise StatusError(f"Missing required field [{SERVICE_SETTINGS}]")
     task_settings = _object(rest.pop(TASK_SETTINGS, None), TASK_SETTINGS) or {}
     task = service.task(task_type, generation)
+    if service.settings_first:
+        _refuse_unknown_first(service, task, service_settings, generation)
     if task is None:
         raise unsupported_task(service.name, task_type)
     chunking = None
@@ -77,14 +79,21 @@ def read_endpoint(
     settings = _read_service_settings(task, reading(service_settings, SERVICE_SETTINGS))
     stored_task_settings = _read_task_settings(task, settings, reading(task_settings, TASK_SETTINGS))
     secrets = _read_secrets(task, reading(service_settings, SECRET_SETTINGS))
-    groups = [rest, service_settings, {} if task.ignores_task_settings else task_settings]
-    if service.settings_first:
-        groups[0], groups[1] = groups[1], groups[0]
-    for group in groups:
+    for group in (rest, service_settings, {} if task.ignores_task_settings else task_settings):
         if group:
             raise unknown_settings(group, service.name, generation)
     endpoint = Endpoint(inference_id, task_type, service.name, settings, stored_task_settings, chunking)
     return Draft(endpoint, secrets)
+
+
+def _refuse_unknown_first(
+    service: Service, task: Task | None, service_settings: Mapping[str, Any], generation: Generation
+) -> None:
+    """Report unknown service settings before anything else is looked at, the task type included."""
+    declared = (*task.settings, *task.secrets) if task else ()
+    known = {setting.name for setting in declared if setting.is_known(generation)}
+    if unknown := {name: value for name, value in service_settings.items() if name not in known}:
+        raise unknown_settings(unknown, service.name, generation)
 
 
 def unsupported_task(service: str, task_type: TaskType) -> StatusError:

@@ -22,6 +22,7 @@ TASK_SETTINGS = "task_settings"
 SECRET_SETTINGS = "secret_settings"  # noqa: S105 - the name of a group in messages
 
 _URL_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2}|[^\x00-\xa0\u2028\u2029])*")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 
 class Reading:
@@ -172,7 +173,9 @@ def url_problem(text: str) -> str | None:
     end = _URL_CHARACTERS.match(text)
     position = end.end() if end else 0
     if position == len(text):
-        return None
+        before_colon = re.match(r"[^/?#:]*(?=:)", text)
+        has_scheme = before_colon is None or _SCHEME.fullmatch(before_colon.group())
+        return None if has_scheme else "Illegal character in scheme name"
     if text[position] == "%":
         return "Malformed escape pair"
     scheme, colon, rest = text.partition("://")
@@ -240,14 +243,14 @@ class Int(Setting):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number(Setting):
-    """A number; with bounds, between ``minimum`` and ``maximum`` inclusive."""
+    """A number written with a fraction (``1.0``, not ``1``); with bounds, between them inclusive."""
 
     minimum: float | None = None
     maximum: float | None = None
 
     java_name: ClassVar[str] = "Double"
     list_type: ClassVar[str] = "float"
-    expected: ClassVar[type | tuple[type, ...]] = (int, float)
+    expected: ClassVar[type | tuple[type, ...]] = float
 
     def checked(self, value: Any, reading: Reading) -> Any:
         article = reading.generation.bound_article
@@ -291,11 +294,31 @@ class TextMap(Setting):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextList(Setting):
-    """A non-empty list of strings."""
+    """A list of strings."""
 
     java_name: ClassVar[str] = "List"
     list_type: ClassVar[str] = "list"
     expected: ClassVar[type | tuple[type, ...]] = list
+
+    def read(self, reading: Reading) -> Any:
+        value = reading.values.pop(self.name, None)
+        if value is None:
+            return Setting.read(self, reading)
+        field_name = f"{reading.scope}.{self.name}"
+        if not isinstance(value, list):
+            reading.complain(
+                f"field [{field_name}] is not of the expected type. "
+                f"The value [{java_text(value)}] cannot be converted to a [{self.java_name}]"
+            )
+            return None
+        for index, item in enumerate(value):
+            if not isinstance(item, str):
+                reading.complain(
+                    f"Expected all items in list for field [{field_name}] to be of type String "
+                    f"but item [{java_text(item)}] at index [{index}] is of type [{java_type(item)}]"
+                )
+                return None
+        return self.checked(value, reading)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

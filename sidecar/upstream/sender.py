@@ -183,9 +183,12 @@ class Sender:
             except StreamFailedError as failure:
                 for item in failure.items:
                     yield item
+                failure.error.is_within_stream = True
                 raise failure.error from failure
             except (aiohttp.ClientError, OSError) as error:
-                raise _unanswered(task, call, network_error(error, str(response.url))).error from error
+                broken = _unanswered(task, call, network_error(error, str(response.url))).error
+                broken.is_within_stream = True
+                raise broken from error
 
     async def _opened(
         self, service: str, task: RemoteTask, call: Call, request: ProviderRequest, stack: AsyncExitStack

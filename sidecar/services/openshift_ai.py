@@ -1,0 +1,112 @@
+"""OpenShift AI model serving (vLLM runtimes). Source: Red Hat OpenShift AI documentation, "Serving models"."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sidecar.core.results import RankedDocument, Ranking
+from sidecar.core.tasks import TaskType
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer, required
+from sidecar.services.declaration import Dense, RemoteTask, Service
+from sidecar.services.openai_shapes import (
+    CHAT_FAILURES,
+    EMBEDDING_FAILURES,
+    NO_USAGE_FORM,
+    parse_embeddings,
+    quoting,
+)
+from sidecar.services.openai_tasks import ChatProvider
+from sidecar.services.reading import SET_BY_USER
+from sidecar.services.settings import (
+    MAX_INPUT_TOKENS,
+    SIMILARITY,
+    Flag,
+    Listed,
+    PositiveInt,
+    RateLimit,
+    Text,
+    Url,
+)
+
+_MODEL = Text(name="model_id", listed=Listed("Model ID", "The name of the model to use for the inference task."))
+_URL = Url(name="url", required=True, listed=Listed("URL", "The URL endpoint to use for the requests."))
+_RATE_LIMIT = RateLimit(requests_per_minute=3000)
+
+
+def _with_model(call: Call, body: dict[str, Any]) -> dict[str, Any]:
+    model = call.settings.get("model_id")
+    return body | {"model": model} if model else body
+
+
+def request_embeddings(call: Call) -> ProviderRequest:
+    body: dict[str, Any] = {"input": call.texts}
+    if call.settings.get(SET_BY_USER):
+        body["dimensions"] = call.settings["dimensions"]
+    return ProviderRequest.json(call.settings["url"], _with_model(call, body), bearer(call))
+
+
+def request_rerank(call: Call) -> ProviderRequest:
+    body: dict[str, Any] = {"query": call.query, "documents": call.texts}
+    for name in ("top_n", "return_documents"):
+        if (value := call.option(name)) is not None:
+            body[name] = value
+    return ProviderRequest.json(call.settings["url"], _with_model(call, body), bearer(call))
+
+
+def parse_results(answer: ProviderAnswer, call: Call) -> Ranking:
+    """``{"results": [{"index", "relevance_score", "document": {"text"}}]}``."""
+    body = answer.json()
+    results = body.get("results") if isinstance(body, dict) else None
+    if not isinstance(results, list):
+        raise required("results")
+    documents = []
+    for item in results:
+        for name in ("index", "relevance_score"):
+            if not isinstance(item, dict) or item.get(name) is None:
+                raise required(name)
+        document = item.get("document")
+        text = document.get("text") if isinstance(document, dict) else document
+        documents.append(RankedDocument(item["index"], item["relevance_score"], text))
+    return Ranking(tuple(documents))
+
+
+_CHAT = ChatProvider(
+    title="OpenShift AI",
+    sending="Failed to send OpenShift AI completion request from inference entity id [{id}]",
+    single_input="OpenShift AI completions",
+    settings=(_MODEL, _URL, _RATE_LIMIT),
+    form=NO_USAGE_FORM,
+    failures=quoting(CHAT_FAILURES, "openshift_ai_error"),
+)
+
+SERVICE = Service(
+    name="openshift_ai",
+    title="OpenShift AI",
+    tasks={
+        TaskType.TEXT_EMBEDDING: RemoteTask(
+            sending="Failed to send OpenShift AI text_embedding request from inference entity id [{id}]",
+            settings=(_MODEL, _URL, SIMILARITY, MAX_INPUT_TOKENS, PositiveInt(name="dimensions"), _RATE_LIMIT),
+            shows=frozenset({SET_BY_USER}),
+            request=request_embeddings,
+            parse=parse_embeddings,
+            failures=quoting(EMBEDDING_FAILURES),
+            dense=Dense("dot_product"),
+            characters_per_token=3,
+            since="9.4",
+        ),
+        TaskType.RERANK: RemoteTask(
+            sending="Failed to send OpenShift AI rerank request from inference entity id [{id}]",
+            settings=(_MODEL, _URL, _RATE_LIMIT),
+            task_settings=(Flag(name="return_documents"), PositiveInt(name="top_n")),
+            request=request_rerank,
+            parse=parse_results,
+            failures=replace(
+                EMBEDDING_FAILURES, words=lambda _: None, retried=frozenset({429, 500}), shortened=frozenset()
+            ),
+            since="9.4",
+        ),
+        TaskType.COMPLETION: _CHAT.task(TaskType.COMPLETION, "9.4"),
+        TaskType.CHAT_COMPLETION: _CHAT.task(TaskType.CHAT_COMPLETION, "9.4"),
+    },
+)
