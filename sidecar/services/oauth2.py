@@ -81,9 +81,9 @@ def basic_client_token(
 
 
 def check_scopes(values: Mapping[str, Any], reading: Reading) -> None:
-    """``scopes`` must hold at least one string, and nothing else."""
+    """``scopes`` must hold at least one non-empty string, and no empty one."""
     scopes = values.get("scopes")
-    if scopes is not None and (not scopes or not all(isinstance(scope, str) and scope for scope in scopes)):
+    if scopes is not None and (not scopes or not all(scopes)):
         reading.complain(f"[{reading.scope}] Invalid value. [scopes] must be a non-empty list of strings")
 
 

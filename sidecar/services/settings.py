@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from sidecar.core.errors import StatusError, ValidationError
 from sidecar.core.generations import Generation
-from sidecar.core.javatext import java_text
+from sidecar.core.javatext import java_text, java_type
 from sidecar.core.tasks import TaskType
 
 SERVICE_SETTINGS = "service_settings"
@@ -173,9 +173,7 @@ def url_problem(text: str) -> str | None:
     end = _URL_CHARACTERS.match(text)
     position = end.end() if end else 0
     if position == len(text):
-        before_colon = re.match(r"[^/?#:]*(?=:)", text)
-        has_scheme = before_colon is None or _SCHEME.fullmatch(before_colon.group())
-        return None if has_scheme else "Illegal character in scheme name"
+        return _scheme_problem(text)
     if text[position] == "%":
         return "Malformed escape pair"
     scheme, colon, rest = text.partition("://")
@@ -188,6 +186,18 @@ def url_problem(text: str) -> str | None:
     else:
         part = "path"
     return f"Illegal character in {part}"
+
+
+def _scheme_problem(text: str) -> str | None:
+    """Without a colon before the first ``/``, ``?`` or ``#`` there is no scheme, which is allowed."""
+    scheme, colon, rest = re.split("[/?#]", text, maxsplit=1)[0].partition(":")
+    if not colon:
+        return None
+    if not scheme:
+        return "Expected scheme name"
+    if not _SCHEME.fullmatch(scheme):
+        return "Illegal character in scheme name"
+    return None if rest or len(text) > len(scheme) + 1 else "Expected scheme-specific part"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
