@@ -8,8 +8,10 @@ from typing import Any
 
 from structlog.typing import EventDict
 
+from sidecar.core.endpoint import Secrets
+
 REDACTED = "[redacted]"
-_WORDS = re.compile(r"[a-z0-9]+|[A-Z][a-z0-9]*")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _SECRET_ENDS = frozenset(
     {"apikey", "cookie", "credential", "credentials", "jwt", "passwd", "password", "secret", "secrets", "token"}
 )
@@ -43,10 +45,14 @@ def _field(name: object, value: Any, depth: int) -> Any:
 def _value(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return _SECRET_VALUES.sub(lambda match: f"{match[1]} {REDACTED}" if match[1] else REDACTED, value)
+    if isinstance(value, Secrets):
+        return repr(value)
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    if depth < _DEPTH and isinstance(value, Mapping):
+    if not isinstance(value, (Mapping, list, tuple)):
+        return value
+    if depth >= _DEPTH:
+        return "[too deep]"
+    if isinstance(value, Mapping):
         return {key: _field(key, item, depth + 1) for key, item in value.items()}
-    if depth < _DEPTH and isinstance(value, (list, tuple)):
-        return [_value(item, depth + 1) for item in value]
-    return value
+    return [_value(item, depth + 1) for item in value]
