@@ -52,13 +52,18 @@ class Catalogue:
             for service in self
             if service.listed
             and service.is_known(generation)
-            and (task_type is None or service.task(task_type, generation) is not None)
+            and (task_type is None or task_type in _listed_tasks(service, generation))
         ]
+
+
+def _listed_tasks(service: Service, generation: Generation) -> dict[TaskType, Task]:
+    found = ((task_type, service.task(task_type, generation)) for task_type in TaskType)
+    return {task_type: task for task_type, task in found if task is not None and task.is_listed}
 
 
 def describe(service: Service, generation: Generation) -> dict[str, Any]:
     """One service with its task types and configurations."""
-    tasks = {t: task for t in TaskType if (task := service.task(t, generation)) is not None}
+    tasks = _listed_tasks(service, generation)
     title = service.title if generation.at_least("9.4") or service.older_title is None else service.older_title
     return {
         "service": service.name,

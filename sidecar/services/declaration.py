@@ -41,8 +41,11 @@ class Task:
 
     ``settings``, ``task_settings`` and ``secrets`` are read in their order; the checks look at what was read and may
     complain. ``prepare`` sees the raw ``service_settings`` and ``task_settings`` before anything is read. ``fixed``
-    settings are stored and shown without being accepted. ``shows`` are stored values shown besides the declared ones.
-    ``since`` is the first generation that has the task.
+    settings are stored and shown without being accepted. ``screen_task_settings`` sees the task settings of a create or
+    inference request as they came and may raise. ``check_credentials`` compares settings with secrets, before unknown
+    keys are reported. ``shows`` are stored values shown besides the declared ones.
+    ``since`` is the first generation that has the task; ``is_listed`` is false where ``GET _inference/_services``
+    leaves it out.
     """
 
     settings: tuple[Setting, ...]
@@ -52,11 +55,14 @@ class Task:
     check: Callable[[dict[str, Any], Reading], None] | None = None
     check_secrets: Callable[[dict[str, Any], Reading], None] | None = None
     check_task_settings: Callable[[dict[str, Any], dict[str, Any], Reading], None] | None = None
+    screen_task_settings: Callable[[Mapping[str, Any], Generation], None] | None = None
+    check_credentials: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     shows: frozenset[str] = frozenset()
     has_chunking: bool = True
     ignores_task_settings: bool = False
     shows_empty_task_settings: bool = False
+    is_listed: bool = True
     since: str = "8.11"
 
     def is_known(self, generation: Generation) -> bool:
