@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -17,10 +17,28 @@ def java_text(value: Any) -> str:
     if isinstance(value, float):
         return java_double(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}={java_text(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}={java_text(value[key])}" for key in java_map_order(value)) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(java_text(item) for item in value) + "]"
     return str(value)
+
+
+def java_map_order(keys: Iterable[str]) -> list[str]:
+    """``keys`` in the order in which Java's ``HashMap`` iterates them: by bucket, then as they came."""
+    ordered = list(keys)
+    buckets = 16
+    while len(ordered) > buckets * 0.75:
+        buckets *= 2
+    return sorted(ordered, key=lambda key: _spread_hash(str(key)) & (buckets - 1))
+
+
+def _spread_hash(text: str) -> int:
+    """Java's ``String.hashCode`` with its upper half folded in, as ``HashMap`` does."""
+    code = 0
+    units = text.encode("utf-16-be", "surrogatepass")
+    for high, low in zip(units[::2], units[1::2], strict=True):
+        code = (31 * code + (high << 8 | low)) & 0xFFFFFFFF
+    return code ^ (code >> 16)
 
 
 def java_double(value: float) -> str:
