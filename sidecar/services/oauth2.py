@@ -70,7 +70,7 @@ def basic_client_token(
         )
 
     return TokenRequest(
-        key=f"{url} {settings['client_id']} {scopes} {authorization}",
+        key=f"{inference_id} {url} {settings['client_id']} {scopes} {authorization}",
         request=lambda: form_request(
             url, {"grant_type": "client_credentials", "scope": scopes}, {"Authorization": authorization}
         ),
@@ -104,4 +104,32 @@ def check_complete(values: Mapping[str, Any], needed: tuple[str, ...], service: 
 def token_refused(reason: str, answer: ProviderAnswer | None, cause_type: str) -> SidecarError:
     """A failure whose cause is the token server's own description."""
     error, description = oauth_error(answer)
-    return OtherError("exception", reason, status=500, cause=OtherError(cause_type, description or error))
+    cause = OtherError(cause_type, description or error)
+    return OtherError("exception", reason, status=500, cause=cause, is_elasticsearch_level=True)
+
+
+def azure_token(
+    inference_id: str, settings: Mapping[str, Any], secrets: Mapping[str, Any], reason: str
+) -> TokenRequest:
+    """The token of ``tenant_id``, ``client_id``, ``client_secret`` and ``scopes`` from Microsoft's identity platform.
+
+    ``reason`` is what a refusal is called; Microsoft's own description becomes its cause.
+    """
+    url = f"https://login.microsoftonline.com/{quote(settings['tenant_id'], safe='')}/oauth2/v2.0/token"
+    fields = {
+        "grant_type": "client_credentials",
+        "client_id": settings["client_id"],
+        "client_secret": secrets["client_secret"],
+        "scope": " ".join(settings["scopes"]),
+    }
+
+    def failure(answer: ProviderAnswer | None) -> SidecarError:
+        return token_refused(reason, answer, f"msal_{'client' if answer is None else 'service'}_exception")
+
+    return TokenRequest(
+        key=f"{inference_id} {url} {urlencode(fields)}",
+        request=lambda: form_request(url, fields),
+        read=read_token,
+        failure=failure,
+        retried=frozenset({429, 500, 502, 503}),
+    )

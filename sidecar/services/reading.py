@@ -79,6 +79,8 @@ def read_endpoint(
     settings = _read_service_settings(task, reading(service_settings, SERVICE_SETTINGS))
     stored_task_settings = _read_task_settings(task, settings, reading(task_settings, TASK_SETTINGS))
     secrets = _read_secrets(task, reading(service_settings, SECRET_SETTINGS))
+    if task.check_credentials:
+        task.check_credentials(settings, secrets)
     for group in (rest, service_settings, {} if task.ignores_task_settings else task_settings):
         if group:
             raise unknown_settings(group, service.name, generation)
@@ -137,6 +139,8 @@ def merge_task_settings(
     """
     if not given:
         return dict(stored)
+    if task.screen_task_settings:
+        task.screen_task_settings(given, generation)
     reading = Reading(dict(given), TASK_SETTINGS, generation, service)
     optional = tuple(
         replace(s, required=False, default=None) for s in task.task_settings if given.get(s.name) is not None
@@ -150,8 +154,8 @@ def merge_task_settings(
 
 def shown_settings(task: Task, endpoint: Endpoint, generation: Generation) -> dict[str, Any]:
     """The service settings that GET shows."""
-    hidden = {s.name for s in task.settings if not s.shown or not s.is_known(generation)} | {SET_BY_USER}
-    hidden -= task.shows
+    shown = {s.name for s in task.settings if s.shown and s.is_known(generation)}
+    hidden = ({s.name for s in task.settings} - shown | {SET_BY_USER}) - task.shows
     known = {s.name for s in task.settings} | task.fixed.keys() | task.shows | _learned(task)
     return {name: value for name, value in endpoint.service_settings.items() if name in known and name not in hidden}
 
@@ -178,6 +182,8 @@ def _read_service_settings(task: Task, reading: Reading) -> dict[str, Any]:
 
 
 def _read_task_settings(task: Task, settings: dict[str, Any], reading: Reading) -> dict[str, Any]:
+    if task.screen_task_settings:
+        task.screen_task_settings(reading.values, reading.generation)
     values = read_settings(task.task_settings, reading)
     if task.check_task_settings:
         task.check_task_settings(values, settings, reading)
