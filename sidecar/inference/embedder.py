@@ -36,12 +36,8 @@ class EndpointProfile:
         return f"{self.inference_id}@{self.revision}"
 
 
-class Embedder(Protocol):
-    """Embeds and ranks by inference id; raises the errors of ``sidecar.core.errors``."""
-
-    async def profile(self, inference_id: str) -> EndpointProfile:
-        """What is known of the endpoint; ``ResourceNotFoundError`` when there is none of that id."""
-        ...
+class QueryEmbedder(Protocol):
+    """Embeds and ranks by inference id: all that a search needs."""
 
     async def embed(
         self, inference_id: str, texts: Sequence[str], input_type: InputType
@@ -51,4 +47,12 @@ class Embedder(Protocol):
 
     async def rerank(self, inference_id: str, query: str, texts: Sequence[str]) -> Ranking:
         """A relevance score for every text, best first; ``index`` is the text's position."""
+        ...
+
+
+class Embedder(QueryEmbedder, Protocol):
+    """Embeds and ranks by inference id, and knows the endpoints; raises the errors of ``sidecar.core.errors``."""
+
+    async def profile(self, inference_id: str) -> EndpointProfile:
+        """What is known of the endpoint; ``ResourceNotFoundError`` when there is none of that id."""
         ...

@@ -16,7 +16,7 @@ from sidecar.core.errors import IllegalArgumentError, StatusError
 from sidecar.core.results import DenseEmbeddings, SparseEmbeddings
 from sidecar.core.tasks import InputType
 from sidecar.elastic.version import ServerVersion, server_version
-from sidecar.inference.embedder import Embedder
+from sidecar.inference.embedder import QueryEmbedder
 from sidecar.search.fusion import Linear, Rrf
 from sidecar.search.hits import Hit
 from sidecar.search.queries import filtered, knn_search, query_weights, sparse_query, sparse_terms_query, text_query
@@ -78,9 +78,10 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """The hits, what each retriever found, and the query's token weights by retriever name."""
+    """The hits, the list before reranking, what each retriever found, and the query's token weights by retriever."""
 
     hits: list[Hit]
+    fused: list[Hit]
     rankings: dict[str, list[Hit]]
     tokens: dict[str, dict[str, float]]
 
@@ -88,7 +89,7 @@ class SearchAnswer:
 class Searcher:
     """Searches one cluster; asks for its version once."""
 
-    def __init__(self, client: AsyncElasticsearch, embedder: Embedder) -> None:
+    def __init__(self, client: AsyncElasticsearch, embedder: QueryEmbedder) -> None:
         self._client = client
         self._embedder = embedder
         self._version: ServerVersion | None = None
@@ -100,7 +101,8 @@ class Searcher:
             self._version = await server_version(self._client)
         vectors = await self._vectors(request)
         rankings = await self._retrieve(request, vectors)
-        hits = next(iter(rankings.values())) if len(rankings) == 1 else request.fusion.fuse(rankings)
+        fused = next(iter(rankings.values())) if len(rankings) == 1 else request.fusion.fuse(rankings)
+        hits = fused
         if request.reranker is not None:
             hits = await self._rerank(request.text, hits, request.reranker)
         tokens = {
@@ -108,7 +110,7 @@ class Searcher:
             for retriever in request.retrievers
             if retriever.kind == "sparse"
         }
-        return SearchAnswer(hits[: request.size], rankings, tokens)
+        return SearchAnswer(hits[: request.size], fused, rankings, tokens)
 
     async def _vectors(self, request: SearchRequest) -> dict[str, Any]:
         ids = list(dict.fromkeys(r.inference_id for r in request.retrievers if r.inference_id is not None))
