@@ -1,9 +1,6 @@
 """Chunks along the structure of a text: headings, paragraphs, lines (chunking strategy ``recursive``).
 
-Separators are regular expressions in Java's dialect, which Elasticsearch compiles in multiline mode. They are run here
-by ``regex`` with the options nearest to Java's (ASCII classes, set operations, line anchors at every line); Java's
-``\\Q..\\E`` and ``\\k<name>`` are not understood. Source: Elasticsearch's reference, "Configuring chunking", strategy
-``recursive``.
+Source: Elasticsearch's reference, "Configuring chunking", strategy ``recursive``.
 """
 
 from __future__ import annotations
@@ -11,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import regex
-
 from sidecar.core.chunking.boundaries import WordBoundaries
 from sidecar.core.chunking.chunk import Chunk
 from sidecar.core.chunking.sentence import sentence_chunks
-from sidecar.core.errors import IllegalArgumentError
+from sidecar.core.chunking.separator import find_separators
 
 SEPARATOR_GROUPS: dict[str, tuple[str, ...]] = {
     "plaintext": (r"(?<!\n)\n\n(?!\n)", r"(?<!\n)\n(?!\n)"),
@@ -27,13 +22,10 @@ SEPARATOR_GROUPS: dict[str, tuple[str, ...]] = {
         "\n#### ",
         "\n##### ",
         "\n###### ",
-        "\n^(?!\\s*$).*\n-{1,}\n",
-        "\n^(?!\\s*$).*\n={1,}\n",
+        "\n^(?!\\s*$).*\\n-{1,}\\n",
+        "\n^(?!\\s*$).*\\n={1,}\\n",
     ),
 }
-
-# A separator is a user's pattern on a user's text: one that backtracks without end must not hold the process.
-_MATCH_SECONDS = 2.0
 
 
 def recursive_chunks(text: str, size: int, separators: Sequence[str]) -> list[Chunk]:
@@ -60,16 +52,8 @@ def recursive_chunks(text: str, size: int, separators: Sequence[str]) -> list[Ch
 
 
 def _split(text: str, piece: Chunk, separator: str) -> list[Chunk]:
-    try:
-        pattern = regex.compile(separator, regex.VERSION1 | regex.MULTILINE | regex.ASCII)
-        # The piece is cut out so that anchors and look-behind end at its borders, as in a region of Java's matcher.
-        starts = [piece.start + match.start() for match in pattern.finditer(piece.of(text), timeout=_MATCH_SECONDS)]
-    except regex.error as error:
-        raise IllegalArgumentError(f"Invalid separator [{separator}]: {error}") from error
-    except TimeoutError as error:
-        raise IllegalArgumentError(
-            f"Separator [{separator}] took longer than {_MATCH_SECONDS:g} seconds on one text"
-        ) from error
+    # The piece is cut out so that anchors and look-behind end at its borders, as in a region of Java's matcher.
+    starts = [piece.start + start for start in find_separators(separator, piece.of(text))]
     cuts = sorted({piece.start, *starts, piece.end})
     return [Chunk(start, end) for start, end in pairwise(cuts)]
 

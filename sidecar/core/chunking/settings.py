@@ -52,7 +52,7 @@ class _Reader:
         self.errors: list[str] = []
         self._value = value
         self._article = generation.bound_article
-        self.sentence_limit = generation.sentence_chunk_limit
+        self._limit = generation.sentence_chunk_limit
 
     def only(self, kind: str, *allowed: str) -> None:
         foreign = [key for key in self._value if key != "strategy" and key not in allowed]
@@ -66,8 +66,9 @@ class _Reader:
         self.errors.append(_wrong_type(name, found, java_name))
         return None
 
-    def size(self, smallest: int, largest: int | None = None) -> int | None:
-        return self._required("max_chunk_size", smallest, largest)
+    def size(self, smallest: int) -> int | None:
+        # The limit is named after sentences, but Elasticsearch 8 refuses longer chunks of words and pieces too.
+        return self._required("max_chunk_size", smallest, self._limit)
 
     def overlap(self, largest: int) -> int | None:
         return self._required("overlap", None, largest)
@@ -97,7 +98,7 @@ class _Reader:
 
 def _sentence(reader: _Reader) -> dict[str, Any]:
     reader.only("Sentence based", "max_chunk_size", "sentence_overlap")
-    size = reader.size(_SMALLEST_SENTENCE_CHUNK, reader.sentence_limit)
+    size = reader.size(_SMALLEST_SENTENCE_CHUNK)
     overlap = reader.typed("sentence_overlap", "Integer")
     if overlap is None:
         overlap = 1
@@ -117,7 +118,10 @@ def _recursive(reader: _Reader) -> dict[str, Any]:
     reader.only("Recursive", "max_chunk_size", "separators", "separator_group")
     size = reader.size(_SMALLEST_WORD_CHUNK)
     group = reader.typed("separator_group", "String")
-    if group is not None and group.lower() not in SEPARATOR_GROUPS:
+    if group == "":
+        reader.errors.append(f"{_SCOPE} Invalid value empty string. [separator_group] must be a non-empty string")
+        group = None
+    elif group is not None and group.lower() not in SEPARATOR_GROUPS:
         names = ", ".join(sorted(SEPARATOR_GROUPS))
         reader.errors.append(f"{_SCOPE} Invalid value [{group}] received. [separator_group] must be one of [{names}]")
         group = None
@@ -125,7 +129,7 @@ def _recursive(reader: _Reader) -> dict[str, Any]:
     if separators is not None:
         if group is not None:
             reader.errors.append("Recursive chunking settings can not have both separators and separator_set")
-        if not separators:
+        elif not separators:
             reader.errors.append("Recursive chunking settings can not have an empty list of separators")
         reader.errors += [
             _wrong_type("separators", separator, "String") for separator in separators if not isinstance(separator, str)

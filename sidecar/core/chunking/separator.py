@@ -1,0 +1,74 @@
+"""Separators: regular expressions of Java's dialect, in which Elasticsearch's chunking settings are written.
+
+They run on ``regex``, whose version 1 knows Java's nested sets, properties, possessive quantifiers and atomic groups.
+What the two read differently is rewritten: Java's predefined classes hold ASCII only, and a few escapes have other
+names. Not rewritten: ``.`` and ``$`` stop at ``\\n`` alone, ``\\p{Punct}`` and its like hold more than ASCII.
+Source: Java's API reference, ``java.util.regex.Pattern``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import regex
+
+from sidecar.core.errors import IllegalArgumentError
+
+# A separator is a user's pattern on a user's text: one that backtracks without end must not hold the process.
+MATCH_SECONDS = 2.0
+
+_SPACE = r"\t\n\x0b\f\r "
+_WORD = "A-Za-z0-9_"
+_BLANK = r" \t\xa0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000"
+_LINE = r"\n\x0b\f\r\x85\u2028\u2029"
+_BOUNDARY = f"(?<=[{_WORD}])(?![{_WORD}])|(?<![{_WORD}])(?=[{_WORD}])"
+_INSIDE = f"(?<=[{_WORD}])(?=[{_WORD}])|(?<![{_WORD}])(?![{_WORD}])"
+_ESCAPES = {
+    "s": f"[{_SPACE}]",
+    "S": f"[^{_SPACE}]",
+    "d": "[0-9]",
+    "D": "[^0-9]",
+    "w": f"[{_WORD}]",
+    "W": f"[^{_WORD}]",
+    "h": f"[{_BLANK}]",
+    "H": f"[^{_BLANK}]",
+    "v": f"[{_LINE}]",
+    "V": f"[^{_LINE}]",
+    "b": f"(?:{_BOUNDARY})",
+    "B": f"(?:{_INSIDE})",
+    "e": r"\x1b",
+    "z": r"\Z",
+    "Z": r"(?=\n?\Z)",
+}
+_ESCAPE = regex.compile(r"\\Q(?P<quoted>.*?)(?:\\E|$)|\\k<(?P<group>\w+)>|\\x\{(?P<code>[0-9A-Fa-f]+)\}|\\(.)", regex.S)
+
+
+def find_separators(separator: str, text: str) -> list[int]:
+    """Where the matches of a separator begin in ``text``.
+
+    Raises ``IllegalArgumentError`` for a separator that is no regular expression, or takes longer than
+    :data:`MATCH_SECONDS`.
+    """
+    try:
+        return [match.start() for match in _compiled(separator).finditer(text, timeout=MATCH_SECONDS)]
+    except (regex.error, ValueError, OverflowError) as error:
+        raise IllegalArgumentError(f"Invalid separator [{separator}]: {error}") from error
+    except TimeoutError as error:
+        raise IllegalArgumentError(
+            f"Separator [{separator}] took longer than {MATCH_SECONDS:g} seconds on one text"
+        ) from error
+
+
+@lru_cache(maxsize=256)
+def _compiled(separator: str) -> regex.Pattern[str]:
+    return regex.compile(_ESCAPE.sub(_rewritten, separator), regex.VERSION1 | regex.MULTILINE)
+
+
+def _rewritten(match: regex.Match[str]) -> str:
+    if (quoted := match["quoted"]) is not None:
+        return regex.escape(quoted, literal_spaces=True)
+    if match["group"] is not None:
+        return f"(?P={match['group']})"
+    if match["code"] is not None:
+        return regex.escape(chr(int(match["code"], 16)))
+    return _ESCAPES.get(match[4], match[0])
