@@ -10,6 +10,7 @@ from aiohttp import web
 from sidecar.api.body_formats import parse_mapping
 from sidecar.api.call import Call
 from sidecar.api.keys import INFERENCE
+from sidecar.api.middlewares import with_warnings
 from sidecar.api.unfinished_writes import finish
 from sidecar.core.endpoint import Endpoint, is_valid_inference_id
 from sidecar.core.errors import ActionRequestValidationError, ResourceNotFoundError, StatusError
@@ -82,7 +83,7 @@ async def put_endpoint(call: Call, values: Mapping[str, str]) -> web.StreamRespo
         ),
     )
     call.facts |= {"endpoint": inference_id, "task_type": created.endpoint.task_type.value}
-    return _with_warnings(call, call.answer(inference.shown(created.endpoint, call.generation)), created.warnings)
+    return with_warnings(call, call.answer(inference.shown(created.endpoint, call.generation)), created.warnings)
 
 
 async def update_endpoint(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
@@ -160,10 +161,3 @@ def _require_valid_id(inference_id: str) -> None:
             f"Invalid inference_id; '{inference_id}' can contain lowercase alphanumeric (a-z and 0-9), hyphens or "
             "underscores; must start and end with alphanumeric"
         )
-
-
-def _with_warnings(call: Call, response: web.Response, warnings: tuple[str, ...]) -> web.Response:
-    for text in warnings:
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-        response.headers.add("Warning", f'299 Elasticsearch-{call.generation.version}-sidecar "{quoted}"')
-    return response

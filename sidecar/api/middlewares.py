@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -79,7 +80,15 @@ def error_response(call: Call, error: SidecarError) -> web.Response:
     """``error`` in Elasticsearch's envelope."""
     status, body = render_error(error, call.generation, with_trace=call.with_trace)
     call.facts.setdefault("error", error.type if not isinstance(error, PlainError) else "plain")
-    return call.unfiltered(body, status=status, headers=error.headers)
+    return with_warnings(call, call.unfiltered(body, status=status, headers=error.headers), error.warnings)
+
+
+def with_warnings(call: Call, response: web.Response, warnings: Iterable[str]) -> web.Response:
+    """``response`` with a ``Warning`` header for each deprecation."""
+    for text in warnings:
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 Elasticsearch-{call.generation.version}-sidecar "{quoted}"')
+    return response
 
 
 def unexpected(error: Exception) -> SidecarError:

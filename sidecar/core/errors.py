@@ -33,12 +33,14 @@ class SidecarError(Exception):
     ``is_elasticsearch_level`` says whether Elasticsearch's class is an ``ElasticsearchException``: the deepest of
     these in a chain of causes is what the envelope shows as ``root_cause``. ``is_within_stream`` marks failures after
     a provider began to stream: the caller's stream has begun as well, so its status is 200.
+    ``warnings`` are deprecations that the caller hears of although the request failed.
     """
 
     type: str = "exception"
     default_status: ClassVar[int] = 500
     is_elasticsearch_level: bool = False
     is_within_stream: bool = False
+    warnings: tuple[str, ...] = ()
 
     def __init__(
         self,

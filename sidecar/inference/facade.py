@@ -188,7 +188,11 @@ class Inference:
             )
         service = self._catalogue.service(name if isinstance(name, str) else java_text(name), generation)
         warnings = _deprecations(service, rest)
-        draft = read_endpoint(service, task_type, inference_id, rest, generation)
+        try:
+            draft = read_endpoint(service, task_type, inference_id, rest, generation)
+        except SidecarError as error:
+            error.warnings = warnings[-1:]
+            raise
         endpoint = draft.endpoint
         task = service.tasks[task_type]
         if isinstance(task, RemoteTask):
@@ -374,6 +378,8 @@ class Inference:
         try:
             answer = await self._remote.probe(service, task, call, request)
         except SidecarError as error:
+            if task.stores_unvalidated:
+                return stored.endpoint
             if not generation.wraps_validation_failure:
                 raise
             raise StatusError(

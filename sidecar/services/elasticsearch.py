@@ -50,7 +50,7 @@ class AdaptiveAllocations(Setting):
                     f"The value [{java_text(item)}] cannot be converted to a [{java_name}]"
                 )
         if len(reading.messages) > complaints:
-            return None
+            return {"enabled": False}  # given, if wrongly: not to be called missing as well
         smallest, largest = given.get(_MIN), given.get(_MAX)
         if smallest is not None and smallest < 0:
             reading.complain(f"[{_MIN}] must be a non-negative integer or null")

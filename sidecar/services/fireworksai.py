@@ -63,9 +63,9 @@ SERVICE = Service(
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send Fireworks AI embeddings request",
             settings=(
-                _MODEL,
                 replace(_URL, default=EMBEDDINGS_URL),
                 SIMILARITY,
+                MAX_INPUT_TOKENS,
                 PositiveInt(
                     name="dimensions",
                     listed=Listed(
@@ -75,7 +75,7 @@ SERVICE = Service(
                         "https://docs.fireworks.ai/guides/querying-embeddings-models.",
                     ),
                 ),
-                MAX_INPUT_TOKENS,
+                _MODEL,
                 _RATE_LIMIT,
             ),
             request=request_embeddings,

@@ -142,6 +142,7 @@ def parse_ranking(answer: ProviderAnswer, call: Call) -> Ranking:
             OtherError(
                 "illegal_argument_exception", "Failed to find required field [index] in Hugging Face rerank response"
             ),
+            status=400,
         )
     documents = sorted((_ranked(item, call) for item in body), key=lambda d: -d.relevance_score)
     return Ranking(tuple(documents[: call.option("top_n")]))

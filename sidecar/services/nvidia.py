@@ -101,9 +101,9 @@ SERVICE = Service(
     tasks={
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send NVIDIA text_embedding request from inference entity id [{id}]",
-            settings=(_MODEL, _url(EMBEDDINGS_URL), SIMILARITY, MAX_INPUT_TOKENS, _RATE_LIMIT),
+            settings=(_MODEL, _url(EMBEDDINGS_URL), _RATE_LIMIT, SIMILARITY, MAX_INPUT_TOKENS),
             task_settings=(
-                Choice(name="input_type", choices=("ingest", "search")),
+                Choice(name="input_type", choices=("ingest", "internal_ingest", "internal_search", "search")),
                 Choice(name="truncate", choices=("end", "none", "start")),
             ),
             request=request_embeddings,

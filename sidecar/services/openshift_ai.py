@@ -86,7 +86,7 @@ SERVICE = Service(
     tasks={
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send OpenShift AI text_embedding request from inference entity id [{id}]",
-            settings=(_MODEL, _URL, SIMILARITY, MAX_INPUT_TOKENS, PositiveInt(name="dimensions"), _RATE_LIMIT),
+            settings=(_MODEL, _URL, _RATE_LIMIT, PositiveInt(name="dimensions"), SIMILARITY, MAX_INPUT_TOKENS),
             shows=frozenset({SET_BY_USER}),
             request=request_embeddings,
             parse=parse_embeddings,

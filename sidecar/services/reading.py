@@ -29,6 +29,8 @@ from sidecar.services.settings import (
 )
 
 CHUNKING_SETTINGS = "chunking_settings"
+# settings stand in responses in this order, any other where ``url`` does
+_SHOWN_ORDER = ("model_id", "organization_id", "url", "similarity", "dimensions", "max_input_tokens", "rate_limit")
 SET_BY_USER = "dimensions_set_by_user"
 
 
@@ -76,12 +78,17 @@ def read_endpoint(
     def reading(values: dict[str, Any], scope: str) -> Reading:
         return Reading(values, scope, generation, service.name)
 
+    secrets = _read_secrets(task, reading(service_settings, SECRET_SETTINGS)) if task.secrets_first else {}
     settings = _read_service_settings(task, reading(service_settings, SERVICE_SETTINGS))
     stored_task_settings = _read_task_settings(task, settings, reading(task_settings, TASK_SETTINGS))
-    secrets = _read_secrets(task, reading(service_settings, SECRET_SETTINGS))
-    if task.check_credentials:
-        task.check_credentials(settings, secrets)
-    for group in (rest, service_settings, {} if task.ignores_task_settings else task_settings):
+    if not task.secrets_first:
+        secrets = _read_secrets(task, reading(service_settings, SECRET_SETTINGS))
+    if task.check_endpoint:
+        task.check_endpoint(settings, secrets)
+    if task.check_together:
+        task.check_together(settings, stored_task_settings)
+    groups = (service_settings, rest) if task.secrets_first else (rest, service_settings)
+    for group in (*groups, {} if task.ignores_task_settings else task_settings):
         if group:
             raise unknown_settings(group, service.name, generation)
     endpoint = Endpoint(inference_id, task_type, service.name, settings, stored_task_settings, chunking)
@@ -147,6 +154,9 @@ def merge_task_settings(
     )
     values = read_settings(optional, reading)
     reading.finish()
+    if isinstance(task, RemoteTask) and task.keeps_unknown_task_settings:
+        known = {setting.name for setting in task.task_settings}
+        values |= {name: value for name, value in given.items() if name not in known}
     if isinstance(task, RemoteTask) and task.merge:
         return dict(task.merge(stored, values))
     return {**stored, **values}
@@ -157,7 +167,11 @@ def shown_settings(task: Task, endpoint: Endpoint, generation: Generation) -> di
     shown = {s.name for s in task.settings if s.shown and s.is_known(generation)}
     hidden = ({s.name for s in task.settings} - shown | {SET_BY_USER}) - task.shows
     known = {s.name for s in task.settings} | task.fixed.keys() | task.shows | _learned(task)
-    return {name: value for name, value in endpoint.service_settings.items() if name in known and name not in hidden}
+    shown = {name: value for name, value in endpoint.service_settings.items() if name in known and name not in hidden}
+    if not isinstance(task, RemoteTask):
+        return shown
+    ranks = {name: rank for rank, name in enumerate(_SHOWN_ORDER)}
+    return dict(sorted(shown.items(), key=lambda item: ranks.get(item[0], ranks["url"])))
 
 
 def _learned(task: Task) -> set[str]:
@@ -173,6 +187,9 @@ def _object(value: Any, name: str) -> dict[str, Any] | None:
 
 def _read_service_settings(task: Task, reading: Reading) -> dict[str, Any]:
     settings = read_settings(task.settings, reading)
+    if task.further_settings:
+        reading.finish()
+        settings |= read_settings(task.further_settings(settings), reading)
     if task.check:
         task.check(settings, reading)
     reading.finish()

@@ -42,7 +42,8 @@ class Reading:
         """Remove ``name`` and return its value, ``None`` when it is absent, ``null`` or of another type."""
         value = self.values.pop(name, None)
         is_bool_for_number = isinstance(value, bool) and expected is not bool
-        if value is None or (isinstance(value, expected) and not is_bool_for_number):
+        is_too_large = java_name == "Integer" and isinstance(value, int) and not -(2**31) <= value < 2**31
+        if value is None or (isinstance(value, expected) and not is_bool_for_number and not is_too_large):
             return value
         self.complain(
             f"field [{name}] is not of the expected type. "
@@ -376,10 +377,13 @@ class RateLimit(Setting):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(Setting):
-    """A setting that must not be given."""
+    """A flag that Elasticsearch keeps for itself and that must not be given."""
+
+    java_name: ClassVar[str] = "Boolean"
+    expected: ClassVar[type | tuple[type, ...]] = bool
 
     def read(self, reading: Reading) -> Any:
-        if reading.values.pop(self.name, None) is not None:
+        if reading.take(self.name, self.expected, self.java_name) is not None:
             reading.complain(f"[{reading.scope}] does not allow the setting [{self.name}]")
 
 
