@@ -114,19 +114,20 @@ def make_call(
     if request.chat is None and task.single_input and len(request.input) > 1:
         raise StatusError(f"{task.single_input} only accepts 1 input")
     check_input_type(task, endpoint.task_type, request.input_type)
+    task_settings = merge_task_settings(
+        task, endpoint.task_settings, request.task_settings, generation, endpoint.service
+    )
     call = Call(
         inference_id=endpoint.inference_id,
         task_type=endpoint.task_type,
         settings=endpoint.service_settings,
-        task_settings=merge_task_settings(
-            task, endpoint.task_settings, request.task_settings, generation, endpoint.service
-        ),
+        task_settings=task_settings,
         secrets=secrets,
         inputs=request.input,
         query=request.query,
         return_documents=request.return_documents,
         top_n=request.top_n,
-        input_type=effective_input_type(request, endpoint),
+        input_type=effective_input_type(request, task_settings),
         chat=request.chat,
         stream=request.stream,
         generation=generation,
@@ -150,11 +151,11 @@ def check_input_type(task: RemoteTask, task_type: TaskType, input_type: InputTyp
         raise ValidationError(f"Input type [{input_type}] is not supported for [{task.label}]")
 
 
-def effective_input_type(request: InferenceRequest, endpoint: Endpoint) -> InputType | None:
-    """Request root, then the request's task settings, then the stored ones."""
+def effective_input_type(request: InferenceRequest, task_settings: Mapping[str, Any]) -> InputType | None:
+    """Request root, then the effective task settings."""
     if request.input_type not in (None, InputType.UNSPECIFIED):
         return request.input_type
-    text = request.task_settings.get("input_type") or endpoint.task_settings.get("input_type")
+    text = task_settings.get("input_type")
     return InputType(str(text).lower()) if text else None
 
 

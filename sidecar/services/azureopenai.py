@@ -286,11 +286,11 @@ def request_chat(call: Call) -> ProviderRequest:
 
 
 def _completion_stream(call: Call) -> ChatStream:
-    return ChatStream(call, _COMPLETION_FAILURES, "Azure OpenAI")
+    return ChatStream(call, _COMPLETION_FAILURES)
 
 
 def _chat_stream(call: Call) -> ChatStream:
-    return ChatStream(call, _CHAT_FAILURES, "Azure OpenAI")
+    return ChatStream(call, _CHAT_FAILURES)
 
 
 _COMMON: dict[str, Any] = {
@@ -298,7 +298,7 @@ _COMMON: dict[str, Any] = {
     "task_settings": _TASK_SETTINGS,
     "check": check_settings,
     "check_secrets": check_secrets,
-    "check_credentials": check_credentials,
+    "check_endpoint": check_credentials,
     "screen_task_settings": screen_task_settings,
     "token": request_token,
 }

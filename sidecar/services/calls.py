@@ -56,12 +56,21 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """One HTTP request to a provider. ``url`` is sent as it stands (already percent-encoded)."""
+    """One HTTP request to a provider. ``url`` is sent as it stands (already percent-encoded).
+
+    ``shown_url`` stands for it in messages, where ``url`` holds a credential.
+    """
 
     url: str
     body: bytes
     headers: Mapping[str, str]
     method: str = "POST"
+    shown_url: str = ""
+
+    @property
+    def address(self) -> str:
+        """What messages call the address."""
+        return self.shown_url or self.url
 
     @classmethod
     def json(cls, url: str, body: Any, headers: Mapping[str, str] | None = None) -> ProviderRequest:

@@ -58,7 +58,11 @@ class Catalogue:
 
 def _listed_tasks(service: Service, generation: Generation) -> dict[TaskType, Task]:
     found = ((task_type, service.task(task_type, generation)) for task_type in TaskType)
-    return {task_type: task for task_type, task in found if task is not None and task.is_listed}
+    return {
+        task_type: task
+        for task_type, task in found
+        if task is not None and task.is_listed and generation.at_least(task.listed_since)
+    }
 
 
 def describe(service: Service, generation: Generation) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sidecar.core.generations import Generation
@@ -42,10 +43,13 @@ class Task:
     ``settings``, ``task_settings`` and ``secrets`` are read in their order; the checks look at what was read and may
     complain. ``prepare`` sees the raw ``service_settings`` and ``task_settings`` before anything is read. ``fixed``
     settings are stored and shown without being accepted. ``screen_task_settings`` sees the task settings of a create or
-    inference request as they came and may raise. ``check_credentials`` compares settings with secrets, before unknown
-    keys are reported. ``shows`` are stored values shown besides the declared ones.
+    inference request as they came and may raise. ``check_endpoint`` sees settings and secrets when all are read, before
+    unknown keys are reported. ``shows`` are stored values shown besides the declared ones.
+    ``further_settings`` gives the settings that depend on those read before, and ``check_together`` looks at settings
+    and task settings when everything is read. With ``secrets_first`` secrets come before anything else, and unknown
+    service settings before unknown keys of the top level.
     ``since`` is the first generation that has the task; ``is_listed`` is false where ``GET _inference/_services``
-    leaves it out.
+    leaves it out, ``listed_since`` the first generation where it does not.
     """
 
     settings: tuple[Setting, ...]
@@ -56,13 +60,17 @@ class Task:
     check_secrets: Callable[[dict[str, Any], Reading], None] | None = None
     check_task_settings: Callable[[dict[str, Any], dict[str, Any], Reading], None] | None = None
     screen_task_settings: Callable[[Mapping[str, Any], Generation], None] | None = None
-    check_credentials: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
+    check_endpoint: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
+    further_settings: Callable[[Mapping[str, Any]], tuple[Setting, ...]] | None = None
+    check_together: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
+    secrets_first: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
     shows: frozenset[str] = frozenset()
     has_chunking: bool = True
     ignores_task_settings: bool = False
     shows_empty_task_settings: bool = False
     is_listed: bool = True
+    listed_since: str = "8.11"
     since: str = "8.11"
 
     def is_known(self, generation: Generation) -> bool:
@@ -82,6 +90,10 @@ class RemoteTask(Task):
     ``max_inputs`` is the provider's hard limit per request, ``batch_size`` what ingestion sends at once.
     ``characters_per_token`` times ``max_input_tokens`` is where texts are cut (0: never).
     ``complete`` finishes the stored settings after the validation call.
+    ``sign`` adds to a built request what depends on its bytes and the time. ``max_inputs_of`` is a hard limit that
+    depends on the settings. ``keeps_unknown_task_settings`` hands a request's unknown task settings to the provider.
+    With ``parses_empty`` even an empty body goes to ``parse``; with ``stores_unvalidated`` an endpoint is stored
+    although its validation call failed.
     """
 
     sending: str
@@ -102,6 +114,11 @@ class RemoteTask(Task):
     characters_per_token: int = 0
     complete: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
     probe: Callable[[Call], Call] | None = None
+    sign: Callable[[ProviderRequest, Call, datetime], ProviderRequest] | None = None
+    max_inputs_of: Callable[[Mapping[str, Any]], int | None] | None = None
+    keeps_unknown_task_settings: bool = False
+    parses_empty: bool = False
+    stores_unvalidated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,11 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 DEFAULT_LIFETIME_SECONDS = 300.0
 
 
-def form_request(url: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None) -> ProviderRequest:
-    """A form-encoded POST."""
-    return ProviderRequest(url, urlencode(fields).encode(), {"Content-Type": FORM_TYPE, **(headers or {})})
+def form_request(
+    url: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None, safe: str = ""
+) -> ProviderRequest:
+    """A form-encoded POST; ``safe`` characters go out as they are."""
+    return ProviderRequest(url, urlencode(fields, safe=safe).encode(), {"Content-Type": FORM_TYPE, **(headers or {})})
 
 
 def basic_authorization(client_id: str, client_secret: str) -> str:

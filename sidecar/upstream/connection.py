@@ -75,8 +75,8 @@ class Connection:
             try:
                 body = await self._read(response)
             except (aiohttp.ClientError, OSError) as error:
-                raise network_error(error, request.url) from error
-            return _answer(response, request.url, body)
+                raise network_error(error, request.address) from error
+            return _answer(response, request.address, body)
 
     @asynccontextmanager
     async def open(self, request: ProviderRequest) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -91,7 +91,7 @@ class Connection:
                 request.method, url, data=request.body, headers=headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise network_error(error, request.url) from error
+            raise network_error(error, request.address) from error
         async with response:
             yield response
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 import aiohttp
@@ -118,7 +119,7 @@ class Sender:
             SidecarError: the provider's failure, in Elasticsearch's words.
         """
         cut, truncated = _cut(task, call)
-        limit = task.max_inputs
+        limit = task.max_inputs_of(call.settings) if task.max_inputs_of else task.max_inputs
         if limit is None or len(cut.inputs) <= limit:
             answer = await self._perform(service, task, cut)
         else:
@@ -200,7 +201,7 @@ class Sender:
                 response = await opening.enter_async_context(self._connection.open(request))
                 self._observer.upstream_call(service, response.status, time.monotonic() - started)
                 if response.status >= 300:
-                    self._check(task, call, await self._connection.answer(response, request.url))
+                    self._check(task, call, await self._connection.answer(response, request.address))
                 stack.push_async_exit(opening.pop_all())
                 return response
         except NetworkError as error:
@@ -213,7 +214,8 @@ class Sender:
         token = task.token(call) if task.token else None
         if token is not None:
             call = replace(call, token=await self._tokens.get(token, self._retries.delay))
-        return call, task.request(call)
+        request = task.request(call)
+        return call, task.sign(request, call, datetime.now(UTC)) if task.sign else request
 
     def _check(self, task: RemoteTask, call: Call, answer: ProviderAnswer) -> None:
         """Raise for an unsuccessful answer."""
@@ -246,14 +248,14 @@ class Sender:
 
 def _unanswered(task: RemoteTask, call: Call, error: NetworkError) -> _RetryableError:
     """No answer came: worth another call, unless the address itself is wrong."""
-    if error.is_final:
+    if error.is_final or not task.failures.retries_unanswered:
         raise error.whole or _failed_to_send(task, call, error.cause, 500)
     return _RetryableError(_failed_to_send(task, call, error.cause, 500), call, 0)
 
 
 def _parsed(task: RemoteTask, call: Call, answer: ProviderAnswer) -> Answer:
     """The result, or the failure that an unusable body is."""
-    if not answer.body:
+    if not answer.body and not task.parses_empty:
         reason = f"Response body was empty for request from inference entity id [{call.inference_id}]"
         raise _failed_to_send(task, call, OtherError("illegal_state_exception", reason), 500)
     try:
