@@ -81,6 +81,8 @@ TEXTS: tuple[str, ...] = (
     "```python\nprint('hello world')\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
     "\nHeading one\n---\nbody of one with several words to fill it up\n\n---\nHeading two\n===\nbody of two with "
     "several words to fill it up as well\n\n\n---\n",
+    "\nMixed ends\r\n-----\nsome words below\r\n\r\n\nTitle\u2029=====\nmore words below and a few more of them to "
+    "fill it\n \r\n-----\nx\n\rCarriage title\n===\nlast part with some more words to pass the limit of fifteen words",
     "#not a heading\n#  two spaces\n# \nempty heading above\n## x\n\n# y\n# z\n" + "some filler words " * 6,
     # --- accents, combining marks, other alphabets
     "L'été dernier, nous avons vu l'océan à Saint-Malo. C'était très beau ! N'est-ce pas ? Où étiez-vous, cher ami ? "

@@ -23,7 +23,13 @@ from sidecar.core.errors import IllegalArgumentError
         (r"\R", "a\r\nb", [1]),
         (r"\h+", "a \u2003b", [1]),
         (r"\bcat\b", "concat cat", [7]),
-        ("^-", "-a\n-b", [0, 3]),
+        ("^-", "-a\n-b\r-c\r\n-d\u2029-e", [0, 3, 6, 10, 13]),
+        (r"a$", "a\na\ra\r\na\u2028ba", [0, 2, 4, 7, 10]),
+        (r"$", "a\r\nb", [1, 4]),
+        (r"^", "a\n", [0]),
+        (r"a.", "a\rab", [2]),
+        (r"(?s)a.", "a\rab", [0, 2]),
+        (r"[.^$]", "a.^$", [1, 2, 3]),
     ],
 )
 def test_separators_are_read_as_java_reads_them(separator: str, text: str, starts: list[int]) -> None:

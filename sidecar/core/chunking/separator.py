@@ -1,8 +1,8 @@
 """Separators: regular expressions of Java's dialect, in which Elasticsearch's chunking settings are written.
 
 They run on ``regex``, whose version 1 knows Java's nested sets, properties, possessive quantifiers and atomic groups.
-What the two read differently is rewritten: Java's predefined classes hold ASCII only, and a few escapes have other
-names. Not rewritten: ``.`` and ``$`` stop at ``\\n`` alone, ``\\p{Punct}`` and its like hold more than ASCII.
+What the two read differently is rewritten: Java's predefined classes hold ASCII only, lines end at more characters than
+``\\n``, and a few escapes have other names. Not rewritten: ``\\p{Punct}`` and its like hold more than ASCII.
 Source: Java's API reference, ``java.util.regex.Pattern``.
 """
 
@@ -40,7 +40,17 @@ _ESCAPES = {
     "z": r"\Z",
     "Z": r"(?=\n?\Z)",
 }
-_ESCAPE = regex.compile(r"\\Q(?P<quoted>.*?)(?:\\E|$)|\\k<(?P<group>\w+)>|\\x\{(?P<code>[0-9A-Fa-f]+)\}|\\(.)", regex.S)
+_END = r"\n\r\x85\u2028\u2029"
+_OUTSIDE_CLASSES = {
+    ".": f"[^{_END}]",
+    "^": r"(?:\A|(?!\Z)(?:(?<=[\n\x85\u2028\u2029])|(?<=\r)(?!\n)))",
+    "$": r"(?:\Z|(?=[\r\x85\u2028\u2029])|(?<!\r)(?=\n))",
+}
+_TOKEN = regex.compile(
+    r"\\Q(?P<quoted>.*?)(?:\\E|\Z)|\\k<(?P<group>\w+)>|\\x\{(?P<code>[0-9A-Fa-f]+)\}|\\(?P<escaped>.)|(?P<sign>[\[\].^$])",
+    regex.DOTALL,
+)
+_DOT_MATCHES_ALL = regex.compile(r"\(\?[a-zA-Z]*s")
 
 
 def find_separators(separator: str, text: str) -> list[int]:
@@ -61,14 +71,32 @@ def find_separators(separator: str, text: str) -> list[int]:
 
 @lru_cache(maxsize=256)
 def _compiled(separator: str) -> regex.Pattern[str]:
-    return regex.compile(_ESCAPE.sub(_rewritten, separator), regex.VERSION1 | regex.MULTILINE)
+    return regex.compile(_Rewriting(separator).result(), regex.VERSION1 | regex.MULTILINE)
 
 
-def _rewritten(match: regex.Match[str]) -> str:
-    if (quoted := match["quoted"]) is not None:
-        return regex.escape(quoted, literal_spaces=True)
-    if match["group"] is not None:
-        return f"(?P={match['group']})"
-    if match["code"] is not None:
-        return regex.escape(chr(int(match["code"], 16)))
-    return _ESCAPES.get(match[4], match[0])
+class _Rewriting:
+    """One pass over a pattern, which knows whether it is inside a character class."""
+
+    def __init__(self, separator: str) -> None:
+        self._separator = separator
+        self._depth = 0
+        self._signs = dict(_OUTSIDE_CLASSES)
+        if _DOT_MATCHES_ALL.search(separator):
+            del self._signs["."]
+
+    def result(self) -> str:
+        return _TOKEN.sub(self._rewritten, self._separator)
+
+    def _rewritten(self, match: regex.Match[str]) -> str:
+        if (sign := match["sign"]) is not None:
+            if sign in "[]":
+                self._depth = max(0, self._depth + (1 if sign == "[" else -1))
+                return sign
+            return sign if self._depth else self._signs.get(sign, sign)
+        if (quoted := match["quoted"]) is not None:
+            return regex.escape(quoted, literal_spaces=True)
+        if match["group"] is not None:
+            return f"(?P={match['group']})"
+        if match["code"] is not None:
+            return regex.escape(chr(int(match["code"], 16)))
+        return _ESCAPES.get(match["escaped"], match[0])
