@@ -191,7 +191,7 @@ class Inference:
         try:
             draft = read_endpoint(service, task_type, inference_id, rest, generation)
         except SidecarError as error:
-            error.warnings = warnings[-1:]
+            error.warnings = warnings[1:]
             raise
         endpoint = draft.endpoint
         task = service.tasks[task_type]
@@ -453,10 +453,9 @@ def _service_gone(endpoint: Endpoint) -> StatusError:
 
 
 def _deprecations(service: Service, body: Mapping[str, Any]) -> tuple[str, ...]:
-    if service.name not in ("elser", "elasticsearch"):
+    if service.name != "elser":
         return ()
     settings = body.get(SERVICE_SETTINGS)
-    warnings = [_ELSER_DEPRECATED.format(model=".elser_model_2")] if service.name == "elser" else []
-    if isinstance(settings, Mapping) and not settings.get("model_id") and not settings.get("deployment_id"):
-        warnings.append(_MODEL_ID_DEPRECATED)
-    return tuple(warnings)
+    names_model = isinstance(settings, Mapping) and settings.get("model_id")
+    deprecated = _ELSER_DEPRECATED.format(model=".elser_model_2")
+    return (deprecated,) if names_model else (deprecated, _MODEL_ID_DEPRECATED)

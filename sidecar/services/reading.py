@@ -164,8 +164,8 @@ def merge_task_settings(
 
 def shown_settings(task: Task, endpoint: Endpoint, generation: Generation) -> dict[str, Any]:
     """The service settings that GET shows."""
-    shown = {s.name for s in task.settings if s.shown and s.is_known(generation)}
-    hidden = ({s.name for s in task.settings} - shown | {SET_BY_USER}) - task.shows
+    visible = {s.name for s in task.settings if s.shown and s.is_known(generation)}
+    hidden = ({s.name for s in task.settings} - visible | {SET_BY_USER}) - task.shows
     known = {s.name for s in task.settings} | task.fixed.keys() | task.shows | _learned(task)
     shown = {name: value for name, value in endpoint.service_settings.items() if name in known and name not in hidden}
     if not isinstance(task, RemoteTask):
