@@ -55,6 +55,8 @@ class Failures:
     ``retried`` statuses are repeated as they are, ``shortened`` ones with every text cut to half. ``prefixes`` add to
     401, 429 and the 3xx and 5xx rules. ``chat_type`` is the error type a chat caller sees when the provider's body
     names none (``None``: the generation's). ``stream_words`` reads an error event of a stream where it is not OpenAI's.
+    Calls whose body cannot be used, or that got no answer, are repeated unless ``retries_unusable`` or
+    ``retries_unanswered`` is false.
     """
 
     words: WordsReader
@@ -64,6 +66,7 @@ class Failures:
     too_large_phrase: str | None = None
     rate_limit_details: Callable[[Mapping[str, str]], str] | None = None
     retries_unusable: bool = True
+    retries_unanswered: bool = True
     chat_type: str | None = None
     chat_fields: bool = True
     stream_words: Callable[[str], Words | None] | None = None
