@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
-from sidecar.elastic.client import create_client
+from sidecar.core.errors import StatusError
+from sidecar.elastic.client import create_client, failure_text
+from sidecar.elastic.references import References, find_references
 from sidecar.inference.facade import Inference
 from sidecar.inference.local import LocalBackend
 from sidecar.inference.remote import RemoteBackend
@@ -66,9 +69,29 @@ async def open_resources(settings: Settings, metrics: Metrics | None = None) -> 
         sender = create_sender(settings, metrics)
         stack.push_async_callback(sender.close)
         inference = Inference(
-            registry, Catalogue.discover(), RemoteBackend(sender), LocalBackend(models), observer=metrics
+            registry,
+            Catalogue.discover(),
+            RemoteBackend(sender),
+            LocalBackend(models),
+            references=None if elasticsearch is None else partial(references_of, elasticsearch),
+            observer=metrics,
         )
         yield Resources(settings, metrics, elasticsearch, registry, models, sender, inference)
+
+
+async def references_of(client: AsyncElasticsearch, inference_id: str) -> References:
+    """Who uses an endpoint.
+
+    Raises ``StatusError`` 503 when the cluster cannot be asked: an endpoint in use must not vanish for that.
+    """
+    try:
+        return await find_references(client, inference_id)
+    except (ApiError, TransportError) as error:
+        raise StatusError(
+            f"Cannot find out what uses inference endpoint [{inference_id}]: {failure_text(error)}. "
+            "Use force to delete it all the same.",
+            status=503,
+        ) from error
 
 
 def create_registry(settings: Settings, elasticsearch: AsyncElasticsearch | None) -> Registry:

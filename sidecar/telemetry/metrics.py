@@ -68,7 +68,6 @@ class Metrics:
         )
         self._queue_seconds = self._histogram("model_queue_seconds", "Longest wait in a batch.", _SECONDS, "model")
         self._run_seconds = self._histogram("model_run_seconds", "Time of a batch in the model.", _SECONDS, "model")
-        self._bulk = self._counter("bulk_documents", "Documents of bulk writes by result.", "outcome")
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One request: ``route`` is its template, never its path, whose ids would have no end."""
@@ -97,11 +96,6 @@ class Metrics:
         self._batch_tokens.labels(batch.model).observe(batch.padded_tokens)
         self._queue_seconds.labels(batch.model).observe(batch.queue_seconds)
         self._run_seconds.labels(batch.model).observe(batch.run_seconds)
-
-    def observe_bulk(self, *, written: int = 0, skipped: int = 0, failed: int = 0) -> None:
-        """Documents of one bulk write."""
-        for outcome, count in (("written", written), ("skipped", skipped), ("failed", failed)):
-            self._bulk.labels(outcome).inc(count)
 
     def watch_models(self, states: Callable[[], Iterable[ModelState]]) -> None:
         """Show, whenever the metrics are read, what ``states`` tells of local models: queues, workers, refusals."""

@@ -39,28 +39,19 @@ def test_requests_are_counted_by_template() -> None:
     assert seconds == pytest.approx(0.06)
 
 
-def test_inference_upstream_and_bulk() -> None:
+def test_inference_and_upstream() -> None:
     metrics = Metrics()
     metrics.observe_inference("openai", "text_embedding", "ok", 16, 0.5)
     metrics.observe_inference("openai", "text_embedding", "status_exception", 4, 0.5)
     metrics.upstream_call("openai", 503, 0.1)
     metrics.upstream_call("openai", 200, 0.1)
     metrics.upstream_retry("openai", 503)
-    metrics.observe_bulk(written=10, skipped=2)
-    metrics.observe_bulk(written=1, failed=3)
     labels = {"service": "openai", "task_type": "text_embedding"}
     assert value(metrics, "inference_requests_total", **labels, outcome="ok") == 1
     assert value(metrics, "inference_inputs_total", **labels) == 20
     assert value(metrics, "inference_duration_seconds_count", **labels) == 2
     assert value(metrics, "upstream_calls_total", service="openai", status="503") == 1
     assert value(metrics, "upstream_retries_total", service="openai", status="503") == 1
-    assert [
-        value(metrics, "bulk_documents_total", outcome=outcome) for outcome in ("written", "skipped", "failed")
-    ] == [
-        11,
-        2,
-        3,
-    ]
 
 
 @dataclass
