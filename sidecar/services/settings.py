@@ -182,6 +182,8 @@ def url_problem(text: str) -> str | None:
         part = "fragment"
     elif "?" in text[:position]:
         part = "query"
+    elif ":" in text[position:] and not re.search("[/?#]", text[: text.index(":", position)]):
+        part = "scheme name"
     elif colon and position < len(scheme) + 3 + len(rest.split("/")[0]):
         part = "authority"
     else:
