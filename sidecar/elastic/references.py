@@ -32,7 +32,7 @@ class References:
 
 
 async def find_references(client: AsyncElasticsearch, inference_id: str) -> References:
-    """Looks through all pipelines and all mappings of the cluster, hidden and closed indices included, system indices not.
+    """Looks through all pipelines and mappings of the cluster; hidden and closed indices count, system indices do not.
 
     Elasticsearch's failures (``ApiError``, ``TransportError``) pass through; reading needs the cluster privilege
     ``read_pipeline`` and the index privilege ``view_index_metadata``.

@@ -6,6 +6,7 @@ Source: behaviour of Elasticsearch 8.19 and 9.4 for ``semantic_text`` fields.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def slots(count: int, most: int = MOST_CHUNKS) -> list[range]:
     """
     kept = min(count, most)
     starts = [-(-slot * count // kept) for slot in range(kept)]
-    return [range(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True)]
+    return [range(start, end) for start, end in pairwise([*starts, count])]
 
 
 def merge_chunks(chunks: Sequence[Chunk]) -> Chunk:
