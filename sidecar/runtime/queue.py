@@ -4,7 +4,8 @@
       429 when full         [ ingest lane ]──┴─► take(): one batch per free worker ──► worker thread
 
 A batch is what arrived while the last one ran; nothing sleeps to make a batch larger. The search lane goes first, but
-of every sixteen batches one is the ingest lane's, so that a steady stream of searches cannot stop ingestion.
+of every sixteen batches one is the ingest lane's, so that a steady stream of searches cannot stop ingestion. A search
+that finds every worker in the middle of an ingest batch is run at once by an express worker beside them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class BatchQueue:
         self._lines = {lane: WaitingLine() for lane in Lane}
         self._changed = Condition()
         self._reserved = 0
-        self._waiting_workers = 0
+        self._ingesting = 0
         self._turn = 0
         self._closed = False
         self.refused = 0
@@ -92,33 +93,39 @@ class BatchQueue:
             for item in job.items:
                 item.queued_at = now
             self._lines[job.lane].add(job.items)
-            self._changed.notify(min(len(job.items), max(1, self._waiting_workers)))
+            self._changed.notify_all()
 
     def discard(self, job: Job) -> None:
         """Takes out what is left of a job whose caller went away."""
         with self._changed:
             self.dropped += self._lines[job.lane].discard(lambda item: item.job is job)
 
-    def take(self, timeout: float | None = None, leave: Callable[[], bool] = lambda: False) -> list[Item] | None:
-        """The next batch, waiting for one.
+    def take(
+        self, timeout: float | None = None, leave: Callable[[], bool] = lambda: False, *, is_express: bool = False
+    ) -> list[Item] | None:
+        """The next batch, waiting for one; to be given back to ``done`` when it ran.
 
         ``None`` after ``timeout`` seconds without work, when closed, or when ``leave`` says so (asked at each look).
+        An express worker gets searches only, and only while another worker is busy with ingestion.
         """
         end = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not leave():
-                batch = self._next()
-                if batch:
-                    return batch
+                if not is_express or self._ingesting:
+                    batch = self._next(searches_only=is_express)
+                    if batch:
+                        self._ingesting += batch[0].job.lane is Lane.INGEST
+                        return batch
                 left = None if end is None else end - time.monotonic()
                 if self._closed or (left is not None and left <= 0):
                     return None
-                self._waiting_workers += 1
-                try:
-                    self._changed.wait(left)
-                finally:
-                    self._waiting_workers -= 1
+                self._changed.wait(left)
             return None
+
+    def done(self, batch: list[Item]) -> None:
+        """A batch ran, or failed."""
+        with self._changed:
+            self._ingesting -= batch[0].job.lane is Lane.INGEST
 
     def close(self) -> None:
         """Refuses new work and wakes all workers; what still waits fails."""
@@ -135,10 +142,11 @@ class BatchQueue:
         with self._changed:
             self._changed.notify_all()
 
-    def _next(self) -> list[Item]:
+    def _next(self, *, searches_only: bool) -> list[Item]:
         search, ingest = self._lines[Lane.SEARCH], self._lines[Lane.INGEST]
-        while len(search) or len(ingest):
+        while len(search) or (len(ingest) and not searches_only):
             turn_of_ingest = not len(search) or (len(ingest) > 0 and self._turn + 1 >= _INGEST_TURN)
+            turn_of_ingest = turn_of_ingest and not searches_only
             self._turn = 0 if turn_of_ingest else self._turn + 1
             line = ingest if turn_of_ingest else search
             batch = line.take(self._limits.batch_tokens, self._limits.batch_items)

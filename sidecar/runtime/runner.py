@@ -2,7 +2,8 @@
 
     submit (loop) ──► tokenise ──► BatchQueue ──► worker threads ──► Engine.run ──► Job.set ──► caller's future
 
-The workers are the allocations of all deployments that share the model and its number of threads.
+The workers are the allocations of all deployments that share the model and its number of threads. Beside them stands
+one thread for searches only, which works while all workers are busy with ingestion.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Runner:
         self._closed = False
         self._lock = threading.Lock()
         self._started: list[threading.Thread] = []
+        self._express: threading.Thread | None = None
 
     @property
     def workers(self) -> int:
@@ -126,7 +128,7 @@ class Runner:
                 raise
             job = Job([Work(text, purpose) for text in encoded], lane, deadline, loop)
             self.queue.put(job)
-            self._scale()
+            self._scale(lane)
             try:
                 async with asyncio.timeout_at(deadline):
                     return await job.future
@@ -176,22 +178,35 @@ class Runner:
         self.counters.tokenised(time.perf_counter() - started)
         return encoded
 
-    def _scale(self) -> None:
-        """As many workers as there are batches waiting, within the allocations."""
+    def _scale(self, lane: Lane) -> None:
+        """As many workers as there are batches waiting, within the allocations; one more for searches in a hurry."""
         self._start_workers(min(self._maximum, max(1, self.queue.batches)))
+        # With more threads per call each worker has a session of its own, and an express one would double the memory.
+        if lane is Lane.SEARCH and self.threads == 1 and not (self._express and self._express.is_alive()):
+            self._express = self._start_thread(self._work_express, "express")
 
     def _start_workers(self, wanted: int) -> None:
-        self._started = [thread for thread in self._started if thread.is_alive()]
         with self._lock:
             missing = wanted - self._workers
             self._workers += max(0, missing)
-        loop = asyncio.get_running_loop()
         for _ in range(missing):
-            thread = threading.Thread(
-                target=self._work, args=(self._engine, loop), name=f"model-{self.name}", daemon=True
-            )
-            self._started.append(thread)
-            thread.start()
+            self._start_thread(self._work, "worker")
+
+    def _start_thread(self, target: Callable[[Engine, asyncio.AbstractEventLoop], None], what: str) -> threading.Thread:
+        arguments = (self._engine, asyncio.get_running_loop())
+        thread = threading.Thread(target=target, args=arguments, name=f"model-{self.name}-{what}", daemon=True)
+        self._started = [other for other in self._started if other.is_alive()] + [thread]
+        thread.start()
+        return thread
+
+    def _work_express(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        """The express worker: searches that would wait for ingest batches to end; it ends when there are none."""
+        session = self._shared
+        while session is not None and not self._closed:
+            batch = self.queue.take(self._idle_seconds, lambda: self._closed, is_express=True)
+            if batch is None:
+                break
+            self._run(engine, session, batch)
 
     def _work(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         """A worker: batches until there is none for a while, or the worker is one too many."""
@@ -242,8 +257,15 @@ class Runner:
         while batch := self.queue.take(0):
             for item in batch:
                 item.job.fail(reason)
+            self.queue.done(batch)
 
     def _run(self, engine: Engine, session: Session, items: list[Item]) -> None:
+        try:
+            self._run_batch(engine, session, items)
+        finally:
+            self.queue.done(items)
+
+    def _run_batch(self, engine: Engine, session: Session, items: list[Item]) -> None:
         started = time.monotonic()
         work = [item.work for item in items]
         try:

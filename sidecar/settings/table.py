@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     queue_items: int = Field(8192, ge=1, description="Texts that may wait per model; more get 429.")
     # 400,000 tokens are 15 to 80 seconds of work on two cores, longer than callers wait.
     queue_tokens: int = Field(400_000, ge=1, description="Tokens that may wait per model; more get 429.")
-    batch_tokens: int = Field(1024, ge=1, description="Tokens of one batch, padding included.")
+    batch_tokens: int = Field(512, ge=1, description="Tokens of one batch, padding included.")
 
     # --- model providers; delays and queue as in Elasticsearch's xpack.inference.http settings
     retry_initial_delay: Seconds = Field(1.0, ge=0, description="First delay between attempts at a provider.")

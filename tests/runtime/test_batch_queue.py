@@ -166,3 +166,19 @@ async def test_results_come_in_the_order_of_the_call() -> None:
     for item in sorted(call.items, key=lambda item: item.tokens):
         call.set(item.index, item.tokens)
     assert await call.future == [30, 10, 20]
+
+
+async def test_an_express_worker_takes_searches_only_while_others_ingest() -> None:
+    waiting = queue()
+    put(waiting, job(50, 50, 50))
+    put(waiting, job(5, lane=Lane.SEARCH))
+    assert waiting.take(0, is_express=True) is None  # nobody is busy with ingestion: a worker takes the search
+    assert lengths(waiting) == [5]
+    ingest = waiting.take(0)
+    assert ingest is not None
+    put(waiting, job(6, lane=Lane.SEARCH))
+    assert [item.tokens for item in waiting.take(0, is_express=True) or []] == [6]
+    assert waiting.take(0, is_express=True) is None
+    waiting.done(ingest)
+    put(waiting, job(7, lane=Lane.SEARCH))
+    assert waiting.take(0, is_express=True) is None

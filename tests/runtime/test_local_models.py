@@ -50,6 +50,20 @@ async def test_a_search_overtakes_a_large_ingest_call(models: LocalModels) -> No
     assert statistics(models).workers == 1
 
 
+async def test_a_search_does_not_wait_for_an_ingest_batch_to_end() -> None:
+    models = LocalModels(RuntimeConfig(batch_tokens=8000, default_allocation=ONE))
+    await models.dense(MODEL, ["load"], lane=Lane.INGEST)
+    reports: list[BatchReport] = []
+    models.watch(reports.append)
+    ingest = asyncio.create_task(models.dense(MODEL, texts(60), lane=Lane.INGEST))
+    await until(lambda: statistics(models).queued_items == 0 or statistics(models).batches > 1)
+    await models.dense(MODEL, ["a short question"], lane=Lane.SEARCH)
+    assert reports[0].lane is Lane.SEARCH  # the only worker is still in its first, large batch
+    assert len(await ingest) == 60
+    assert statistics(models).workers == 1
+    await models.close()
+
+
 async def test_a_full_queue_refuses_at_once_and_serves_the_rest() -> None:
     models = LocalModels(RuntimeConfig(queue_items=10, default_allocation=ONE))
     first = asyncio.create_task(models.dense(MODEL, texts(10), lane=Lane.INGEST))
