@@ -47,6 +47,7 @@ _INPUT_TYPES = {
     InputType.CLASSIFICATION: "classification",
     InputType.CLUSTERING: "clustering",
 }
+_MODEL_LISTED = Listed("Model ID", "The name of the model to use for the inference task.", required=True)
 MODEL_REQUIRED = "The [service_settings.model_id] field is required for the Cohere V2 API."
 
 
@@ -56,7 +57,7 @@ class ModelId(Text):
 
     name: str = "model_id"
     reports_missing: bool = True
-    listed: Listed | None = Listed("Model ID", "The name of the model to use for the inference task.", required=True)
+    listed: Listed | None = _MODEL_LISTED
 
     def read(self, reading: Reading) -> Any:
         older = Text(name="model").read(reading)
