@@ -1,0 +1,110 @@
+"""Files of JSON lines, indexed with their vectors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from elasticsearch import AsyncElasticsearch
+
+from sidecar.ingest.fieldmap import parse_field_maps
+from sidecar.ingest.indexing import Existing, Indexing, IndexJob
+from sidecar.ingest.line import Pace
+from sidecar.ingest.planning import make_plan
+from sidecar.ingest.summary import Summary
+from tests.ingest.library import DENSE_MAP, SPARSE_MAP, backfill, is_right, models, sentence, sources
+from tests.ingest.local_embedder import LocalEmbedder
+
+
+def lines(*documents: dict[str, Any]) -> list[bytes]:
+    return [orjson.dumps(document) + b"\n" for document in documents]
+
+
+def notes(count: int) -> list[bytes]:
+    return lines(*({"id": f"n{n}", "text": sentence(n)} for n in range(count)))
+
+
+async def index_lines(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str, raw: Sequence[bytes], **job: Any
+) -> Summary:
+    plan = await make_plan(embedder, parse_field_maps([SPARSE_MAP, DENSE_MAP]))
+    options: dict[str, Any] = {"id_field": "id", "pace": Pace(batch_size=16)} | job
+    work = Indexing(client, embedder, IndexJob(index, plan, **options))
+    return await work.run(raw)
+
+
+async def test_a_file_is_indexed_with_vectors_and_a_second_time_nothing_happens(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str
+) -> None:
+    raw = notes(25)
+    summary = await index_lines(client, embedder, index, raw, page_size=10)
+    assert (summary.read, summary.written, summary.stopped) == (25, 25, None)
+    found = await sources(client, index)
+    assert set(found) == {f"n{n}" for n in range(25)}
+    wanted = await models(embedder)
+    assert all(is_right(source, wanted) for source in found.values())
+    mapping = (await client.indices.get_mapping(index=index))[index]["mappings"]["properties"]
+    assert mapping["text_sparse"]["type"] == "sparse_vector"
+    embedder.texts.clear()
+    again = await index_lines(client, embedder, index, raw)
+    assert (again.written, again.up_to_date) == (0, 25)
+    assert embedder.texts == []
+    assert (await backfill(client, embedder, index)).up_to_date == 25
+
+
+async def test_bad_lines_are_named_by_number_and_the_others_indexed(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str
+) -> None:
+    raw = [*notes(2), b"{broken\n", b"\n", *lines({"text": "no id"}, {"id": "last", "text": ""})]
+    summary = await index_lines(client, embedder, index, raw)
+    assert (summary.read, summary.written, summary.failed) == (5, 3, 2)
+    examples = {example for group in summary.failures.values() for example in group.examples}
+    assert examples == {"line 3", "line 5"}
+    assert set(await sources(client, index)) == {"n0", "n1", "last"}
+
+
+async def test_changed_lines_replace_their_documents_or_leave_them(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str
+) -> None:
+    await index_lines(client, embedder, index, notes(4))
+    changed = lines({"id": "n1", "text": "Another text."}, {"id": "n2", "text": sentence(2), "extra": 1})
+    kept = await index_lines(client, embedder, index, changed, existing=Existing.KEEP)
+    assert (kept.written, kept.up_to_date) == (0, 2)
+    summary = await index_lines(client, embedder, index, changed)
+    assert (summary.written, summary.up_to_date) == (2, 0)
+    found = await sources(client, index)
+    assert found["n1"]["text"] == "Another text."
+    assert found["n2"]["extra"] == 1
+    wanted = await models(embedder)
+    assert all(is_right(source, wanted) for source in found.values())
+
+
+async def test_without_an_id_field_the_content_is_the_id(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str
+) -> None:
+    raw = lines({"text": "Tide."}, {"text": "Moon."})
+    await index_lines(client, embedder, index, raw, id_field=None)
+    summary = await index_lines(client, embedder, index, raw, id_field=None)
+    assert summary.up_to_date == 2
+    assert len(await sources(client, index)) == 2
+
+
+async def test_the_same_id_twice_ends_as_the_later_line(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str
+) -> None:
+    raw = lines({"id": "a", "text": "The first."}, {"id": "a", "text": "The second."})
+    summary = await index_lines(client, embedder, index, raw)
+    assert summary.conflicts == 1
+    assert summary.unsettled == 0
+    assert (await sources(client, index))["a"]["text"] == "The second."
+
+
+async def test_what_elasticsearch_refuses_is_named_by_line(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str
+) -> None:
+    await client.indices.create(index=index, mappings={"properties": {"n": {"type": "integer"}}})
+    raw = lines({"id": "a", "text": "Tide.", "n": 1}, {"id": "b", "text": "Moon.", "n": "no number"})
+    summary = await index_lines(client, embedder, index, raw)
+    assert (summary.written, summary.failed) == (1, 1)
+    ((reason, group),) = summary.failures.items()
+    assert "document_parsing_exception" in reason
+    assert group.examples == ["line 2"]
