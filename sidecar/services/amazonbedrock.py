@@ -21,6 +21,7 @@ from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, Unusab
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, client_status, status_name, words_of_message
 from sidecar.services.openai_shapes import dense_vector
+from sidecar.services.reading import SET_BY_USER
 from sidecar.services.settings import (
     MAX_INPUT_TOKENS,
     SIMILARITY,
@@ -30,6 +31,7 @@ from sidecar.services.settings import (
     PositiveInt,
     RateLimit,
     Reading,
+    Refused,
     Setting,
     Text,
 )
@@ -111,6 +113,7 @@ _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
             "https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html.",
         ),
     ),
+    Refused(name=SET_BY_USER),
 )
 _EMBEDDING_TASK_SETTINGS: tuple[Setting, ...] = (Choice(name="truncate", choices=("none", "start", "end")),)
 _CHAT_TASK_SETTINGS: tuple[Setting, ...] = (
@@ -123,12 +126,11 @@ _CHAT_TASK_SETTINGS: tuple[Setting, ...] = (
 
 def check_embedding_provider(settings: Mapping[str, Any], task_settings: Mapping[str, Any]) -> None:
     provider = settings["provider"]
+    subject = f"The [text_embedding] task type for provider [{provider.lower()}]"
+    if provider != COHERE and task_settings.get("truncate") is not None:
+        raise StatusError(f"{subject} does not allow [truncate] field")
     if provider not in EMBEDDING_PROVIDERS:
-        raise StatusError(f"The [text_embedding] task type for provider [{provider.lower()}] is not available")
-    if provider == TITAN and task_settings.get("truncate") is not None:
-        raise StatusError(
-            f"The [text_embedding] task type for provider [{provider.lower()}] does not allow [truncate] field"
-        )
+        raise StatusError(f"{subject} is not available")
 
 
 def check_top_k(settings: Mapping[str, Any], task_settings: Mapping[str, Any]) -> None:

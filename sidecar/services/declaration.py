@@ -46,8 +46,8 @@ class Task:
     inference request as they came and may raise. ``check_endpoint`` sees settings and secrets when all are read, before
     unknown keys are reported. ``shows`` are stored values shown besides the declared ones.
     ``further_settings`` gives the settings that depend on those read before, and ``check_together`` looks at settings
-    and task settings when everything is read. With ``secrets_first`` secrets come before anything else, and unknown
-    service settings before unknown keys of the top level.
+    and task settings when everything is read. With ``secrets_first`` secrets come before anything else; with
+    ``ignores_top_level`` unknown keys beside the settings are not reported.
     ``since`` is the first generation that has the task; ``is_listed`` is false where ``GET _inference/_services``
     leaves it out, ``listed_since`` the first generation where it does not.
     """
@@ -64,6 +64,7 @@ class Task:
     further_settings: Callable[[Mapping[str, Any]], tuple[Setting, ...]] | None = None
     check_together: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     secrets_first: bool = False
+    ignores_top_level: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
     shows: frozenset[str] = frozenset()
     has_chunking: bool = True

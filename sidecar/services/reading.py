@@ -87,8 +87,8 @@ def read_endpoint(
         task.check_endpoint(settings, secrets)
     if task.check_together:
         task.check_together(settings, stored_task_settings)
-    groups = (service_settings, rest) if task.secrets_first else (rest, service_settings)
-    for group in (*groups, {} if task.ignores_task_settings else task_settings):
+    others = {} if task.ignores_top_level else rest
+    for group in (others, service_settings, {} if task.ignores_task_settings else task_settings):
         if group:
             raise unknown_settings(group, service.name, generation)
     endpoint = Endpoint(inference_id, task_type, service.name, settings, stored_task_settings, chunking)
