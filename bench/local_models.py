@@ -76,7 +76,7 @@ def request_of(kind: str, texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 async def load(service: Service, kind: str, slices: list[list[str]], concurrency: int, seconds: float) -> Load:
-    """Keeps ``concurrency`` requests under way for some seconds; the first of each caller is a warm-up."""
+    """Keeps ``concurrency`` requests under way for some seconds."""
     latencies: list[float] = []
     documents = 0
     feed: Iterator[list[str]] = itertools.cycle(slices)
@@ -92,8 +92,6 @@ async def load(service: Service, kind: str, slices: list[list[str]], concurrency
             latencies.append(time.perf_counter() - started)
             documents += len(texts)
 
-    path, body = request_of(kind, next(feed))
-    await asyncio.gather(*(service.call("POST", path, body) for _ in range(2)))
     started, used = time.perf_counter(), service.processor_seconds()
     end = started + seconds
     await asyncio.gather(*(caller() for _ in range(concurrency)))
@@ -109,6 +107,7 @@ async def measure_rates(service: Service, texts: list[str], seconds: float, thre
     for kind, (task, model) in ENDPOINTS.items():
         bare = await asyncio.to_thread(bare_rate, task, model, texts, threads)
         await create(service, kind, threads)
+        await load(service, kind, slices, 8, seconds)  # not counted: screening is fitted to the first texts
         for concurrency in CONCURRENCY:
             found = await load(service, kind, slices, concurrency, seconds)
             print(
