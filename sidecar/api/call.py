@@ -13,13 +13,13 @@ from sidecar.api.keys import API_OPTIONS, ApiOptions
 from sidecar.api.media_types import Format, Negotiation, negotiate
 from sidecar.api.object_parser import near_misses
 from sidecar.api.path_codec import parse_query, split_path
-from sidecar.core.errors import IllegalArgumentError, ParseError, PlainError, SidecarError
+from sidecar.core.errors import IllegalArgumentError, MediaTypeError, ParseError, PlainError
 from sidecar.core.generations import GENERATION_HEADER, GENERATIONS, Generation
 from sidecar.core.time_values import TimeValue, parse_time_value
 
 COMMON_PARAMETERS = ("error_trace", "filter_path", "format", "human", "pretty")
 _DEFAULT_TIMEOUT = TimeValue(30, "s")
-_SINGLE_VALUED = ("x-opaque-id", "traceparent", "elastic-api-version", "x-elastic-product-use-case")
+_SINGLE_VALUED = ("X-Opaque-Id", "traceparent")
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Call:
         self.filter = PathFilter.parse(self.parameters.get("filter_path", ""))
         for name in _SINGLE_VALUED:
             if len(set(self.request.headers.getall(name, []))) > 1:
-                raise PlainError(f"multiple values for single-valued header [{name}].")
+                raise IllegalArgumentError(f"multiple values for single-valued header [{name}].")
 
     def read_trace_flag(self) -> None:
         """Reads ``error_trace``; its errors have the short form."""
@@ -163,11 +163,8 @@ def _headers(request: web.Request) -> dict[str, str]:
     for name in ("Accept", "Content-Type"):
         values = request.headers.getall(name, [])
         if len(values) > 1:
-            raise _repeated(name)
+            cause = IllegalArgumentError(f"Incorrect header [{name}]. Only one value should be provided")
+            raise MediaTypeError(f"Invalid media-type value on headers [{name}]", cause=cause)
         if values:
             found[name.lower()] = values[0]
     return found
-
-
-def _repeated(name: str) -> SidecarError:
-    return IllegalArgumentError(f"Incorrect header [{name}]. Only one value should be provided")
