@@ -1,0 +1,137 @@
+"""`sidecar backfill` as people start it, kill it and start it again; no server runs."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from elasticsearch import AsyncElasticsearch
+
+from sidecar.core.results import SparseEmbeddings
+from sidecar.core.tasks import InputType
+from sidecar.ingest.marker import Marker, input_hash
+from tests.ingest.library import fill, sentence, sources, tokens
+from tests.ingest.local_embedder import SPARSE, LocalEmbedder
+
+ENDPOINT = ".elser-2-elasticsearch"
+FIELD = "text_sparse"
+COUNT = 400
+
+
+@pytest.fixture
+def environment(tmp_path: Path, elasticsearch: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
+    return own | {"SIDECAR_ELASTICSEARCH_URL": elasticsearch, "SIDECAR_DATA_DIR": str(tmp_path)}
+
+
+async def start(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sidecar",
+        *arguments,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+def backfill_arguments(index: str, *more: str) -> tuple[str, ...]:
+    return ("backfill", index, "--map", f"text:{FIELD}={ENDPOINT}", "--batch-size", "8", *more)
+
+
+async def filled(client: AsyncElasticsearch, index: str) -> int:
+    await client.indices.refresh(index=index)
+    found: int = (await client.count(index=index, query={"exists": {"field": "sidecar.model"}}))["count"]
+    return found
+
+
+async def wait_for_progress(client: AsyncElasticsearch, index: str, process: asyncio.subprocess.Process) -> int:
+    while process.returncode is None:
+        if done := await filled(client, index):
+            return done
+        await asyncio.sleep(0.02)
+    pytest.fail(f"ended before it wrote anything: {(await process.communicate())[1].decode()}")
+
+
+async def assert_every_document_is_right(client: AsyncElasticsearch, index: str, embedder: LocalEmbedder) -> None:
+    """Marker and vector of every document belong to its present text; the weights of some are made anew to compare."""
+    found = await sources(client, index)
+    assert len(found) == COUNT
+    revision = (await embedder.profile(SPARSE)).revision
+    for source in found.values():
+        stamp = Marker.read(source).stamps[FIELD]
+        assert stamp.model == f"{ENDPOINT}@{revision}"
+        assert stamp.hash == input_hash(source["text"])
+        assert tokens(source)
+    compared = [found[str(n)] for n in (*range(0, COUNT, 20), COUNT - 1)]
+    made = await embedder.embed(SPARSE, [source["text"] for source in compared], InputType.INGEST)
+    assert isinstance(made, SparseEmbeddings)
+    for source, expected in zip(compared, made.items, strict=True):
+        heavy = {token: weight for token, weight in expected.tokens.items() if weight > 0.1}
+        stored = tokens(source)
+        assert {token: stored.get(token) for token in heavy} == pytest.approx(heavy, rel=0.02)
+
+
+async def test_killed_in_the_middle_and_started_again_every_document_is_right(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str, environment: dict[str, str]
+) -> None:
+    await fill(client, index, {str(n): {"text": sentence(n), "n": n} for n in range(COUNT)}, number_of_shards=2)
+    process = await start(environment, *backfill_arguments(index))
+    await wait_for_progress(client, index, process)
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
+    done = await filled(client, index)
+    assert 0 < done < COUNT
+    # meanwhile the world goes on: one done and one open document change
+    await client.update(index=index, id="0", doc={"text": "Now it is about the seal."})
+    await client.update(index=index, id=str(COUNT - 1), doc={"text": "Now it is about the squid."})
+
+    again = await start(environment, *backfill_arguments(index))
+    output, errors = await again.communicate()
+    assert again.returncode == 0, errors.decode()
+    assert "Done." in output.decode()
+    await assert_every_document_is_right(client, index, embedder)
+
+    nothing = await start(environment, *backfill_arguments(index))
+    output, _ = await nothing.communicate()
+    assert nothing.returncode == 0
+    rows = {row.split("│")[1].strip(): row.split("│")[2].strip() for row in output.decode().splitlines() if "│" in row}
+    assert (rows["read"], rows["written"]) == (str(COUNT), "0")
+
+
+async def test_interrupted_it_says_what_it_did_so_far(
+    client: AsyncElasticsearch, index: str, environment: dict[str, str]
+) -> None:
+    await fill(client, index, {str(n): {"text": sentence(n), "n": n} for n in range(COUNT)})
+    process = await start(environment, *backfill_arguments(index))
+    await wait_for_progress(client, index, process)
+    process.send_signal(signal.SIGINT)
+    output, errors = await process.communicate()
+    assert process.returncode == 130, errors.decode()
+    assert "Interrupted." in output.decode()
+    rows = [row.split("│") for row in output.decode().splitlines() if "│" in row]
+    written = next(int(row[2]) for row in rows if row[1].strip() == "written")
+    assert written == await filled(client, index) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("backfill", "nowhere", "--map", f"text:v={ENDPOINT}"), 1, "index [nowhere] does not exist"),
+        (("backfill", "nowhere", "--map", "text:v=unknown-endpoint"), 2, "unknown-endpoint"),
+        (("backfill", "nowhere", "--map", "nonsense"), 2, "SOURCE_FIELD:TARGET_FIELD=INFERENCE_ID"),
+        (("backfill", "nowhere", "--map", f"text:v={ENDPOINT}", "--query", "{"), 2, "--query is not JSON"),
+    ],
+)
+async def test_mistakes_end_with_a_sentence(
+    environment: dict[str, str], arguments: tuple[str, ...], status: int, sentence: str
+) -> None:
+    process = await start(environment | {"COLUMNS": "200"}, *arguments)
+    output, errors = await process.communicate()
+    assert process.returncode == status
+    shown = (output + errors).decode()
+    assert sentence in " ".join(shown.split())
+    assert "Traceback" not in shown
