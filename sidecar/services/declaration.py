@@ -48,7 +48,8 @@ class Task:
     ``further_settings`` gives the settings that depend on those read before, and ``check_together`` looks at settings
     and task settings when everything is read. With ``secrets_first`` secrets come before anything else; with
     ``ignores_top_level`` unknown keys beside the settings are not reported.
-    ``since`` is the first generation that has the task; ``is_listed`` is false where ``GET _inference/_services``
+    ``chunking_since`` is the first generation that has chunking settings for it, ``default_chunking`` what a generation
+    chunks by when none are given. ``since`` is the first generation that has the task; ``is_listed`` is false where ``GET _inference/_services``
     leaves it out, ``listed_since`` the first generation where it does not.
     """
 
@@ -68,6 +69,8 @@ class Task:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     shows: frozenset[str] = frozenset()
     has_chunking: bool = True
+    chunking_since: str = "8.11"
+    default_chunking: Callable[[Generation], dict[str, Any] | None] | None = None
     ignores_task_settings: bool = False
     shows_empty_task_settings: bool = False
     is_listed: bool = True
@@ -90,7 +93,8 @@ class RemoteTask(Task):
     the service in that refusal. ``single_input`` names the task in the refusal of more than one input.
     ``max_inputs`` is the provider's hard limit per request, ``batch_size`` what ingestion sends at once.
     ``characters_per_token`` times ``max_input_tokens`` is where texts are cut (0: never).
-    ``complete`` finishes the stored settings after the validation call.
+    ``failures_of`` chooses a family by the call, where one is not enough. ``complete`` finishes the stored settings
+    after the validation call.
     ``sign`` adds to a built request what depends on its bytes and the time. ``max_inputs_of`` is a hard limit that
     depends on the settings. ``keeps_unknown_task_settings`` hands a request's unknown task settings to the provider.
     With ``parses_empty`` even an empty body goes to ``parse``; with ``stores_unvalidated`` an endpoint is stored
@@ -101,6 +105,7 @@ class RemoteTask(Task):
     request: Callable[[Call], ProviderRequest]
     parse: Callable[[ProviderAnswer, Call], Result | Answer]
     failures: Failures
+    failures_of: Callable[[Call], Failures] | None = None
     secrets: tuple[Setting, ...] = (API_KEY,)
     stream: Callable[[Call], StreamReader] | None = None
     token: Callable[[Call], TokenRequest | None] | None = None
@@ -120,6 +125,9 @@ class RemoteTask(Task):
     keeps_unknown_task_settings: bool = False
     parses_empty: bool = False
     stores_unvalidated: bool = False
+
+    def failures_for(self, call: Call) -> Failures:
+        return self.failures_of(call) if self.failures_of else self.failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,5 +120,5 @@ class GoogleStream:
 def _joined(items: list[StreamItem]) -> list[StreamItem]:
     """Deltas that arrived together in one item."""
     deltas = [delta for item in items if isinstance(item, CompletionDelta) for delta in item.deltas]
-    rest = [item for item in items if not isinstance(item, CompletionDelta)]
+    rest: list[StreamItem] = [item for item in items if not isinstance(item, CompletionDelta)]
     return [CompletionDelta(tuple(deltas)), *rest] if deltas else rest

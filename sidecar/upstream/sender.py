@@ -223,7 +223,7 @@ class Sender:
             return
         if answer.status == 401 and task.token and (token := task.token(call)) is not None:
             self._tokens.drop(token)
-        failures = task.failures
+        failures = task.failures_for(call)
         error = failures.error(answer, call)
         if failures.is_too_large(answer):
             raise _RetryableError(error, _halved(call), answer.status)
@@ -248,7 +248,7 @@ class Sender:
 
 def _unanswered(task: RemoteTask, call: Call, error: NetworkError) -> _RetryableError:
     """No answer came: worth another call, unless the address itself is wrong."""
-    if error.is_final or not task.failures.retries_unanswered:
+    if error.is_final or not task.failures_for(call).retries_unanswered:
         raise error.whole or _failed_to_send(task, call, error.cause, 500)
     return _RetryableError(_failed_to_send(task, call, error.cause, 500), call, 0)
 
@@ -262,7 +262,7 @@ def _parsed(task: RemoteTask, call: Call, answer: ProviderAnswer) -> Answer:
         result = task.parse(answer, call)
     except UnusableAnswerError as error:
         failure = error.cause if error.is_whole else _failed_to_send(task, call, error.cause, error.status)
-        if error.is_final or not task.failures.retries_unusable:
+        if error.is_final or not task.failures_for(call).retries_unusable:
             raise failure from error
         raise _RetryableError(failure, call, answer.status) from error
     return result if isinstance(result, Answer) else Answer(result)
@@ -272,7 +272,7 @@ def _failed_to_send(task: RemoteTask, call: Call, cause: SidecarError, status: i
     sending = task.sending.replace("{id}", call.inference_id)
     reason = f"{sending}. Cause: {cause.reason}"
     status = call.generation.unparsable_answer_status if status is None else status
-    error = task.failures.with_chat_fields(reason, None, status, call)
+    error = task.failures_for(call).with_chat_fields(reason, None, status, call)
     error.cause = cause
     return error
 
