@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,28 @@ def basic_recordings(service: str, version: str = VERSIONS[0]) -> list[Recording
     for case in recordings(service, version):
         succeeds = case.create_answer["status"] == 200 and (case.call_answer or {}).get("status") == 200
         if succeeds and case.call_requests and (case.task_type not in found or case.name == "basic"):
-            found[case.task_type] = case
+            found[case.task_type] = _as_documented(case)
     return list(found.values())
+
+
+def _as_documented(case: Recording) -> Recording:
+    """The case with the provider requests of its written departures: watsonx is called as IBM documents it."""
+    if case.service != "watsonxai" or case.id not in departures(case.service, case.version):
+        return case
+
+    def documented(request: dict[str, Json]) -> dict[str, Json]:
+        path, body = request["path"].replace("/text/reranks?", "/text/rerank?"), request["body"]
+        if isinstance(body, dict) and "model" in body:
+            body = {**body, "model_id": body["model"]}
+        if isinstance(body, dict) and body.get("stream"):
+            path = path.replace("/text/chat?", "/text/chat_stream?")
+        return {**request, "path": path, "body": body}
+
+    return replace(
+        case,
+        create_requests=tuple(map(documented, case.create_requests)),
+        call_requests=tuple(map(documented, case.call_requests)),
+    )
 
 
 def departures(service: str, version: str) -> dict[str, str]:
