@@ -91,7 +91,8 @@ _CHAT = ChatProvider(
     single_input="NVIDIA completions",
     settings=(_MODEL, _url(CHAT_URL), _RATE_LIMIT),
     form=NO_USAGE_FORM,
-    failures=quoting(CHAT_FAILURES, "nvidia_error"),
+    # unlike its siblings, Elasticsearch's client for NVIDIA does not repeat a chat that is too long
+    failures=quoting(replace(CHAT_FAILURES, retried=frozenset({500, 503})), "nvidia_error"),
 )
 _FAILURES = quoting(EMBEDDING_FAILURES)
 
