@@ -49,8 +49,8 @@ class Task:
     and task settings when everything is read. With ``secrets_first`` secrets come before anything else; with
     ``ignores_top_level`` unknown keys beside the settings are not reported.
     ``chunking_since`` is the first generation that has chunking settings for it, ``default_chunking`` what a generation
-    chunks by when none are given. ``since`` is the first generation that has the task; ``is_listed`` is false where ``GET _inference/_services``
-    leaves it out, ``listed_since`` the first generation where it does not.
+    chunks by when none are given. ``since`` is the first generation that has the task; ``is_listed`` is false where
+    ``GET _inference/_services`` leaves it out, ``listed_since`` the first generation where it does not.
     """
 
     settings: tuple[Setting, ...]

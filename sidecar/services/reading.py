@@ -70,8 +70,11 @@ def read_endpoint(
     if task is None:
         raise unsupported_task(service.name, task_type)
     chunking = None
-    if task_type.is_embedding and task.has_chunking and generation.has_chunking_settings:
-        chunking = parse_chunking_settings(rest.pop(CHUNKING_SETTINGS, None), generation=generation)
+    if task_type.is_embedding and has_chunking(task, generation):
+        given = rest.pop(CHUNKING_SETTINGS, None)
+        if given is None and task.default_chunking:
+            given = task.default_chunking(generation)
+        chunking = parse_chunking_settings(given, generation=generation)
     if task.prepare:
         task.prepare(service_settings, task_settings)
 
@@ -93,6 +96,10 @@ def read_endpoint(
             raise unknown_settings(group, service.name, generation)
     endpoint = Endpoint(inference_id, task_type, service.name, settings, stored_task_settings, chunking)
     return Draft(endpoint, secrets)
+
+
+def has_chunking(task: Task, generation: Generation) -> bool:
+    return task.has_chunking and generation.has_chunking_settings and generation.at_least(task.chunking_since)
 
 
 def _refuse_unknown_first(

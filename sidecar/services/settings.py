@@ -287,19 +287,22 @@ class Flag(Setting):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextMap(Setting):
-    """A map of strings; entries with a ``null`` value are dropped."""
+    """A map of strings; entries with a ``null`` value are dropped. ``allowed`` are the Java types of its values."""
 
     java_name: ClassVar[str] = "Map"
     list_type: ClassVar[str] = "map"
     expected: ClassVar[type | tuple[type, ...]] = dict
+    allowed: ClassVar[tuple[str, ...]] = ("String",)
 
     def checked(self, value: Any, reading: Reading) -> Any:
         kept = {key: item for key, item in value.items() if item is not None}
         for key, item in kept.items():
-            if not isinstance(item, str):
+            found = "Array" if isinstance(item, list) else java_type(item)
+            if found not in self.allowed:
+                shown = found if reading.generation.at_least("9.4") else java_text(item)
                 reading.complain(
                     f"Map field [{self.name}] has an entry that is not valid, [{key} => {java_text(item)}]. "
-                    "Value type of [" + java_text(item) + "] is not one of [String]."
+                    f"Value type of [{shown}] is not one of [{', '.join(self.allowed)}]."
                 )
                 return None
         return kept
