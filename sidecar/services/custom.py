@@ -31,7 +31,7 @@ from sidecar.services.custom_settings import (
 )
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, words_of_body
-from sidecar.services.settings import SIMILARITY, PositiveInt, RateLimit, Setting, Text, url_problem
+from sidecar.services.settings import SIMILARITY, PositiveInt, RateLimit, Setting, Text, url_position, url_problem
 from sidecar.services.template import UnknownPlaceholderError, fill
 
 FAILURES = Failures(words=words_of_body, retried=frozenset({429}), retries_unusable=False)
@@ -122,7 +122,7 @@ def address(call: Call) -> str:
     url = filled(template, texts, "url")
     if reason := url_problem(url):
         # the template is quoted, not the address: it may hold a secret
-        raise StatusError(f"Failed to build URI, error: {reason}: {template}")
+        raise StatusError(f"Failed to build URI, error: {reason} at index {url_position(url)}: {template}")
     pairs = [
         (name, filled(value, texts, f"query parameters: [{name}]"))
         for name, value in call.settings.get("query_parameters") or ()

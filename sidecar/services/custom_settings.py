@@ -115,6 +115,9 @@ class Parameters(TextMap):
 
     allowed: ClassVar[tuple[str, ...]] = ("Boolean", "Double", "Float", "Integer", "String")
 
+    def checked(self, value: Any, reading: Reading) -> Any:
+        return TextMap.checked(self, value, reading) or None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputTypes(Setting):

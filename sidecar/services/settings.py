@@ -169,10 +169,15 @@ class Url(Text):
         return text
 
 
+def url_position(text: str) -> int:
+    """How many characters of ``text`` may stand in a URI, up to the first that may not."""
+    match = _URL_CHARACTERS.match(text)
+    return match.end() if match else 0
+
+
 def url_problem(text: str) -> str | None:
     """Why Java's ``URI`` refuses ``text``, ``None`` when it is accepted."""
-    end = _URL_CHARACTERS.match(text)
-    position = end.end() if end else 0
+    position = url_position(text)
     if position == len(text):
         return _scheme_problem(text)
     if text[position] == "%":
