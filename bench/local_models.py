@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -185,6 +186,9 @@ def read_texts(path: Path | None) -> list[str]:
 
 
 async def run(options: argparse.Namespace) -> None:
+    task = asyncio.current_task()
+    if task is not None:  # so that the service ends with this program
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     texts = read_texts(options.texts)
     words = statistics.mean(len(text.split()) for text in texts)
     print(f"{len(texts)} texts of {words:.0f} words on average, {available_cpus()} cores")
