@@ -32,7 +32,7 @@ def start_api(aiohttp_client: AiohttpClient, tmp_path: Path) -> StartApi:
     async def start(**settings: Any) -> Client:
         quick = {"retry_initial_delay": 0.01, "retry_max_delay": 0.02}
         app = create_app(load_settings({"data_dir": tmp_path, **quick, **settings}))
-        return await aiohttp_client(app, server_kwargs={"handler_cancellation": True})
+        return await aiohttp_client(app)
 
     return start
 
