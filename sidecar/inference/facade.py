@@ -20,6 +20,13 @@ from sidecar.core.javatext import java_text
 from sidecar.core.requests import InferenceRequest
 from sidecar.core.results import Answer, StreamItem
 from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
+from sidecar.inference.checks import (
+    check_update_body,
+    deprecations,
+    resolve_task_type,
+    service_gone,
+    streaming_refused,
+)
 from sidecar.inference.local import LocalBackend
 from sidecar.inference.preconfigured import PRECONFIGURED
 from sidecar.inference.remote import RemoteBackend, completed, make_call, probe_call
@@ -33,18 +40,6 @@ from sidecar.services.reading import (
     read_update,
     shown_settings,
     unsupported_task,
-)
-from sidecar.services.settings import SERVICE_SETTINGS, TASK_SETTINGS
-
-_UPDATE_KEYS = (SERVICE_SETTINGS, TASK_SETTINGS, "task_type")
-
-_ELSER_DEPRECATED = (
-    "The [elser] service is deprecated and will be removed in a future release. "
-    "Use the [elasticsearch] service instead, with [model_id] set to [{model}] in the [service_settings]"
-)
-_MODEL_ID_DEPRECATED = (
-    "Putting elasticsearch service inference endpoints (including elser service) without a model_id field "
-    "is deprecated and will be removed in a future release. Please specify a model_id field."
 )
 
 
@@ -142,7 +137,7 @@ class Inference:
         service = self._catalogue.get(endpoint.service)
         task = service.tasks.get(endpoint.task_type) if service else None
         if service is None or task is None:
-            raise _service_gone(endpoint)
+            raise service_gone(endpoint)
         if service.is_local:
             endpoint = replace(endpoint, service_settings=self._local.shown_settings(endpoint))
         name = endpoint.service
@@ -187,7 +182,7 @@ class Inference:
                 else "Model configuration is missing [service]"
             )
         service = self._catalogue.service(name if isinstance(name, str) else java_text(name), generation)
-        warnings = _deprecations(service, rest)
+        warnings = deprecations(service, rest)
         try:
             draft = read_endpoint(service, task_type, inference_id, rest, generation)
         except SidecarError as error:
@@ -387,75 +382,3 @@ class Inference:
                 cause=error,
             ) from error
         return completed(task, stored.endpoint, answer)
-
-
-def resolve_task_type(url: TaskType | None, given: Any, generation: Generation) -> TaskType:
-    """The task type of the URL or of the body, which must agree.
-
-    Raises:
-        StatusError: it is unknown, missing, ``any``, or they differ.
-    """
-    if given is None:
-        if url is None:
-            raise StatusError("model is missing required setting [task_type]")
-        return url
-    text = given if isinstance(given, str) else java_text(given)
-    task_type = TaskType.parse(text)
-    if text.strip().lower() == ANY_TASK_TYPE:
-        raise StatusError("task_type [any] is not valid type for inference")
-    if task_type is None or task_type not in generation.task_types:
-        raise StatusError(f"Unknown task_type [{text}]")
-    if url is not None and url is not task_type:
-        raise StatusError(
-            f"Cannot resolve conflicting task_type parameter in the request URL [{url}] "
-            f"and the request body [{task_type}]"
-        )
-    return task_type
-
-
-def check_update_body(body: Mapping[str, Any]) -> None:
-    """Refuse an update that is empty or holds what cannot be updated.
-
-    Raises:
-        StatusError: in Elasticsearch's words.
-    """
-    if not body:
-        raise StatusError("Request body is empty")
-    foreign = {name: value for name, value in body.items() if name not in _UPDATE_KEYS}
-    if "task_type" in body and not isinstance(body["task_type"], str):
-        raise StatusError(f"Failed to parse [task_type] in update request [{java_text(body)}]")
-    for name, words in ((SERVICE_SETTINGS, "service settings"), (TASK_SETTINGS, "task settings")):
-        if name in body and not isinstance(body[name], Mapping):
-            raise StatusError(f"Unable to parse {words} in the request [{java_text(body)}]")
-    if foreign:
-        raise StatusError(
-            "Request contained fields which cannot be updated, remove these fields and try again "
-            f"[{java_text(foreign)}]"
-        )
-
-
-def streaming_refused(service: Service, requested: str, generation: Generation) -> StatusError:
-    """The 405 for a stream that cannot be."""
-    supported = service.stream_tasks(generation)
-    if not supported:
-        return StatusError(f"Streaming is not allowed for service [{service.name}].", status=405)
-    names = ",".join((*supported, *generation.stream_tasks_besides))
-    return StatusError(
-        f"Streaming is not allowed for service [{service.name}] and task [{requested}]. Supported tasks: [{names}]",
-        status=405,
-    )
-
-
-def _service_gone(endpoint: Endpoint) -> StatusError:
-    return StatusError(
-        f"Unknown service [{endpoint.service}] for inference endpoint [{endpoint.inference_id}].", status=500
-    )
-
-
-def _deprecations(service: Service, body: Mapping[str, Any]) -> tuple[str, ...]:
-    if service.name != "elser":
-        return ()
-    settings = body.get(SERVICE_SETTINGS)
-    names_model = isinstance(settings, Mapping) and settings.get("model_id")
-    deprecated = _ELSER_DEPRECATED.format(model=".elser_model_2")
-    return (deprecated,) if names_model else (deprecated, _MODEL_ID_DEPRECATED)
