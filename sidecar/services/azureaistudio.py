@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from sidecar.core.errors import StatusError
-from sidecar.core.results import Completion, RankedDocument, Ranking
+from sidecar.core.results import Completion, Ranking
 from sidecar.core.tasks import InputType, TaskType
+from sidecar.services import cohere_shapes
 from sidecar.services.azureopenai import rate_limit_details
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, field_missing, required
 from sidecar.services.declaration import Dense, RemoteTask, Service
@@ -185,22 +186,8 @@ def request_rerank(call: Call) -> ProviderRequest:
 
 
 def parse_ranking(answer: ProviderAnswer, call: Call) -> Ranking:
-    """``{"results": [{"index", "relevance_score", "document"}]}``, as Cohere's models answer."""
-    body = answer.json()
-    results = body.get("results") if isinstance(body, dict) else None
-    if not isinstance(results, list):
-        raise required("results")
-    return Ranking(tuple(_ranked(item) for item in results))
-
-
-def _ranked(item: Any) -> RankedDocument:
-    if not isinstance(item, dict) or not isinstance(item.get("index"), int):
-        raise required("index")
-    score = item.get("relevance_score")
-    if isinstance(score, bool) or not isinstance(score, (int, float)):
-        raise required("relevance_score")
-    document = item.get("document")
-    return RankedDocument(item["index"], score, document.get("text") if isinstance(document, dict) else document)
+    """As Cohere's models answer."""
+    return cohere_shapes.parse_ranking(answer, required)
 
 
 def complete(settings: dict[str, Any], task_settings: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sidecar.core.errors import OtherError, ValidationError
 from sidecar.core.generations import Generation
+from sidecar.core.javatext import java_map_order
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderRequest, TokenRequest
 from sidecar.services.declaration import Dense, RemoteTask, Service
@@ -181,13 +182,16 @@ def check_credentials(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> 
 def screen_task_settings(given: Mapping[str, Any], generation: Generation) -> None:
     """From 9.4 an object parser reads the task settings, which knows its fields and tells their places.
 
+    The places are those in the text that Elasticsearch makes of the map first, in the order of its keys' hashes.
+
     Raises:
         SidecarError: a field is unknown or of another type.
     """
     if not generation.at_least("9.4"):
         return
     place = 2
-    for name, value in given.items():
+    for name in java_map_order(given):
+        value = given[name]
         key, text = _json(name), _json(value)
         at = place + len(key) + 1
         if name not in ("user", "headers"):
