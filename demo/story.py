@@ -58,8 +58,8 @@ class Story:
         self._environment = environment
         self._step = 0
 
-    async def tell(self, *, keep: bool = False) -> list[Result]:
-        """All steps; the index and the endpoints are removed at the end unless `keep`."""
+    async def tell(self, *, keep: bool = False, asked: Sequence[Question] | None = None) -> list[Result]:
+        """All steps, with all questions or those `asked`; index and endpoints are removed at the end unless `keep`."""
         async with (
             AsyncElasticsearch(self._elasticsearch_url, request_timeout=60) as elasticsearch,
             AsyncElasticsearch(self._sidecar_url, request_timeout=60) as sidecar,
@@ -73,7 +73,7 @@ class Story:
                 await elasticsearch.indices.refresh(index=INDEX)
                 await self._check(elasticsearch, len(corpus))
                 searcher = Searcher(elasticsearch, HttpEmbedder(sidecar))
-                results = await self._ask(searcher, questions())
+                results = await self._ask(searcher, questions() if asked is None else asked)
                 await self._show(elasticsearch, results, {passage.id: passage for passage in corpus})
                 return results
             finally:
@@ -162,10 +162,11 @@ class Story:
         self._console.print()
         self._console.print(legend())
         for name in SHOWCASE:
-            self._console.print(side_by_side(by_id[name]))
-        explained = by_id[EXPLAINED]
-        best = max(explained.question.judgements, key=lambda name: explained.question.judgements[name])
-        self._console.print(explanation(explained, corpus[best], await _tokens(elasticsearch, best)))
+            if name in by_id:
+                self._console.print(side_by_side(by_id[name]))
+        if explained := by_id.get(EXPLAINED):
+            best = max(explained.question.judgements, key=lambda name: explained.question.judgements[name])
+            self._console.print(explanation(explained, corpus[best], await _tokens(elasticsearch, best)))
         self._console.print(score_table(results))
 
     async def _remove(self, elasticsearch: AsyncElasticsearch, sidecar: AsyncElasticsearch) -> None:

@@ -53,11 +53,13 @@ def score_table(results: Sequence[Result]) -> Table:
     """nDCG@10 of every method: all questions, and each kind."""
     kinds = list(dict.fromkeys(result.question.kind for result in results))
     table = Table(title="nDCG@10", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    table.add_column(f"all {len(results)}", justify="right", style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column(f"all\n{len(results)}", justify="right", style="bold")
     for kind in kinds:
-        table.add_column(f"{kind} ({sum(r.question.kind == kind for r in results)})", justify="right")
-    table.add_column("")
+        count = sum(result.question.kind == kind for result in results)
+        name = kind.replace("/", "\n").replace(" ", "\n")
+        table.add_column(f"{name}\n{count}", justify="right")
+    table.add_column("", min_width=_BAR, no_wrap=True)
     best = max(scores(results, method) for method in METHODS)
     for method in METHODS:
         overall = scores(results, method)
