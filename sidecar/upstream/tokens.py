@@ -14,6 +14,8 @@ from sidecar.upstream.connection import NetworkError
 # a token is renewed this long before its end, so that it cannot expire on the way; short-lived ones at 4/5
 REFRESH_MARGIN_SECONDS = 60.0
 TRIES = 3
+# from this many on, tokens that are due for renewal are dropped: their endpoints may be gone
+MANY_TOKENS = 1000
 
 
 @dataclass(slots=True)
@@ -40,16 +42,32 @@ class Tokens:
             SidecarError: as the service words a refusal.
         """
         key = _digest(request.key)
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            token = self._tokens.get(key)
-            if token is None or self._clock() >= token.renew_at:
-                token = await self._fetch(request, delays)
-                self._tokens[key] = token
-            return token.value
+        try:
+            async with self._locks.setdefault(key, asyncio.Lock()):
+                token = self._tokens.get(key)
+                if token is None or self._clock() >= token.renew_at:
+                    token = await self._fetch(request, delays)
+                    self._drop_due()
+                    self._tokens[key] = token
+                return token.value
+        finally:
+            # whoever waits keeps the lock alive; for a key without a token nobody else needs it
+            if key not in self._tokens:
+                self._locks.pop(key, None)
 
     def drop(self, request: TokenRequest) -> None:
         """Forget a token that was refused."""
-        self._tokens.pop(_digest(request.key), None)
+        key = _digest(request.key)
+        self._tokens.pop(key, None)
+        self._locks.pop(key, None)
+
+    def _drop_due(self) -> None:
+        if len(self._tokens) < MANY_TOKENS:
+            return
+        now = self._clock()
+        for key in [key for key, token in self._tokens.items() if now >= token.renew_at]:
+            del self._tokens[key]
+            self._locks.pop(key, None)
 
     async def _fetch(self, request: TokenRequest, delays: Callable[[int], float]) -> _Token:
         for attempt in range(1, TRIES + 1):
