@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -77,10 +78,8 @@ def read_events(text: str) -> list[dict[str, Json]]:
         if not fields:
             continue
         data: Json = "\n".join(value.removeprefix(" ") for name, _, value in fields if name == "data")
-        try:
+        with contextlib.suppress(ValueError):
             data = json.loads(data)
-        except ValueError:
-            pass
         event = next((value.strip() for name, _, value in fields if name == "event"), "message")
         events.append({"event": event, "data": data})
     return events
@@ -124,7 +123,7 @@ def _request(request: Mapping[str, Json]) -> dict[str, Json]:
 
 def _header(name: str, value: str) -> str:
     if name == "content-type":
-        return value.split(";")[0].strip().lower()
+        return value.partition(";")[0].strip().lower()
     if name == "authorization" and (match := _SIGNED.match(value)):
         return f"AWS4-HMAC-SHA256 Credential={match[1]}/<date>/{match[2]}"
     return _UUID.sub("<uuid>", value)

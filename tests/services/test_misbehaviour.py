@@ -155,8 +155,8 @@ async def test_failures_are_repeated_and_told_as_elasticsearch_does(
 ) -> None:
     wrong: list[str] = []
     shown: list[str] = []
-    for case in basic_recordings(service):
-        case = await created(bench, case)
+    for recorded in basic_recordings(service):
+        case = await created(bench, recorded)
         for misbehaviour in misbehaviours(case):
             answer, calls = await misbehaved(bench, case, misbehaviour)
             shown.append(json.dumps(answer))

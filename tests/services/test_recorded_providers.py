@@ -1,4 +1,4 @@
-"""What Elasticsearch sent a provider and answered its caller, the sidecar sends and answers, but for written departures."""
+"""The sidecar sends and answers what Elasticsearch sent and answered, but for written departures."""
 
 from __future__ import annotations
 
