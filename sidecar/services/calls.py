@@ -157,6 +157,21 @@ def field_missing(name: str, where: str) -> UnusableAnswerError:
     )
 
 
+_TOKENS = {dict: "START_OBJECT", list: "START_ARRAY", str: "VALUE_STRING", bool: "VALUE_BOOLEAN"}
+
+
+def unexpected_token(wanted: str, found: Any) -> UnusableAnswerError:
+    """The error for a value of another JSON type than ``wanted``, as Elasticsearch's stream parsers word it."""
+    token = "VALUE_NULL" if found is None else _TOKENS.get(type(found), "VALUE_NUMBER")
+    cause = OtherError(
+        "parsing_exception",
+        f"Failed to parse object: expecting token of type [{wanted}] but found [{token}]",
+        metadata={"line": 1, "col": 1},
+        is_elasticsearch_level=True,
+    )
+    return UnusableAnswerError(cause, status=400, is_whole=True)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
     """How a service gets its bearer token. ``key`` tells tokens apart in the cache.

@@ -12,9 +12,15 @@ from typing import Any
 from sidecar.core.errors import OtherError, SidecarError, StatusError
 from sidecar.core.results import CompletionDelta, DenseEmbeddings, RankedDocument, Ranking, StreamItem
 from sidecar.core.tasks import ElementType
-from sidecar.services.calls import ProviderAnswer, StreamFailedError, UnusableAnswerError, field_missing
+from sidecar.services.calls import (
+    ProviderAnswer,
+    StreamFailedError,
+    UnusableAnswerError,
+    field_missing,
+    unexpected_token,
+)
 from sidecar.services.failures import Failures, words_of_message
-from sidecar.services.openai_shapes import byte_vector, dense_vector, not_a_vector, parse_stream_json
+from sidecar.services.openai_shapes import byte_vector, dense_vector, parse_stream_json
 
 # --- failures ------------------------------------------------------------------------------------------------
 
@@ -50,9 +56,10 @@ def parse_embeddings(answer: ProviderAnswer) -> DenseEmbeddings:
         return typed_embeddings(embeddings, ElementType.FLOAT)
     if not isinstance(embeddings, dict):
         raise field_missing("embeddings", "Cohere embeddings")
-    for element_type, name in WIRE_TYPES.items():
-        if name in embeddings:
-            return typed_embeddings(embeddings[name], element_type)
+    element_types = {name: element_type for element_type, name in WIRE_TYPES.items()}
+    for name, vectors in embeddings.items():
+        if name in element_types:
+            return typed_embeddings(vectors, element_types[name])
     reason = (
         "Failed to find a supported embedding type in the Cohere embeddings response. "
         "Supported types are [binary, float, int8]"
@@ -67,7 +74,7 @@ def typed_embeddings(vectors: Any, element_type: ElementType) -> DenseEmbeddings
         UnusableAnswerError: it is no list of vectors of that type.
     """
     if not isinstance(vectors, list):
-        raise not_a_vector("Failed to parse object: expecting an array of vectors")
+        raise unexpected_token("START_ARRAY", vectors)
     read = dense_vector if element_type is ElementType.FLOAT else byte_vector
     return DenseEmbeddings(tuple(read(vector) for vector in vectors), element_type)
 

@@ -20,18 +20,26 @@ from sidecar.services.custom_settings import (
     EMBEDDING_TYPE,
     Headers,
     InputTypes,
-    LooseInt,
     Parameters,
     QueryParameters,
     Response,
     ResponseShape,
     Secrets,
-    StageEnd,
     path,
 )
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, words_of_body
-from sidecar.services.settings import SIMILARITY, PositiveInt, RateLimit, Setting, Text, url_position, url_problem
+from sidecar.services.settings import (
+    SIMILARITY,
+    LooseInt,
+    PositiveInt,
+    RateLimit,
+    Setting,
+    StageEnd,
+    Text,
+    url_position,
+    url_problem,
+)
 from sidecar.services.template import UnknownPlaceholderError, fill
 
 FAILURES = Failures(words=words_of_body, retried=frozenset({429}), retries_unusable=False)

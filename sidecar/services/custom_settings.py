@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from sidecar.core.errors import StatusError
 from sidecar.core.generations import Generation
 from sidecar.core.javatext import java_text, java_type
-from sidecar.services.settings import Choice, Int, Reading, Setting, Text, TextMap
+from sidecar.services.settings import Choice, Reading, Setting, Text, TextMap
 
 JSON_PARSER = "json_parser"
 OWNER = "custom_service_settings"
@@ -25,28 +25,6 @@ def unknown_within(values: Mapping[str, Any], field_name: str, owner: str, gener
         f"{generation.configuration_noun} contains unknown settings [{java_text(values)}] "
         f"while parsing field [{field_name}] for settings [{owner}]"
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageEnd(Setting):
-    """No setting: here everything complained about so far is reported."""
-
-    name: str = ""
-
-    def read(self, reading: Reading) -> None:
-        reading.finish()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LooseInt(Int):
-    """A whole number of any size; another type is reported at once."""
-
-    def read(self, reading: Reading) -> Any:
-        complaints = len(reading.messages)
-        value = Int.read(self, reading)
-        if len(reading.messages) > complaints:
-            raise StatusError(reading.messages[-1])
-        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,15 @@ from typing import Any
 from sidecar.core.errors import OtherError
 from sidecar.core.results import DenseEmbeddings, RankedDocument, Ranking, SparseEmbedding, SparseEmbeddings
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, UnusableAnswerError, bearer, field_missing
+from sidecar.services.calls import (
+    Call,
+    ProviderAnswer,
+    ProviderRequest,
+    UnusableAnswerError,
+    bearer,
+    field_missing,
+    unexpected_token,
+)
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import RATE_LIMIT, TOO_LARGE, Failures, Words, words_of_error_object, words_of_error_text
 from sidecar.services.openai_shapes import (
@@ -96,7 +104,7 @@ def parse_sparse(answer: ProviderAnswer, call: Call) -> SparseEmbeddings:
     """``[{"token": weight}]``, or Text Embeddings Inference's ``[[{"index", "value"}]]`` with the index as token."""
     body = answer.json()
     if not isinstance(body, list):
-        raise _unexpected("START_ARRAY", body)
+        raise unexpected_token("START_ARRAY", body)
     return SparseEmbeddings(tuple(SparseEmbedding(_token_weights(item)) for item in body))
 
 
@@ -104,25 +112,11 @@ def _token_weights(item: Any) -> dict[str, float]:
     if isinstance(item, list):
         item = {str(entry.get("index")): entry.get("value") for entry in item if isinstance(entry, dict)}
     if not isinstance(item, dict):
-        raise _unexpected("START_OBJECT", item)
+        raise unexpected_token("START_OBJECT", item)
     for weight in item.values():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-            raise _unexpected("VALUE_NUMBER", weight)
+            raise unexpected_token("VALUE_NUMBER", weight)
     return item
-
-
-_TOKENS = {dict: "START_OBJECT", list: "START_ARRAY", str: "VALUE_STRING", bool: "VALUE_BOOLEAN"}
-
-
-def _unexpected(wanted: str, found: Any) -> UnusableAnswerError:
-    token = "VALUE_NULL" if found is None else _TOKENS.get(type(found), "VALUE_NUMBER")
-    cause = OtherError(
-        "parsing_exception",
-        f"Failed to parse object: expecting token of type [{wanted}] but found [{token}]",
-        metadata={"line": 1, "col": 1},
-        is_elasticsearch_level=True,
-    )
-    return UnusableAnswerError(cause, status=400, is_whole=True)
 
 
 def request_rerank(call: Call) -> ProviderRequest:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,14 +86,14 @@ def parse_embeddings(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
     return DenseEmbeddings(tuple(dense_vector(item) for item in embedding_items(answer)))
 
 
-def embedding_items(answer: ProviderAnswer) -> list[Any]:
-    """The ``embedding`` values of an OpenAI list, in input order."""
+def embedding_items(answer: ProviderAnswer, missing: Callable[[str], UnusableAnswerError] = required) -> list[Any]:
+    """The ``embedding`` values of an OpenAI list, in input order; ``missing`` makes the error for a missing field."""
     body = answer.json()
     items = body.get("data") if isinstance(body, dict) else None
     if not isinstance(items, list):
-        raise required("data")
+        raise missing("data")
     if any(not isinstance(item, dict) or "embedding" not in item for item in items):
-        raise required("embedding")
+        raise missing("embedding")
     if all(isinstance(item.get("index"), int) for item in items):
         items = sorted(items, key=lambda item: int(item["index"]))
     return [item["embedding"] for item in items]

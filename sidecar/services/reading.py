@@ -157,7 +157,9 @@ def merge_task_settings(
         task.screen_task_settings(given, generation)
     reading = Reading(dict(given), TASK_SETTINGS, generation, service)
     optional = tuple(
-        replace(s, required=False, default=None) for s in task.task_settings if given.get(s.name) is not None
+        replace(s, required=False, default=None)
+        for s in task.task_settings
+        if any(given.get(name) is not None for name in (s.name, *s.aliases))
     )
     values = read_settings(optional, reading)
     reading.finish()

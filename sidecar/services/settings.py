@@ -260,6 +260,28 @@ class Int(Setting):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageEnd(Setting):
+    """No setting: here everything complained about so far is reported."""
+
+    name: str = ""
+
+    def read(self, reading: Reading) -> None:
+        reading.finish()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LooseInt(Int):
+    """A whole number of any size; another type is reported at once."""
+
+    def read(self, reading: Reading) -> Any:
+        complaints = len(reading.messages)
+        value = Int.read(self, reading)
+        if len(reading.messages) > complaints:
+            raise StatusError(reading.messages[-1])
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Number(Setting):
     """A number written with a fraction (``1.0``, not ``1``); with bounds, between them inclusive."""
 
