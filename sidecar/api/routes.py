@@ -37,7 +37,7 @@ ROUTES = (
     Route("/", {"GET": get_root, "HEAD": get_root}),
     Route("/_inference", {"GET": endpoints.get_endpoints}),
     Route("/_inference/_all", {"GET": endpoints.get_endpoints}),
-    Route("/_inference/.diagnostics", {"GET": endpoints.get_diagnostics}),
+    Route("/_inference/.diagnostics", {"GET": endpoints.get_diagnostics}, lambda g: g.has_diagnostics),
     Route("/_inference/_services", {"GET": endpoints.get_services}, lambda g: g.has_services_route),
     Route("/_inference/_services/{task_type}", {"GET": endpoints.get_services}, lambda g: g.has_services_route),
     Route("/_inference/{inference_id}", _ENDPOINT, lambda g: g.one_segment_paths),

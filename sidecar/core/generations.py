@@ -32,6 +32,7 @@ class Generation:
     has_stream: bool = True
     stream_without_task_type: bool = True
     has_services_route: bool = True
+    has_diagnostics: bool = True
     put_timeout: bool = True
     delete_force: bool = True
     has_preconfigured: bool = True
@@ -139,6 +140,7 @@ G8_14 = replace(
     name="8.14",
     version="8.14.1",
     has_update=False,
+    has_diagnostics=False,
     has_stream=False,
     delete_force=False,
     id_field="model_id",

@@ -1,0 +1,250 @@
+"""Recorded cases the sidecar answers differently, each with its reason; the suite fails when any other differs.
+
+Cases of services the sidecar does not have are left out of the comparison and do not stand here. Of generations before
+8.19, only what their clients read is kept: routes, names, shapes, statuses.
+"""
+
+from __future__ import annotations
+
+NO_INDEX = "needs an index with a semantic_text field, so an attached cluster"
+YAML_WORDS = "the YAML parser's own words and place"
+HONEST_MODEL = "a built-in endpoint says which local model really answers (answered_by)"
+MERGED_SETTINGS = "task settings of a rerank request are honoured"
+SMALL_TOP_N = "a top_n below one is no error"
+NO_SECRET_NEEDED = "settings that are no secrets may change without the secret being sent again"
+PROVIDER_WORDS = "the words about an unusable provider answer are the sidecar's parser's"
+NEWEST_SERVICE = "the service has this setting or task type in every generation"
+ALL_LEFTOVERS = "other leftover keys are named along"
+NO_HANGING = "that generation repeats until its timeout; the failure is answered at once"
+QUERY_IGNORED = "that generation fails or hangs on a query it does not expect; the query is ignored"
+RARE_WORDS = "rarer wordings of that generation are not kept"
+TYPE_TOGETHER = "that generation reports a wrong type as a status_exception, alone"
+NEWEST_DEFAULTS = "defaults of the newest generation"
+NEWEST_PARSER = "that generation's JSON parser places or nests this error differently"
+EARLY_WARNING = "the deprecation is told although that generation does not yet"
+
+_BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
+    "9.4.3": {
+        NO_INDEX: (
+            "delete/index-used-after-index-gone",
+            "delete/index-used-dry-run",
+            "delete/index-used-force",
+        ),
+        YAML_WORDS: ("formats/yaml-malformed",),
+        HONEST_MODEL: (
+            "get/all",
+            "get/all-star",
+            "get/all-typed-star",
+            "get/preconfigured-e5",
+            "get/preconfigured-typed",
+            "get/root",
+        ),
+        MERGED_SETTINGS: (
+            "rerank/task-settings",
+            "rerank/task-settings-bad",
+        ),
+        SMALL_TOP_N: ("rerank/top-n-negative",),
+        NO_SECRET_NEEDED: (
+            "update/max-input-tokens",
+            "update/rate-limit",
+        ),
+        PROVIDER_WORDS: (
+            "upstream/completion-malformed",
+            "upstream/create-dimensions-differ",
+            "upstream/create-malformed",
+            "upstream/create-rerank-shape",
+        ),
+    },
+    "8.19.8": {
+        ALL_LEFTOVERS: ("create/deepseek-wrong-task-type",),
+        NEWEST_SERVICE: (
+            "create/headers-task-setting",
+            "create/hf-completion-ok",
+        ),
+        NO_INDEX: (
+            "delete/index-used-after-index-gone",
+            "delete/index-used-dry-run",
+            "delete/index-used-force",
+        ),
+        YAML_WORDS: ("formats/yaml-malformed",),
+        HONEST_MODEL: (
+            "get/all",
+            "get/all-star",
+            "get/all-typed-star",
+            "get/preconfigured-e5",
+            "get/preconfigured-typed",
+            "get/root",
+        ),
+        MERGED_SETTINGS: (
+            "rerank/task-settings",
+            "rerank/task-settings-bad",
+        ),
+        SMALL_TOP_N: ("rerank/top-n-negative",),
+        NO_SECRET_NEEDED: (
+            "update/max-input-tokens",
+            "update/rate-limit",
+        ),
+        PROVIDER_WORDS: (
+            "upstream/completion-malformed",
+            "upstream/create-dimensions-differ",
+            "upstream/create-malformed",
+            "upstream/create-rerank-shape",
+        ),
+    },
+    "8.16.1": {
+        RARE_WORDS: (
+            "create/azureaistudio-realtime-ok",
+            "create/cohere-task-settings-bad",
+            "create/duplicate-upstream-down",
+            "create/url-ftp",
+            "stream/completion-fail-404",
+            "upstream/completion-empty",
+            "upstream/completion-malformed",
+            "upstream/completion-wrong",
+            "upstream/create-dimensions-differ",
+            "upstream/create-empty",
+            "upstream/create-malformed",
+            "upstream/create-openai-400",
+            "upstream/create-openai-404",
+            "upstream/hf-dense-malformed",
+            "upstream/hf-dense-wrong",
+            "upstream/openai-400",
+            "upstream/openai-404",
+            "upstream/openai-422",
+            "upstream/openai-empty",
+            "upstream/openai-empty-400",
+            "upstream/openai-empty-404",
+            "upstream/openai-html-404",
+            "upstream/openai-wrong",
+        ),
+        NEWEST_SERVICE: (
+            "create/cohere-dense-binary",
+            "create/cohere-dense-bit",
+            "create/headers-task-setting",
+        ),
+        NEWEST_DEFAULTS: (
+            "create/cohere-input-type-ingest-upper",
+            "create/cohere-task-settings-ok",
+        ),
+        NO_INDEX: (
+            "delete/index-used-after-index-gone",
+            "delete/index-used-dry-run",
+            "delete/index-used-force",
+        ),
+        YAML_WORDS: ("formats/yaml-malformed",),
+        QUERY_IGNORED: (
+            "perform/any-query",
+            "perform/completion-query",
+            "perform/query",
+            "perform/query-empty",
+            "perform/query-sparse",
+        ),
+        NEWEST_PARSER: (
+            "perform/json-bad-escape",
+            "stream/completion-break",
+            "stream/completion-empty-input",
+            "stream/completion-junk",
+        ),
+        NO_SECRET_NEEDED: (
+            "update/max-input-tokens",
+            "update/rate-limit",
+        ),
+    },
+    "8.14.1": {
+        TYPE_TOGETHER: (
+            "create/api-key-list",
+            "create/api-key-number",
+            "create/body-big-number",
+            "create/cohere-embedding-type-number",
+            "create/cohere-rerank-task-settings-bad",
+            "create/dimensions-list",
+            "create/dimensions-negative",
+            "create/dimensions-zero",
+            "create/float-fraction",
+            "create/model-id-number",
+            "create/ok-float-integer",
+            "create/ok-number-as-string",
+            "create/similarity-number",
+            "create/url-number",
+            "create/user-number",
+            "perform/task-settings-bad",
+        ),
+        NEWEST_PARSER: (
+            "create/body-single-quotes",
+            "perform/input-null-in-array",
+            "perform/input-object-in-array",
+            "perform/json-bad-escape",
+            "perform/json-single-quotes",
+        ),
+        NEWEST_SERVICE: (
+            "create/cohere-dense-binary",
+            "create/cohere-dense-bit",
+            "create/headers-task-setting",
+        ),
+        NEWEST_DEFAULTS: (
+            "create/cohere-input-type-ingest-upper",
+            "create/cohere-task-settings-ok",
+            "create/hf-dense-ok",
+            "create/hf-dimensions",
+        ),
+        RARE_WORDS: (
+            "create/cohere-task-settings-bad",
+            "create/duplicate",
+            "create/duplicate-upstream-down",
+            "create/elasticsearch-empty",
+            "create/elasticsearch-empty-rerank",
+            "create/elasticsearch-no-model",
+            "create/many-errors",
+            "create/url-ftp",
+            "create/url-not-url",
+            "create/url-space",
+            "perform/completion-two-inputs",
+            "upstream/completion-empty",
+            "upstream/create-empty",
+            "upstream/create-openai-400",
+            "upstream/create-openai-404",
+            "upstream/openai-400",
+            "upstream/openai-404",
+            "upstream/openai-422",
+            "upstream/openai-empty",
+            "upstream/openai-empty-400",
+            "upstream/openai-empty-404",
+            "upstream/openai-html-404",
+        ),
+        EARLY_WARNING: ("create/elser-bad-threads",),
+        YAML_WORDS: ("formats/yaml-malformed",),
+        QUERY_IGNORED: (
+            "perform/any-query",
+            "perform/completion-query",
+            "perform/query",
+            "perform/query-empty",
+            "perform/query-sparse",
+        ),
+        NO_HANGING: (
+            "upstream/cohere-429",
+            "upstream/cohere-500",
+            "upstream/completion-500",
+            "upstream/completion-malformed",
+            "upstream/completion-wrong",
+            "upstream/create-dimensions-differ",
+            "upstream/create-malformed",
+            "upstream/create-openai-429",
+            "upstream/create-openai-500",
+            "upstream/create-openai-503",
+            "upstream/hf-503",
+            "upstream/hf-dense-malformed",
+            "upstream/hf-dense-wrong",
+            "upstream/hf-wrong",
+            "upstream/openai-500",
+            "upstream/openai-empty-500",
+            "upstream/openai-html-500",
+            "upstream/openai-wrong",
+        ),
+    },
+}
+
+DEPARTURES: dict[str, dict[str, str]] = {
+    version: {case: reason for reason, cases in by_reason.items() for case in cases}
+    for version, by_reason in _BY_REASON.items()
+}
+"""Reason by case id, by version."""
