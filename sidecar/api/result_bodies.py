@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -67,16 +66,15 @@ def short_floats(values: Iterable[float]) -> list[float]:
 
 
 def _sparse(result: SparseEmbeddings, generation: Generation) -> Any:
-    items = []
-    for embedding in result.items:
-        heaviest_first = sorted(embedding.tokens.items(), key=itemgetter(1), reverse=True)
-        weights = short_floats(weight for _, weight in heaviest_first)
-        items.append(
-            {
-                "is_truncated": embedding.is_truncated,
-                "embedding": {token: weight for (token, _), weight in zip(heaviest_first, weights, strict=True)},
-            }
-        )
+    orders = [sorted(item.tokens, key=item.tokens.__getitem__, reverse=True) for item in result.items]
+    # One pass over the weights of all inputs: a call per input would cost more than the numbers themselves.
+    weights = iter(
+        short_floats(item.tokens[t] for item, order in zip(result.items, orders, strict=True) for t in order)
+    )
+    items = [
+        {"is_truncated": item.is_truncated, "embedding": dict(zip(order, weights, strict=False))}
+        for item, order in zip(result.items, orders, strict=True)
+    ]
     if generation.single_sparse_map:
         return items[0]["embedding"] if items else {}
     return items
