@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import orjson
+
 from sidecar.core.errors import OtherError, SidecarError
 from sidecar.core.generations import DEFAULT_GENERATION, Generation
 from sidecar.core.requests import ChatRequest, Input
@@ -112,6 +114,13 @@ class ProviderAnswer:
         Raises:
             UnusableAnswerError: when it is not JSON.
         """
+        try:
+            return orjson.loads(self.body)
+        except ValueError:
+            return self._lenient_json()
+
+    def _lenient_json(self) -> Any:
+        """What the quick parser refuses: ``NaN``, which some providers write, and errors, which it words otherwise."""
         try:
             return json.loads(self.body)
         except ValueError as error:

@@ -107,7 +107,7 @@ def dense_vector(value: Any) -> Vector:
             return np.frombuffer(raw, dtype="<f4")
         except (binascii.Error, ValueError) as error:
             raise not_a_vector(f"Failed to decode base64 embedding: {error}") from None
-    if not isinstance(value, list) or not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in value):
+    if not isinstance(value, list) or not set(map(type, value)) <= {int, float}:
         raise not_a_vector("Failed to parse object: expecting an array of numbers")
     return value
 

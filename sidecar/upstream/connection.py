@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import aiohttp
 from yarl import URL
@@ -56,7 +57,8 @@ class Connection:
             ),
             # the request's own deadline bounds the whole call
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout),
-            trust_env=True,
+            # looking for a proxy costs aiohttp a thread's turn per call, so it is left out where none is named
+            trust_env=bool(getproxies()),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Accept-Encoding", "User-Agent"),
             headers={"User-Agent": "elasticsearch-inference-sidecar"},
