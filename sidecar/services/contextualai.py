@@ -1,0 +1,100 @@
+"""Contextual AI: reranking that follows an instruction.
+
+Source: Contextual AI API reference, "Rerank".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.core.errors import OtherError
+from sidecar.core.results import Ranking
+from sidecar.core.tasks import TaskType
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer, required
+from sidecar.services.cohere_shapes import parse_ranking
+from sidecar.services.declaration import RemoteTask, Service
+from sidecar.services.failures import Failures, Words, words_of_body, words_of_detail, words_of_message
+from sidecar.services.settings import (
+    Flag,
+    Listed,
+    PositiveInt,
+    RateLimit,
+    Reading,
+    Setting,
+    Text,
+    url_position,
+    url_problem,
+)
+
+URL = "https://api.contextual.ai/v1/rerank"
+# the provider wants one in every request
+INSTRUCTION = "Rerank the given documents based on their relevance to the query."
+
+_SETTINGS: tuple[Setting, ...] = (
+    Text(name="url", default=URL),
+    Text(
+        name="model_id",
+        required=True,
+        listed=Listed("Model ID", "The model ID to use for Contextual AI requests."),
+    ),
+    RateLimit(requests_per_minute=1000),
+)
+_TASK_SETTINGS: tuple[Setting, ...] = (
+    Flag(name="return_documents"),
+    PositiveInt(name="top_n", aliases=("top_k",)),
+    Text(name="instruction"),
+)
+
+
+def words(answer: ProviderAnswer) -> Words | None:
+    """The provider's ``message``, else its ``detail``, else the whole body."""
+    return words_of_message(answer) or words_of_detail(answer) or words_of_body(answer)
+
+
+FAILURES = Failures(words=words, retried=frozenset({429, 500}))
+
+
+def check_url(values: dict[str, Any], reading: Reading) -> None:
+    """The address is looked at last, and reported alone.
+
+    Raises:
+        OtherError: it is no URI.
+    """
+    url = values["url"]
+    if reading.messages or (reason := url_problem(url)) is None:
+        return
+    cause = OtherError("u_r_i_syntax_exception", f"{reason} at index {url_position(url)}: {url}")
+    raise OtherError("illegal_argument_exception", f"unable to parse url [{url}]. Reason: {reason}", cause=cause)
+
+
+def request(call: Call) -> ProviderRequest:
+    body: dict[str, Any] = {"query": call.query, "model": call.settings["model_id"]}
+    if (top_n := call.option("top_n")) is not None:
+        body["top_n"] = top_n
+    body["instruction"] = call.task_settings.get("instruction", INSTRUCTION)
+    body["documents"] = call.texts
+    return ProviderRequest.json(call.settings["url"], body, bearer(call))
+
+
+def parse(answer: ProviderAnswer, call: Call) -> Ranking:
+    """At most ``top_n`` results."""
+    ranking = parse_ranking(answer, required)
+    return Ranking(ranking.documents[: call.option("top_n")])
+
+
+SERVICE = Service(
+    name="contextualai",
+    title="Contextual AI",
+    tasks={
+        TaskType.RERANK: RemoteTask(
+            sending="Failed to send ContextualAI rerank request",
+            settings=_SETTINGS,
+            check=check_url,
+            task_settings=_TASK_SETTINGS,
+            request=request,
+            parse=parse,
+            failures=FAILURES,
+            since="9.4",
+        ),
+    },
+)
