@@ -41,46 +41,48 @@ class ScreeningCount:
     @property
     def pays(self) -> bool:
         """False when bounds and full products together cost about as much as the whole head."""
-        return self.pairs < 10_000_000 or self.bounded * _KEPT_SHARE + self.exact * 1.5 < 0.8 * self.pairs
+        return self.bounded * _KEPT_SHARE + self.exact * 1.5 < 0.8 * self.pairs
 
 
 class ScreenedHead:
     """The head ``weights`` (vocabulary x hidden) and ``bias`` of a model, prepared for screening.
 
     ``sample`` holds hidden states (thousands x hidden) of the model; the more like those to come, the more is saved.
-    ``rows`` gives the vocabulary id of each row, by default its position. Raises ``ValueError`` when the sample
+    ``row_moments`` is W'W / vocabulary where it is known already. Raises ``ValueError`` when the sample
     has no usable second moments or the hidden size is too small for a gain.
     """
 
     def __init__(
-        self, weights: Floats, bias: Floats, sample: Floats, rows: npt.NDArray[np.int64] | None = None
+        self, weights: Floats, bias: Floats, sample: Floats, row_moments: npt.NDArray[np.float64] | None = None
     ) -> None:
         size, hidden = weights.shape
-        rows = np.arange(size) if rows is None else rows
         if hidden < _LEAST_HIDDEN:
             raise ValueError("the hidden size is too small for screening")
         self.count = ScreeningCount()
         self._kept = round(hidden * _KEPT_SHARE)
+        self._weights = weights
+        self._bias = bias
+        self._row_moments = (weights.T @ weights).astype(np.float64) / size if row_moments is None else row_moments
         self._mean = sample.mean(axis=0)
-        basis, inverse = _balanced_basis(weights, (sample - self._mean).astype(np.float64))
+        basis, inverse = _balanced_basis(self._row_moments, (sample - self._mean).astype(np.float64))
         rotated = weights @ inverse.astype(np.float32)
         centred = weights @ self._mean + bias
         norms = np.linalg.norm(rotated, axis=1)
         threshold = np.where(centred > -_ALLOWANCE, -np.inf, -(centred + _ALLOWANCE) / np.maximum(norms, 1e-12))
         order = np.argsort(threshold)
+        self._rows = order
         self._basis = np.ascontiguousarray(basis.T.astype(np.float32))
-        self._rows = rows[order]
-        self._weights = np.ascontiguousarray(weights[order])
-        self._bias = bias[order]
-        tails = np.linalg.norm(rotated[:, self._kept :], axis=1)
-        columns = np.concatenate([rotated[:, : self._kept], tails[:, None], (centred + _ALLOWANCE)[:, None]], axis=1)
-        self._columns = np.ascontiguousarray(columns[order].T.astype(np.float32))
+        self._columns = np.empty((self._kept + 2, size), np.float32)
+        for column in range(self._kept):
+            self._columns[column] = rotated[order, column]
+        self._columns[-2] = np.linalg.norm(rotated[:, self._kept :], axis=1)[order]
+        self._columns[-1] = (centred + _ALLOWANCE)[order]
         self._starts = np.arange(0, size, _BLOCK)
         self._thresholds = threshold[order][self._starts]
 
     def refitted(self, sample: Floats) -> ScreenedHead:
         """The same head with mean and basis of another sample; results stay the same."""
-        return ScreenedHead(self._weights, self._bias, sample, self._rows)
+        return ScreenedHead(self._weights, self._bias, sample, self._row_moments)
 
     def maxima(self, hidden: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
         """Vocabulary ids whose largest logit over the tokens (tokens x hidden) is above zero, and those logits."""
@@ -102,21 +104,20 @@ class ScreenedHead:
             block = bounds[:prefix] @ self._columns[:, start : start + _BLOCK]
             self.count.bounded += block.size
             found.append(np.flatnonzero(block.max(axis=0) > 0) + start)
-        rows = np.concatenate(found) if found else np.empty(0, np.int64)
+        rows = self._rows[np.concatenate(found)] if found else np.empty(0, np.int64)
         self.count.pairs += tokens * len(self._rows)
         self.count.exact += tokens * len(rows)
         top = (self._weights[rows] @ hidden.T).max(axis=1, initial=-np.inf) + self._bias[rows]
         positive = top > 0
-        return self._rows[rows[positive]], top[positive].astype(np.float32, copy=False)
+        return rows[positive], top[positive].astype(np.float32, copy=False)
 
 
 def _balanced_basis(
-    weights: Floats, centred: npt.NDArray[np.float64]
+    of_rows: npt.NDArray[np.float64], centred: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """T and its inverse such that both T e and T^-T w have the same diagonal second moments, largest first."""
-    size = weights.shape[1]
+    size = len(of_rows)
     of_tokens = centred.T @ centred / len(centred)
-    of_rows = weights.T.astype(np.float64) @ weights / len(weights)
     left = np.linalg.cholesky(of_tokens + np.eye(size) * 1e-6 * np.trace(of_tokens) / size)
     right = np.linalg.cholesky(of_rows + np.eye(size) * 1e-6 * np.trace(of_rows) / size)
     turned, scale, _ = np.linalg.svd(right.T @ left)

@@ -32,6 +32,8 @@ _WIDEST_FOR_SCREENING = 256
 _REFIT_AT = (4096, 32768)
 _REFIT_STATES = 8192
 _MIXED_TEXTS, _MIXED_WORDS = 30, 100
+# Texts on which a fitted head must show that it saves something; else the head runs in blocks.
+_TRIED_TEXTS = 16
 _SAMPLE = (
     "The ferry leaves the harbour at seven in the morning and reaches the island before noon.",
     "A good bread needs flour, water, salt, time, and an oven that is hotter than you think.",
@@ -95,15 +97,18 @@ class SparseEngine(Engine):
             return Session(blocked_graph(split, int8=not self._exact), threads)
 
     def _screened(self, split: SplitModel, session: Session) -> ScreenedHead | None:
-        states = []
-        for texts in (_SAMPLE, self._mixed_texts()):
-            batch = PaddedBatch.of(self.word_pieces.encode(texts), self.directory.pad_token_id)
+        texts: list[Floats] = []
+        for sample in (_SAMPLE, self._mixed_texts()):
+            batch = PaddedBatch.of(self.word_pieces.encode(sample), self.directory.pad_token_id)
             (hidden,) = session.run(batch.feeds, [HIDDEN])
-            states.append(hidden[batch.mask > 0])
+            texts += [hidden[row, :size] for row, size in enumerate(batch.lengths)]
         try:
-            return ScreenedHead(split.weights, split.bias, np.concatenate(states))
+            screen = ScreenedHead(split.weights, split.bias, np.concatenate(texts))
         except (ValueError, np.linalg.LinAlgError):
             return None
+        for text in texts[:_TRIED_TEXTS]:
+            screen.maxima(text)
+        return screen if screen.count.pays else None
 
     def _mixed_texts(self) -> list[str]:
         random = np.random.default_rng(0)

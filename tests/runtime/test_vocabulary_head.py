@@ -128,3 +128,15 @@ def test_another_ending_is_run_as_it_is(tmp_path: Path) -> None:
     assert first.tokens == pytest.approx(
         {WORDS[n].replace(".", "__"): float(np.log1p(logits[n])) for n in range(4, 12) if logits[n] > 0}
     )
+
+
+def test_screening_that_saves_nothing_says_so() -> None:
+    random = np.random.default_rng(5)
+    weights = random.normal(size=(5000, 64)).astype(np.float32)
+    hidden = random.normal(size=(50, 64)).astype(np.float32)
+    dense = ScreenedHead(weights, np.zeros(5000, np.float32), hidden)  # half of all logits are above zero
+    dense.maxima(hidden)
+    assert not dense.count.pays
+    sparse = ScreenedHead(weights, np.full(5000, -200, np.float32), hidden)  # none is
+    assert sparse.maxima(hidden)[0].tolist() == []
+    assert sparse.count.pays
