@@ -6,7 +6,7 @@ Source: Alibaba Cloud OpenSearch documentation, "AI Search Open Platform API".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -37,6 +37,7 @@ from sidecar.services.settings import (
     SIMILARITY,
     Choice,
     Flag,
+    Int,
     Listed,
     PositiveInt,
     RateLimit,
@@ -102,6 +103,13 @@ _ADDRESS: tuple[Setting, ...] = (
         ),
     ),
     RateLimit(requests_per_minute=1000),
+)
+# older releases take any number
+_SIZES: tuple[Setting, ...] = (
+    Int(name="dimensions", until="9.4"),
+    PositiveInt(name="dimensions", since="9.4"),
+    Int(name="max_input_tokens", until="9.4", mutable=True),
+    replace(MAX_INPUT_TOKENS, since="9.4"),
 )
 _API_KEY = Text(
     name="api_key",
@@ -299,7 +307,7 @@ SERVICE = Service(
     tasks={
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send AlibabaCloud Search text embeddings request",
-            settings=(*_ADDRESS, SIMILARITY, PositiveInt(name="dimensions"), MAX_INPUT_TOKENS),
+            settings=(*_ADDRESS, SIMILARITY, *_SIZES),
             secrets=(_API_KEY,),
             task_settings=(_INPUT_TYPE,),
             request=request_dense,

@@ -102,7 +102,7 @@ _COMPARES_DIMENSIONS = {
     "openai", "azureopenai", "azureaistudio", "googlevertexai", "jinaai", "voyageai", "openshift_ai", "fireworksai",
     "amazon_sagemaker",
 }  # fmt: skip
-_REFUSES_DIMENSIONS = {"amazonbedrock", "nvidia", "alibabacloud-ai-search", "hugging_face_elser", "custom"}
+_REFUSES_DIMENSIONS = {"amazonbedrock", "nvidia", "hugging_face_elser"}
 _ANSWERS_OPENAI_LIST = ("openai", "azureopenai", "azureaistudio", "mistral", "nvidia", "openshift_ai")
 
 
