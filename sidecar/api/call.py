@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,7 +125,10 @@ class Call:
         data = await self.request.read()
         if not data:
             raise ParseError("request body is required")
-        return as_json(data, self.types.body_format())
+        body_format = self.types.body_format()
+        if body_format is Format.JSON:
+            return data
+        return await asyncio.to_thread(as_json, data, body_format)
 
     # --- answers -----------------------------------------------------------------------------------------------
 
