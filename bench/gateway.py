@@ -36,6 +36,8 @@ TEXT = "Which documents tell how boundary layers behave at supersonic speed?"
 ROUNDS = 5
 CALLERS = 16
 _START_SECONDS = 90
+# LiteLLM does not start without a key of its own.
+_KEY = "sk-bench-" + uuid.uuid4().hex
 _UNLIMITED = {"requests_per_minute": 100_000_000}
 
 
@@ -180,7 +182,7 @@ async def _litellm(command: str, upstream: str, calls: int) -> AsyncIterator[Gat
     port = _free_port()
     base = upstream.removesuffix("/embeddings")
     config = (
-        "model_list:\n  - model_name: m\n    litellm_params:\n"
+        f"general_settings:\n  master_key: {_KEY}\nmodel_list:\n  - model_name: m\n    litellm_params:\n"
         f"      model: openai/m\n      api_base: {base}\n      api_key: k\n"
     )
     async with AsyncExitStack() as stack:
@@ -188,7 +190,7 @@ async def _litellm(command: str, upstream: str, calls: int) -> AsyncIterator[Gat
         (directory / "config.yaml").write_text(config)
         arguments = ["--config", str(directory / "config.yaml"), "--port", str(port), "--host", "127.0.0.1"]
         process = stack.enter_context(_Process([*shlex.split(command), *arguments]))
-        session = await _session(stack, f"http://127.0.0.1:{port}")
+        session = await _session(stack, f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {_KEY}"})
         body = {"input": [TEXT], "model": "m"}
         gateway = Gateway("LiteLLM proxy", session, "/v1/embeddings", body, process.processor_seconds, calls)
         await _until_answers(gateway)
@@ -255,9 +257,9 @@ def _processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def _session(stack: AsyncExitStack, base: str) -> aiohttp.ClientSession:
+async def _session(stack: AsyncExitStack, base: str, headers: dict[str, str] | None = None) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=0)
-    return await stack.enter_async_context(aiohttp.ClientSession(base, connector=connector))
+    return await stack.enter_async_context(aiohttp.ClientSession(base, connector=connector, headers=headers))
 
 
 async def _until_answers(gateway: Gateway) -> None:
