@@ -378,7 +378,7 @@ class Inference:
             if not generation.wraps_validation_failure:
                 raise
             raise StatusError(
-                "Could not complete inference endpoint creation as validation call to service threw an exception.",
+                f"Could not complete {task.creation} as validation call to service threw an exception.",
                 cause=error,
             ) from error
         return completed(task, stored.endpoint, answer)

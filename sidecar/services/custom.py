@@ -248,13 +248,16 @@ SERVICE = Service(
             PUBLIC_INPUT_TYPES,
             chunking_since="9.4",
         ),
-        TaskType.RERANK: _task(
-            parse_ranking,
-            settings(
-                path("relevance_score"),
-                path("reranked_index", required=False),
-                path("document_text", required=False),
+        TaskType.RERANK: replace(
+            _task(
+                parse_ranking,
+                settings(
+                    path("relevance_score"),
+                    path("reranked_index", required=False),
+                    path("document_text", required=False),
+                ),
             ),
+            creation="custom service inference endpoint creation",
         ),
         TaskType.COMPLETION: _task(parse_completion, settings(path("completion_result"))),
     },

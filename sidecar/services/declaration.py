@@ -85,7 +85,8 @@ class Task:
 class RemoteTask(Task):
     """A task that a provider performs.
 
-    ``sending`` starts the message of a call that got no usable answer (``{id}`` is the inference id). ``request`` and
+    ``sending`` starts the message of a call that got no usable answer (``{id}`` is the inference id); ``creation`` is
+    what a failed validation call could not complete. ``request`` and
     ``parse`` are pure; ``stream`` makes a reader, ``None`` where the task cannot stream. ``check_call`` refuses calls
     that the provider cannot serve. ``token`` says how to get a bearer token, when one is needed.
     ``merge`` makes the effective task settings of stored and requested ones (default: the request's keys win).
@@ -102,6 +103,7 @@ class RemoteTask(Task):
     """
 
     sending: str
+    creation: str = "inference endpoint creation"
     request: Callable[[Call], ProviderRequest]
     parse: Callable[[ProviderAnswer, Call], Result | Answer]
     failures: Failures
