@@ -21,6 +21,7 @@ RARE_WORDS = "rarer wordings of that generation are not kept"
 TYPE_TOGETHER = "that generation reports a wrong type as a status_exception, alone"
 NEWEST_DEFAULTS = "defaults of the newest generation"
 NEWEST_PARSER = "that generation's JSON parser places or nests this error differently"
+CHECKED_TOGETHER = "settings that this generation checks later are checked with the others"
 EARLY_WARNING = "the deprecation is told although that generation does not yet"
 
 _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
@@ -56,6 +57,7 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "8.19.8": {
+        CHECKED_TOGETHER: ("create/alibabacloud-ai-search-values",),
         ALL_LEFTOVERS: ("create/deepseek-wrong-task-type",),
         NEWEST_SERVICE: (
             "create/headers-task-setting",
@@ -93,6 +95,8 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "8.16.1": {
         RARE_WORDS: (
+            "create/alibabacloud-ai-search-sparse-embedding-task-settings",
+            "create/alibabacloud-ai-search-text-embedding-task-settings",
             "create/azureaistudio-realtime-ok",
             "create/cohere-task-settings-bad",
             "create/duplicate-upstream-down",
@@ -117,6 +121,7 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             "upstream/openai-html-404",
             "upstream/openai-wrong",
         ),
+        CHECKED_TOGETHER: ("create/alibabacloud-ai-search-values",),
         NEWEST_SERVICE: (
             "create/cohere-dense-binary",
             "create/cohere-dense-bit",
