@@ -82,7 +82,10 @@ class ProviderRequest:
 
 def encode_json(value: Any) -> bytes:
     """JSON without escaping beyond what the format demands."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # large integers and lone surrogates
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def bearer(call: Call, name: str = "api_key") -> dict[str, str]:

@@ -118,6 +118,8 @@ class Connection:
 
     def _target(self, request: ProviderRequest) -> tuple[URL, dict[str, str]]:
         headers = dict(request.headers)
+        if not self._config.overrides:
+            return URL(request.url, encoded=True), headers
         parts = urlsplit(request.url)
         base = override_for(parts.hostname or "", self._config.overrides)
         if base is None:
