@@ -12,6 +12,7 @@ from elasticsearch import AsyncElasticsearch
 from sidecar.core.results import SparseEmbeddings
 from sidecar.core.tasks import InputType
 from sidecar.ingest.marker import Marker, input_hash
+from tests.ingest.command import run_command
 from tests.ingest.library import fill, sentence, sources, tokens
 from tests.ingest.local_embedder import SPARSE, LocalEmbedder
 
@@ -124,14 +125,14 @@ async def test_interrupted_it_says_what_it_did_so_far(
         (("backfill", "nowhere", "--map", "text:v=unknown-endpoint"), 2, "unknown-endpoint"),
         (("backfill", "nowhere", "--map", "nonsense"), 2, "SOURCE_FIELD:TARGET_FIELD=INFERENCE_ID"),
         (("backfill", "nowhere", "--map", f"text:v={ENDPOINT}", "--query", "{"), 2, "--query is not JSON"),
+        (("index", "nowhere", "no-such-file", "--map", f"text:v={ENDPOINT}"), 2, "no-such-file cannot be read"),
     ],
 )
-async def test_mistakes_end_with_a_sentence(
-    environment: dict[str, str], arguments: tuple[str, ...], status: int, sentence: str
+def test_mistakes_end_with_a_sentence(
+    elasticsearch_9: str, tmp_path: Path, *, arguments: tuple[str, ...], status: int, sentence: str
 ) -> None:
-    process = await start(environment | {"COLUMNS": "200"}, *arguments)
-    output, errors = await process.communicate()
-    assert process.returncode == status
-    shown = (output + errors).decode()
-    assert sentence in " ".join(shown.split())
+    ended = run_command(tmp_path, *arguments, "--elasticsearch-url", elasticsearch_9)
+    shown = " ".join((ended.output + str(ended.exception or "")).split())
+    assert sentence in shown
+    assert ended.exit_code == status
     assert "Traceback" not in shown

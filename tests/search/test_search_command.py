@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ingest.command import run_command
+
 
 @pytest.fixture
 def environment(tmp_path: Path, elasticsearch: str) -> dict[str, str]:
@@ -51,13 +53,18 @@ async def test_for_people_it_gives_a_table_and_the_tokens(environment: dict[str,
     assert "light " in output
 
 
-async def test_mistakes_end_with_a_sentence(environment: dict[str, str]) -> None:
-    for arguments, sentence in (
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
         (("nowhere", "sea"), "no such index [nowhere]"),
         (("i", "sea", "--sparse", "text"), "write FIELD=ENDPOINT"),
         (("i", "sea", "--weight", "dense:v=2"), "no list of that name"),
-    ):
-        status, output, errors = await search(environment, *arguments)
-        assert status == 2
-        assert sentence in " ".join((output + errors).split())
-        assert "Traceback" not in errors
+    ],
+)
+def test_mistakes_end_with_a_sentence(
+    elasticsearch_9: str, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    ended = run_command(tmp_path, "search", *arguments, "--elasticsearch-url", elasticsearch_9)
+    assert sentence in " ".join(ended.output.split())
+    assert ended.exit_code == 2
+    assert isinstance(ended.exception, SystemExit)
