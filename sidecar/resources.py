@@ -114,6 +114,8 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
     """What the settings tell the local models."""
     return RuntimeConfig(
         models_dir=settings.models_path,
+        # a caller of the API must not reach into the file system; aliases, which the operator sets, may
+        allow_paths=False,
         aliases=settings.model_aliases,
         precision={name: Precision(value) for name, value in settings.model_precision.items()},
         queue_items=settings.queue_items,

@@ -40,8 +40,9 @@ class RemoteBackend:
             RequestTimeoutError: the time ran out.
             SidecarError: the provider's failure.
         """
+        require_time(call, request)
         try:
-            async with asyncio.timeout(max(request.timeout, 0)):
+            async with asyncio.timeout(request.timeout):
                 answer = await self._sender.perform(service.name, task, call)
         except TimeoutError as error:
             raise RequestTimeoutError(request.timeout_text, call.inference_id) from error
@@ -56,9 +57,10 @@ class RemoteBackend:
             RequestTimeoutError: nothing came in time.
             SidecarError: the provider's failure, before or within the stream.
         """
+        require_time(call, request)
         async with aclosing(self._sender.stream(service.name, task, call)) as items:
             try:
-                async with asyncio.timeout(max(request.timeout, 0)):
+                async with asyncio.timeout(request.timeout):
                     first = await anext(items, None)
             except TimeoutError as error:
                 raise RequestTimeoutError(request.timeout_text, call.inference_id) from error
@@ -79,6 +81,16 @@ class RemoteBackend:
         async with aclosing(self.stream(service, task, call, request)) as items:
             await anext(items, None)
         return None
+
+
+def require_time(call: Call, request: InferenceRequest) -> None:
+    """A timeout of ``0`` or ``-1`` is over before anything is sent, as in Elasticsearch.
+
+    Raises:
+        RequestTimeoutError: there is no time at all.
+    """
+    if request.timeout <= 0:
+        raise RequestTimeoutError(request.timeout_text, call.inference_id)
 
 
 def completed(task: RemoteTask, endpoint: Endpoint, answer: Answer | None) -> Endpoint:

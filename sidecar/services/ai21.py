@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sidecar.core.tasks import TaskType
+from sidecar.services.calls import plain_bearer
 from sidecar.services.declaration import Service
 from sidecar.services.openai_shapes import CHAT_FAILURES, MAX_TOKENS_FORM, quoting
 from sidecar.services.openai_tasks import ChatProvider
@@ -23,6 +24,7 @@ _CHAT = ChatProvider(
         ),
         RateLimit(requests_per_minute=200),
     ),
+    headers=plain_bearer,
     form=MAX_TOKENS_FORM,
     failures=quoting(CHAT_FAILURES, "ai21_error"),
 )

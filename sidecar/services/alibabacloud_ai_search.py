@@ -37,12 +37,13 @@ from sidecar.services.settings import (
     SIMILARITY,
     Choice,
     Flag,
-    Int,
     Listed,
+    LooseInt,
     PositiveInt,
     RateLimit,
     Reading,
     Setting,
+    StageEnd,
     Text,
 )
 
@@ -104,11 +105,11 @@ _ADDRESS: tuple[Setting, ...] = (
     ),
     RateLimit(requests_per_minute=1000),
 )
-# older releases take any number
+# older releases take any number, and look at the address first
 _SIZES: tuple[Setting, ...] = (
-    Int(name="dimensions", until="9.4"),
+    LooseInt(name="dimensions", until="9.4"),
     PositiveInt(name="dimensions", since="9.4"),
-    Int(name="max_input_tokens", until="9.4", mutable=True),
+    LooseInt(name="max_input_tokens", until="9.4", mutable=True),
     replace(MAX_INPUT_TOKENS, since="9.4"),
 )
 _API_KEY = Text(
@@ -307,7 +308,7 @@ SERVICE = Service(
     tasks={
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send AlibabaCloud Search text embeddings request",
-            settings=(*_ADDRESS, SIMILARITY, *_SIZES),
+            settings=(*_ADDRESS, StageEnd(until="9.4"), SIMILARITY, *_SIZES),
             secrets=(_API_KEY,),
             task_settings=(_INPUT_TYPE,),
             request=request_dense,

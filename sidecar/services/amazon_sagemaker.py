@@ -16,7 +16,7 @@ from sidecar.core.errors import OtherError, StatusError, UpstreamError
 from sidecar.core.results import Answer
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services.aws import SECRETS, error_type, host, read_error, signed
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, UnusableAnswerError
+from sidecar.services.calls import PLAIN_JSON, Call, ProviderAnswer, ProviderRequest, UnusableAnswerError
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, client_status, status_name, words_of_message
 from sidecar.services.reading import SET_BY_USER
@@ -173,7 +173,7 @@ def request(call: Call) -> ProviderRequest:
     operation = "invocations-response-stream" if call.stream else "invocations"
     url = f"https://{host('runtime.sagemaker', settings['region'])}"
     url += f"/endpoints/{quote(settings['endpoint_name'], safe='')}/{operation}"
-    headers = {f"{PREFIX}Accept" if call.stream else "Accept": "application/json"}
+    headers = {f"{PREFIX}Accept" if call.stream else "Accept": "application/json", **PLAIN_JSON}
     for values, names in ((settings, SETTING_HEADERS), (call.task_settings, TASK_SETTING_HEADERS)):
         for name, (header, is_streamed) in names.items():
             if values.get(name) is not None and (is_streamed or not call.stream):

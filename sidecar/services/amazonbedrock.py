@@ -17,7 +17,7 @@ from sidecar.core.results import DenseEmbeddings
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services.aws import SECRETS, error_type, host, read_error, signed
 from sidecar.services.bedrock_converse import ConverseStream, check_chat, converse_body, model_of, parse_converse
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, UnusableAnswerError
+from sidecar.services.calls import PLAIN_JSON, Call, ProviderAnswer, ProviderRequest, UnusableAnswerError
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, client_status, status_name, words_of_message
 from sidecar.services.openai_shapes import dense_vector
@@ -164,8 +164,8 @@ def request_embeddings(call: Call) -> ProviderRequest:
         body = {"texts": call.texts, "input_type": COHERE_INPUT_TYPES.get(purpose, "search_document")}
         if truncate := call.task_settings.get("truncate"):
             body["truncate"] = truncate.upper()
-    accept = {"Accept": "application/json"}
-    return ProviderRequest.json(url(call, "invoke", call.settings["model"]), body, accept)
+    headers = {"Accept": "application/json", **PLAIN_JSON}
+    return ProviderRequest.json(url(call, "invoke", call.settings["model"]), body, headers)
 
 
 def check_converse(call: Call) -> None:
@@ -177,7 +177,8 @@ def request_chat(call: Call) -> ProviderRequest:
     operation, accept = ("converse", "application/json")
     if call.stream:
         operation, accept = ("converse-stream", "application/vnd.amazon.eventstream")
-    return ProviderRequest.json(url(call, operation, model_of(call)), converse_body(call), {"Accept": accept})
+    headers = {"Accept": accept, **PLAIN_JSON}
+    return ProviderRequest.json(url(call, operation, model_of(call)), converse_body(call), headers)
 
 
 # --- answers -------------------------------------------------------------------------------------------------

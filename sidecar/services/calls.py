@@ -15,7 +15,10 @@ from sidecar.core.requests import ChatRequest, Input
 from sidecar.core.results import StreamItem
 from sidecar.core.tasks import InputType, TaskType
 
-JSON_TYPE = "application/json"
+# as Elasticsearch writes it for most providers
+JSON_TYPE = "application/json;charset=utf-8"
+# for the providers to which Elasticsearch names no charset
+PLAIN_JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,11 @@ def encode_json(value: Any) -> bytes:
 def bearer(call: Call, name: str = "api_key") -> dict[str, str]:
     """The usual credential header."""
     return {"Authorization": f"Bearer {call.secrets[name]}"}
+
+
+def plain_bearer(call: Call) -> dict[str, str]:
+    """The usual credential header, beside a content type without charset."""
+    return bearer(call) | PLAIN_JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from sidecar.core.errors import OtherError
 from sidecar.core.results import Ranking
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer, required
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, plain_bearer, required
 from sidecar.services.cohere_shapes import parse_ranking
 from sidecar.services.declaration import RemoteTask, Service
 from sidecar.services.failures import Failures, Words, words_of_body, words_of_detail, words_of_message
@@ -32,11 +32,8 @@ INSTRUCTION = "Rerank the given documents based on their relevance to the query.
 
 _SETTINGS: tuple[Setting, ...] = (
     Text(name="url", default=URL),
-    Text(
-        name="model_id",
-        required=True,
-        listed=Listed("Model ID", "The model ID to use for Contextual AI requests."),
-    ),
+    # listed as required, but not asked for: the provider refuses requests without a model itself
+    Text(name="model_id", listed=Listed("Model ID", "The model ID to use for Contextual AI requests.", required=True)),
     RateLimit(requests_per_minute=1000),
 )
 _TASK_SETTINGS: tuple[Setting, ...] = (
@@ -68,12 +65,14 @@ def check_url(values: dict[str, Any], reading: Reading) -> None:
 
 
 def request(call: Call) -> ProviderRequest:
-    body: dict[str, Any] = {"query": call.query, "model": call.settings["model_id"]}
+    body: dict[str, Any] = {"query": call.query}
+    if (model := call.settings.get("model_id")) is not None:
+        body["model"] = model
     if (top_n := call.option("top_n")) is not None:
         body["top_n"] = top_n
     body["instruction"] = call.task_settings.get("instruction", INSTRUCTION)
     body["documents"] = call.texts
-    return ProviderRequest.json(call.settings["url"], body, bearer(call))
+    return ProviderRequest.json(call.settings["url"], body, plain_bearer(call))
 
 
 def parse(answer: ProviderAnswer, call: Call) -> Ranking:

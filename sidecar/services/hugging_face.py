@@ -18,8 +18,8 @@ from sidecar.services.calls import (
     ProviderAnswer,
     ProviderRequest,
     UnusableAnswerError,
-    bearer,
     field_missing,
+    plain_bearer,
     unexpected_token,
 )
 from sidecar.services.declaration import Dense, RemoteTask, Service
@@ -88,7 +88,7 @@ COMPLETION_FAMILY = replace(CHAT_FAILURES, words=words_of_error_object)
 
 
 def request_inputs(call: Call) -> ProviderRequest:
-    return ProviderRequest.json(call.settings["url"], {"inputs": call.texts}, bearer(call))
+    return ProviderRequest.json(call.settings["url"], {"inputs": call.texts}, plain_bearer(call))
 
 
 def parse_dense(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
@@ -125,7 +125,7 @@ def request_rerank(call: Call) -> ProviderRequest:
         body["return_text"] = return_documents
     if (top_n := call.option("top_n")) is not None:
         body["top_n"] = top_n
-    return ProviderRequest.json(call.settings["url"], body, bearer(call))
+    return ProviderRequest.json(call.settings["url"], body, plain_bearer(call))
 
 
 def parse_ranking(answer: ProviderAnswer, call: Call) -> Ranking:
@@ -155,7 +155,7 @@ def _ranked(item: Any, call: Call) -> RankedDocument:
 
 def request_chat(call: Call) -> ProviderRequest:
     body = chat_body(call, MAX_TOKENS_FORM, call.settings.get("model_id"))
-    return ProviderRequest.json(call.settings["url"], body, bearer(call))
+    return ProviderRequest.json(call.settings["url"], body, plain_bearer(call))
 
 
 def stream(call: Call) -> ChatStream:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sidecar.core.results import DenseEmbeddings
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer
+from sidecar.services.calls import PLAIN_JSON, Call, ProviderAnswer, ProviderRequest, plain_bearer
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.hugging_face import parse_dense
 from sidecar.services.openai_shapes import (
@@ -51,7 +51,7 @@ def check_key(secrets: dict[str, Any], reading: Reading) -> None:
 
 
 def headers(call: Call) -> dict[str, str]:
-    return bearer(call) if "api_key" in call.secrets else {}
+    return plain_bearer(call) if "api_key" in call.secrets else dict(PLAIN_JSON)
 
 
 def request_embeddings(call: Call) -> ProviderRequest:

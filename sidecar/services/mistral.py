@@ -10,7 +10,7 @@ from dataclasses import replace
 from sidecar.core.results import DenseEmbeddings
 from sidecar.core.tasks import TaskType
 from sidecar.services.azureopenai import rate_limit_details
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer, plain_bearer
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import SERVER_BUSY, TOO_LARGE
 from sidecar.services.openai_shapes import CHAT_FAILURES, EMBEDDING_FAILURES, NO_USAGE_FORM, parse_embeddings, quoting
@@ -49,6 +49,7 @@ _CHAT = ChatProvider(
     sending="Failed to send Mistral completion request from inference entity id [{id}]",
     single_input="Mistral completions",
     settings=(_MODEL, _RATE_LIMIT),
+    headers=plain_bearer,
     form=NO_USAGE_FORM,
     url=CHAT_URL,
     model="model",

@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.core.results import RankedDocument, Ranking
 from sidecar.core.tasks import InputType, TaskType
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer, required
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, plain_bearer, required
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
@@ -57,7 +57,7 @@ def request_embeddings(call: Call) -> ProviderRequest:
     }
     if truncate := call.task_settings.get("truncate"):
         body["truncate"] = truncate
-    return ProviderRequest.json(call.settings["url"], body, bearer(call))
+    return ProviderRequest.json(call.settings["url"], body, plain_bearer(call))
 
 
 def request_rerank(call: Call) -> ProviderRequest:
@@ -66,7 +66,7 @@ def request_rerank(call: Call) -> ProviderRequest:
         "query": {"text": call.query},
         "passages": [{"text": text} for text in call.texts],
     }
-    return ProviderRequest.json(call.settings["url"], body, bearer(call))
+    return ProviderRequest.json(call.settings["url"], body, plain_bearer(call))
 
 
 def parse_rankings(answer: ProviderAnswer, call: Call) -> Ranking:
@@ -90,6 +90,7 @@ _CHAT = ChatProvider(
     sending="Failed to send NVIDIA completion request from inference entity id [{id}]",
     single_input="NVIDIA completions",
     settings=(_MODEL, _url(CHAT_URL), _RATE_LIMIT),
+    headers=plain_bearer,
     form=NO_USAGE_FORM,
     # unlike its siblings, Elasticsearch's client for NVIDIA does not repeat a chat that is too long
     failures=quoting(replace(CHAT_FAILURES, retried=frozenset({500, 503})), "nvidia_error"),

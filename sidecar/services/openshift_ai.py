@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.core.results import RankedDocument, Ranking
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer, required
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, plain_bearer, required
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
@@ -43,7 +43,7 @@ def request_embeddings(call: Call) -> ProviderRequest:
     body: dict[str, Any] = {"input": call.texts}
     if call.settings.get(SET_BY_USER):
         body["dimensions"] = call.settings["dimensions"]
-    return ProviderRequest.json(call.settings["url"], _with_model(call, body), bearer(call))
+    return ProviderRequest.json(call.settings["url"], _with_model(call, body), plain_bearer(call))
 
 
 def request_rerank(call: Call) -> ProviderRequest:
@@ -51,7 +51,7 @@ def request_rerank(call: Call) -> ProviderRequest:
     for name in ("top_n", "return_documents"):
         if (value := call.option(name)) is not None:
             body[name] = value
-    return ProviderRequest.json(call.settings["url"], _with_model(call, body), bearer(call))
+    return ProviderRequest.json(call.settings["url"], _with_model(call, body), plain_bearer(call))
 
 
 def parse_results(answer: ProviderAnswer, call: Call) -> Ranking:
@@ -76,6 +76,7 @@ _CHAT = ChatProvider(
     sending="Failed to send OpenShift AI completion request from inference entity id [{id}]",
     single_input="OpenShift AI completions",
     settings=(_MODEL, _URL, _RATE_LIMIT),
+    headers=plain_bearer,
     form=NO_USAGE_FORM,
     failures=quoting(CHAT_FAILURES, "openshift_ai_error"),
 )
