@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from sidecar.core.errors import IllegalArgumentError, MediaTypeError, PlainError, StatusError
 from sidecar.core.generations import Generation
@@ -40,10 +41,7 @@ class MediaType:
     @property
     def format(self) -> Format | None:
         """The body format it names, ``None`` for anything this API does not speak."""
-        match = _PLAIN.fullmatch(self.name) or _VENDOR.fullmatch(self.name)
-        if match is None or match.group(1) == "smile":
-            return None
-        return Format.JSON if match.group(1) == "x-ndjson" else Format(match.group(1))
+        return _format_of(self.name)
 
     @property
     def is_vendor(self) -> bool:
@@ -53,6 +51,14 @@ class MediaType:
     def version(self) -> str | None:
         """The requested compatible version, for vendor types only."""
         return self.parameters.get("compatible-with") if self.is_vendor else None
+
+
+@lru_cache(maxsize=256)
+def _format_of(name: str) -> Format | None:
+    match = _PLAIN.fullmatch(name) or _VENDOR.fullmatch(name)
+    if match is None or match.group(1) == "smile":
+        return None
+    return Format.JSON if match.group(1) == "x-ndjson" else Format(match.group(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,7 @@ def _read(headers: Mapping[str, str], name: str) -> tuple[MediaType | None, Medi
         return None, MediaTypeError(f"Invalid media-type value on headers [{name}]", cause=cause)
 
 
+@lru_cache(maxsize=256)  # clients send the same few values with every request
 def _parse(raw: str, header: str) -> MediaType | None:
     if not raw.strip():
         raise IllegalArgumentError(f"Header [{header}] cannot be empty.")

@@ -29,10 +29,10 @@ class Route:
     handlers: Mapping[str, Handler]
     exists: Callable[[Generation], bool] = lambda _generation: True
     on_error: ErrorHandler | None = None
+    segments: tuple[str, ...] = field(init=False)
 
-    @property
-    def segments(self) -> tuple[str, ...]:
-        return tuple(part for part in self.template.split("/") if part)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", tuple(part for part in self.template.split("/") if part))
 
     @property
     def rank(self) -> tuple[bool, ...]:
