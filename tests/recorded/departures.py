@@ -21,7 +21,6 @@ RARE_WORDS = "rarer wordings of that generation are not kept"
 TYPE_TOGETHER = "that generation reports a wrong type as a status_exception, alone"
 NEWEST_DEFAULTS = "defaults of the newest generation"
 NEWEST_PARSER = "that generation's JSON parser places or nests this error differently"
-CHECKED_TOGETHER = "settings that this generation checks later are checked with the others"
 EARLY_WARNING = "the deprecation is told although that generation does not yet"
 
 _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
@@ -57,7 +56,6 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "8.19.8": {
-        CHECKED_TOGETHER: ("create/alibabacloud-ai-search-values",),
         ALL_LEFTOVERS: ("create/deepseek-wrong-task-type",),
         NEWEST_SERVICE: (
             "create/headers-task-setting",
@@ -121,7 +119,6 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             "upstream/openai-html-404",
             "upstream/openai-wrong",
         ),
-        CHECKED_TOGETHER: ("create/alibabacloud-ai-search-values",),
         NEWEST_SERVICE: (
             "create/cohere-dense-binary",
             "create/cohere-dense-bit",
