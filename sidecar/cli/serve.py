@@ -51,7 +51,7 @@ def serve(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's loop, which takes a third off a request's CPU time; ``None``, asyncio's own, where it is not to be had."""
+    """uvloop, which takes a third off a request's CPU time; ``None``, asyncio's own loop, where it is not to be had."""
     if sys.platform == "win32":
         return None
     import uvloop  # noqa: PLC0415 - not to be had on Windows
