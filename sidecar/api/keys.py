@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -29,5 +29,4 @@ class ApiOptions:
 
 
 INFERENCE: web.AppKey[Inference] = web.AppKey("INFERENCE")
-SETTINGS: web.AppKey[Any] = web.AppKey("SETTINGS")
 API_OPTIONS: web.AppKey[ApiOptions] = web.AppKey("API_OPTIONS", ApiOptions)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import StatusError
 from sidecar.core.requests import InferenceRequest
 from sidecar.core.results import DenseEmbeddings, Ranking, SparseEmbeddings
-from sidecar.core.tasks import InputType, Similarity, TaskType
+from sidecar.core.tasks import ElementType, InputType, Similarity, TaskType
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.facade import Inference
 
 # commands wait for their own work rather than fail; a provider's calls have their own limits
 PATIENCE_SECONDS = 600.0
+
+
+_ELEMENT_TYPES = {
+    "byte": ElementType.BYTE,
+    "int8": ElementType.BYTE,
+    "bit": ElementType.BIT,
+    "binary": ElementType.BIT,
+}
 
 
 class EndpointEmbedder:
@@ -42,6 +51,7 @@ class EndpointEmbedder:
             revision=model.revision if model else _digest(endpoint),
             dimensions=dimensions if is_dense else None,
             similarity=Similarity(similarity) if is_dense and similarity else None,
+            element_type=element_type(settings),
             chunking_settings=endpoint.chunking_settings,
         )
 
@@ -75,6 +85,12 @@ class EndpointEmbedder:
         if not isinstance(result, Ranking):
             raise StatusError(f"[{inference_id}] is a {endpoint.task_type} endpoint; it ranks nothing")
         return result
+
+
+def element_type(settings: Mapping[str, Any]) -> ElementType:
+    """What the endpoint's vectors are made of, as services name it: ``embedding_type`` or ``element_type``."""
+    name = settings.get("embedding_type") or settings.get("element_type") or "float"
+    return _ELEMENT_TYPES.get(str(name), ElementType.FLOAT)
 
 
 def _digest(endpoint: Endpoint) -> str:
