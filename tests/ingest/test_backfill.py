@@ -170,10 +170,11 @@ class Disturbed(LocalEmbedder):
     ) -> SparseEmbeddings | DenseEmbeddings:
         answer = await super().embed(inference_id, texts, input_type)
         if self._left:
-            self._left -= 1
+            self._left = left = self._left - 1  # calls run side by side: each has a number of its own
             for n in (1, 2):
-                await self._client.update(index=self._index, id=str(n), doc={"text": f"Changed {self._left} {n}."})
-            await self._client.delete(index=self._index, id=str(10 + self._left))
+                doc = {"text": f"Changed {left} {n}."}
+                await self._client.update(index=self._index, id=str(n), doc=doc, retry_on_conflict=5)
+            await self._client.delete(index=self._index, id=str(10 + left))
         return answer
 
 
