@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from sidecar.api.call import CALL
 from sidecar.api.keys import INFERENCE, ApiOptions
-from sidecar.api.routes import ROUTER, add_routes, middlewares
+from sidecar.api.routes import add_routes, middlewares
 from sidecar.core.generations import GENERATIONS
 from sidecar.health import HEALTH, LIVE_PATH, READY_PATH, Health, Preloading, get_live, get_ready
 from sidecar.resources import Resources, open_resources
@@ -70,8 +70,7 @@ def _template(request: web.Request) -> str:
     if _is_operation(request):
         return request.path
     call = request.get(CALL)
-    match = request.app[ROUTER].find(call.segments, call.generation) if call is not None else None
-    return match.route.template if match is not None else "unknown"
+    return call.template if call is not None else "unknown"
 
 
 def _is_operation(request: web.Request) -> bool:

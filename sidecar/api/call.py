@@ -41,6 +41,7 @@ class Call:
     filter: PathFilter = field(default_factory=PathFilter)
     with_trace: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    template: str = "unknown"
     _asked: set[str] = field(default_factory=lambda: set(COMMON_PARAMETERS))
 
     @classmethod

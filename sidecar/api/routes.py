@@ -76,6 +76,8 @@ async def dispatch(request: web.Request) -> web.StreamResponse:
     """Finds the handler of a request and runs it."""
     call = request[CALL]
     match = request.app[ROUTER].find(call.segments, call.generation)
+    if match is not None:
+        call.template = match.route.template
     handler = match.route.handlers.get(request.method) if match else None
     if match is None or handler is None:
         return _unrouted(call, match)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -15,6 +15,7 @@ from sidecar.telemetry.model_collector import ModelCollector, ModelState
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128)
 _TOKENS = (8, 32, 128, 256, 512, 1024, 2048, 4096, 8192)
+_Metric = TypeVar("_Metric", Counter, Histogram)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
 
@@ -31,6 +32,20 @@ class Batch(Protocol):
     def queue_seconds(self) -> float: ...
     @property
     def run_seconds(self) -> float: ...
+
+
+class Children(Generic[_Metric]):
+    """A metric's children by label values, looked up without the checks that ``labels`` makes every time."""
+
+    def __init__(self, metric: _Metric) -> None:
+        self._metric: _Metric = metric
+        self._children: dict[tuple[str, ...], _Metric] = {}
+
+    def of(self, *values: str) -> _Metric:
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = self._metric.labels(*values)
+        return child
 
 
 class Metrics:
@@ -72,30 +87,30 @@ class Metrics:
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One request: ``route`` is its template, never its path, whose ids would have no end."""
         method = method if method in _METHODS else "OTHER"
-        self._requests.labels(method, route, str(status)).inc()
-        self._request_seconds.labels(method, route).observe(seconds)
+        self._requests.of(method, route, str(status)).inc()
+        self._request_seconds.of(method, route).observe(seconds)
 
     def observe_inference(self, service: str, task_type: str, outcome: str, inputs: int, seconds: float) -> None:
         """One inference call; ``outcome`` is ``ok`` or the type of the error."""
-        self._inferences.labels(service, task_type, outcome).inc()
-        self._inputs.labels(service, task_type).inc(inputs)
-        self._inference_seconds.labels(service, task_type).observe(seconds)
+        self._inferences.of(service, task_type, outcome).inc()
+        self._inputs.of(service, task_type).inc(inputs)
+        self._inference_seconds.of(service, task_type).observe(seconds)
 
     def upstream_call(self, service: str, status: int, seconds: float) -> None:
         """One call to a provider, retries counted each; ``status`` 0 when no answer came."""
-        self._upstream_calls.labels(service, str(status)).inc()
-        self._upstream_seconds.labels(service).observe(seconds)
+        self._upstream_calls.of(service, str(status)).inc()
+        self._upstream_seconds.of(service).observe(seconds)
 
     def upstream_retry(self, service: str, status: int) -> None:
         """A call that is repeated because of ``status``."""
-        self._upstream_retries.labels(service, str(status)).inc()
+        self._upstream_retries.of(service, str(status)).inc()
 
     def observe_batch(self, batch: Batch) -> None:
         """One batch of a local model."""
-        self._batch_items.labels(batch.model).observe(batch.items)
-        self._batch_tokens.labels(batch.model).observe(batch.padded_tokens)
-        self._queue_seconds.labels(batch.model).observe(batch.queue_seconds)
-        self._run_seconds.labels(batch.model).observe(batch.run_seconds)
+        self._batch_items.of(batch.model).observe(batch.items)
+        self._batch_tokens.of(batch.model).observe(batch.padded_tokens)
+        self._queue_seconds.of(batch.model).observe(batch.queue_seconds)
+        self._run_seconds.of(batch.model).observe(batch.run_seconds)
 
     def watch_models(self, states: Callable[[], Iterable[ModelState]]) -> None:
         """Show, whenever the metrics are read, what ``states`` tells of local models: queues, workers, refusals."""
@@ -106,11 +121,11 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
 
-    def _counter(self, name: str, help: str, *labels: str) -> Counter:
-        return Counter(f"sidecar_{name}", help, labels, registry=self.registry)
+    def _counter(self, name: str, help: str, *labels: str) -> Children[Counter]:
+        return Children(Counter(f"sidecar_{name}", help, labels, registry=self.registry))
 
-    def _histogram(self, name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"sidecar_{name}", help, labels, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Children[Histogram]:
+        return Children(Histogram(f"sidecar_{name}", help, labels, buckets=buckets, registry=self.registry))
 
 
 METRICS: web.AppKey[Metrics] = web.AppKey("METRICS", Metrics)
