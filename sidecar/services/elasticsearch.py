@@ -5,7 +5,6 @@ Source: Elasticsearch API reference, "Create an Elasticsearch inference endpoint
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -144,14 +143,6 @@ def _task(*extra: Setting, rerank: bool = False) -> Task:
         shows=frozenset({ANSWERED_BY}),
         ignores_task_settings=not rerank,
     )
-
-
-def merge_allocations(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings after an update: a fixed number of allocations replaces adaptive ones."""
-    merged = dict(settings)
-    if "num_allocations" in merged and merged.get("adaptive_allocations", {}).get("enabled"):
-        merged.pop("adaptive_allocations")
-    return merged
 
 
 SERVICE = Service(

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.core.errors import StatusError
-from sidecar.core.results import DenseEmbeddings
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, TokenRequest
+from sidecar.services.calls import Call, ProviderRequest, TokenRequest
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.oauth2 import basic_client_token, check_complete, check_scopes
 from sidecar.services.openai_shapes import (
@@ -161,10 +160,6 @@ def request_chat(call: Call) -> ProviderRequest:
     return ProviderRequest.json(call.settings.get("url") or CHAT_URL, body, headers(call))
 
 
-def parse_embedding_list(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
-    return parse_embeddings(answer, call)
-
-
 def stream(call: Call) -> ChatStream:
     return ChatStream(call, CHAT_FAILURES, "OpenAI")
 
@@ -179,7 +174,7 @@ def _embedding_task(since: str) -> RemoteTask:
         task_settings=_TASK_SETTINGS,
         token=request_token,
         request=request_embeddings,
-        parse=parse_embedding_list,
+        parse=parse_embeddings,
         failures=EMBEDDING_FAILURES,
         dense=Dense("dot_product"),
         max_inputs=2048,

@@ -23,7 +23,6 @@ from sidecar.services.settings import (
     SERVICE_SETTINGS,
     TASK_SETTINGS,
     Reading,
-    Setting,
     read_settings,
     unknown_settings,
 )
@@ -223,11 +222,6 @@ def _read_secrets(task: Task, reading: Reading) -> dict[str, Any]:
         task.check_secrets(secrets, reading)
     reading.finish()
     return secrets
-
-
-def settings_named(task: Task, *names: str) -> tuple[Setting, ...]:
-    """The declared settings with these names."""
-    return tuple(setting for setting in task.settings if setting.name in names)
 
 
 def dimensions_differ(inference_id: str, found: int | None, wanted: int | None) -> StatusError:
