@@ -57,6 +57,7 @@ class Generation:
     wraps_validation_failure: bool = True
     timeout_status: int = 429
     rejects_query_off_rerank: bool = True
+    fails_on_query_off_rerank: bool = False
     rerank_input_fields: bool = True
     sentence_chunk_limit: int | None = None
     unparsable_answer_status: int = 400
@@ -78,6 +79,7 @@ class Generation:
     endpoint_noun: str = "Inference endpoint"
     configuration_noun: str = "Configuration"
     bound_article: str = ""
+    completion_query_text: str | None = None
     stream_error_type: str = "UnifiedChatCompletionErrorResponse"
 
     def at_least(self, version: str) -> bool:
@@ -122,6 +124,8 @@ G8_16 = replace(
     put_timeout=False,
     has_preconfigured=False,
     index_text_has_leading_space=True,
+    fails_on_query_off_rerank=True,
+    completion_query_text="Invalid inference input type",
     rerank_input_fields=False,
     body_before_endpoint=True,
     names_end_of_input=False,
@@ -156,6 +160,7 @@ G8_14 = replace(
     wraps_validation_failure=False,
     endpoint_noun="Model",
     query_before_task_type=False,
+    completion_query_text=None,
     input_missing="missing input",
     input_empty="input array is empty",
 )

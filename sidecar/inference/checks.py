@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sidecar.core.endpoint import Endpoint
-from sidecar.core.errors import StatusError
+from sidecar.core.errors import OtherError, StatusError
 from sidecar.core.generations import Generation
 from sidecar.core.javatext import java_text
+from sidecar.core.requests import InferenceRequest
 from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
 from sidecar.services.declaration import Service
 from sidecar.services.settings import SERVICE_SETTINGS, TASK_SETTINGS
@@ -68,6 +69,22 @@ def check_update_body(body: Mapping[str, Any]) -> None:
             "Request contained fields which cannot be updated, remove these fields and try again "
             f"[{java_text(foreign)}]"
         )
+
+
+def check_query(service: Service, task_type: TaskType, request: InferenceRequest, generation: Generation) -> None:
+    """Refuse a query that no reranking asked for, where providers' services of that generation fail on it.
+
+    8.16 itself never sends a call for vectors that has one, and times out; it is answered at once with 8.14's error.
+
+    Raises:
+        SidecarError: 500, as in Elasticsearch.
+    """
+    if request.query is None or task_type is TaskType.RERANK or not generation.fails_on_query_off_rerank:
+        return
+    if task_type is TaskType.COMPLETION and generation.completion_query_text:
+        raise StatusError(generation.completion_query_text, status=500)
+    reason = f"{service.title} service does not support inference with query input"
+    raise OtherError("unsupported_operation_exception", reason, status=500)
 
 
 def streaming_refused(service: Service, requested: str, generation: Generation) -> StatusError:

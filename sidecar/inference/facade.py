@@ -21,6 +21,7 @@ from sidecar.core.requests import InferenceRequest
 from sidecar.core.results import Answer, StreamItem
 from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
 from sidecar.inference.checks import (
+    check_query,
     check_update_body,
     deprecations,
     resolve_task_type,
@@ -309,6 +310,7 @@ class Inference:
         if not isinstance(task, RemoteTask):
             settings = merge_task_settings(task, endpoint.task_settings, request.task_settings, generation)
             return await self._local.perform(endpoint, request, settings)
+        check_query(service, endpoint.task_type, request, generation)
         stored = await self._stored(endpoint.inference_id)
         call = make_call(task, endpoint, stored.secrets, request, generation)
         return await self._remote.perform(service, task, call, request)
@@ -325,6 +327,7 @@ class Inference:
         service, task = self._service_and_task(endpoint, generation)
         if not isinstance(task, RemoteTask) or task.stream is None:
             raise streaming_refused(service, endpoint.task_type.value, generation)
+        check_query(service, endpoint.task_type, request, generation)
         stored = await self._stored(endpoint.inference_id)
         call = make_call(task, endpoint, stored.secrets, replace(request, stream=True), generation)
         async with aclosing(self._remote.stream(service, task, call, request)) as items:

@@ -15,8 +15,7 @@ NO_SECRET_NEEDED = "settings that are no secrets may change without the secret b
 PROVIDER_WORDS = "the words about an unusable provider answer are the sidecar's parser's"
 NEWEST_SERVICE = "the service has this setting or task type in every generation"
 ALL_LEFTOVERS = "other leftover keys are named along"
-NO_HANGING = "that generation repeats until its timeout; the failure is answered at once"
-QUERY_IGNORED = "that generation fails or hangs on a query it does not expect; the query is ignored"
+NO_HANGING = "that generation waits or repeats until its timeout; the failure is answered at once"
 RARE_WORDS = "rarer wordings of that generation are not kept"
 TYPE_TOGETHER = "that generation reports a wrong type as a status_exception, alone"
 NEWEST_DEFAULTS = "defaults of the newest generation"
@@ -134,9 +133,8 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             "delete/index-used-force",
         ),
         YAML_WORDS: ("formats/yaml-malformed",),
-        QUERY_IGNORED: (
+        NO_HANGING: (
             "perform/any-query",
-            "perform/completion-query",
             "perform/query",
             "perform/query-empty",
             "perform/query-sparse",
@@ -215,13 +213,6 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         EARLY_WARNING: ("create/elser-bad-threads",),
         YAML_WORDS: ("formats/yaml-malformed",),
-        QUERY_IGNORED: (
-            "perform/any-query",
-            "perform/completion-query",
-            "perform/query",
-            "perform/query-empty",
-            "perform/query-sparse",
-        ),
         NO_HANGING: (
             "upstream/cohere-429",
             "upstream/cohere-500",

@@ -12,12 +12,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from sidecar.core.generations import GENERATIONS
+
 Json = Any
 HERE = Path(__file__).parent
 FIXTURES = HERE / "fixtures"
 DEPARTURES = HERE / "departures"
 VERSIONS = ("9.4.3", "8.19.8")
-GENERATION_OF = {"9.4.3": "9.4", "8.19.8": "8.19"}
+GENERATION_OF = {generation.version: name for name, generation in GENERATIONS.items()}
 
 
 @dataclass(frozen=True)
