@@ -12,8 +12,6 @@ killed at any moment, a backfill leaves each document either untouched or right,
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,20 +19,19 @@ from typing import Any
 import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, TransportError
 
-from sidecar.core.errors import SidecarError
 from sidecar.elastic.version import ServerVersion, server_version
 from sidecar.inference.embedder import Embedder
 from sidecar.ingest.document import Candidate, Plan, examine
 from sidecar.ingest.line import Decision, Line, Pace, Round
 from sidecar.ingest.marker import MARKER_FIELD, model_term
 from sidecar.ingest.reader import Page, PointInTime, Slice, read_slice, reread
+from sidecar.ingest.run import recorded, settle
 from sidecar.ingest.stop import RunStoppedError, stopped_by
 from sidecar.ingest.summary import Summary
-from sidecar.ingest.target_fields import MappingChange, WrongFieldError, prepare_indices
+from sidecar.ingest.target_fields import MappingChange, prepare_indices
 
 log = structlog.get_logger(__name__)
 
-CONFLICT_ROUNDS = 8
 REREAD_SIZE = 200
 
 
@@ -77,33 +74,9 @@ class Backfill:
         self.changes: tuple[MappingChange, ...] = ()
 
     async def run(self) -> Summary:
-        """Runs to the end; what stops it early is in the summary. Cancelling it leaves a summary that is right so far.
-
-        Raises :class:`asyncio.CancelledError` when cancelled, nothing else that a person could cause.
-        """
-        began = time.monotonic()
-        log.info("backfill starts", index=self._job.index, targets=[t.name for t in self._job.plan.targets])
-        try:
+        """Runs to the end; what stops it early is in the summary, which is right so far when it is cancelled."""
+        with recorded("backfill", self._job.index, self._job.plan, self.summary):
             await self._run()
-        except RunStoppedError as stopped:
-            self.summary.stopped = str(stopped)
-        except WrongFieldError as error:
-            self.summary.stopped = str(error)
-        except SidecarError as error:
-            self.summary.stopped = error.reason or str(error)
-        except asyncio.CancelledError:
-            self.summary.interrupted = True
-            raise
-        finally:
-            self.summary.seconds = time.monotonic() - began
-            log.info(
-                "backfill ends",
-                index=self._job.index,
-                written=self.summary.written,
-                failed=self.summary.failed,
-                stopped=self.summary.stopped,
-                seconds=round(self.summary.seconds, 1),
-            )
         return self.summary
 
     async def _run(self) -> None:
@@ -117,7 +90,7 @@ class Backfill:
                 await self._refresh()
             conflicts = await self._pass(line, Round.FIRST if number == 0 else Round.LATER)
             self.summary.passes += 1
-            self.summary.unsettled = len(await self._settle(line, conflicts))
+            self.summary.unsettled = len(await settle(line, conflicts, self._reread))
             if before == self.summary.written + self.summary.cleared + self.summary.conflicts or self._job.dry_run:
                 return
 
@@ -152,16 +125,6 @@ class Backfill:
                 return await line.run([self._examine(source) for source in pages], round)
         except (ApiError, TransportError) as error:
             raise stopped_by(error, f"opening index [{job.index}] for reading") from error
-
-    async def _settle(self, line: Line, conflicts: list[Candidate]) -> list[Candidate]:
-        """Reads changed documents again and does them anew; what keeps changing is left to the next pass."""
-        for number in range(CONFLICT_ROUNDS):
-            if not conflicts:
-                break
-            if number:
-                await asyncio.sleep(0.1 * 2**number)
-            conflicts = await line.run([self._reread(conflicts)], Round.CONFLICTS)
-        return conflicts
 
     @property
     def _fields(self) -> list[str]:

@@ -9,30 +9,25 @@ is simply started again.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
 
-import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, NotFoundError, TransportError
 
-from sidecar.core.errors import SidecarError
 from sidecar.elastic.version import ServerVersion, server_version
 from sidecar.inference.embedder import Embedder
-from sidecar.ingest.backfill import CONFLICT_ROUNDS
 from sidecar.ingest.document import Candidate, Plan, Ref, Verdict, examine_whole
 from sidecar.ingest.json_lines import BadLine, Line, read_lines
 from sidecar.ingest.line import Decision, Pace, Round
 from sidecar.ingest.line import Line as AssemblyLine
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp
 from sidecar.ingest.reader import reread
-from sidecar.ingest.stop import RunStoppedError, stopped_by
+from sidecar.ingest.run import recorded, settle
+from sidecar.ingest.stop import stopped_by
 from sidecar.ingest.summary import Summary
-from sidecar.ingest.target_fields import MappingChange, WrongFieldError, prepare_indices
-
-log = structlog.get_logger(__name__)
+from sidecar.ingest.target_fields import MappingChange, prepare_indices
 
 WHOLE = "*"
 """The marker's entry for the document as it stood in the file."""
@@ -94,22 +89,8 @@ class Indexing:
 
     async def run(self, lines: Iterable[bytes]) -> Summary:
         """Reads ``lines`` to the end; what stops it early is in the summary."""
-        began = time.monotonic()
-        log.info("indexing starts", index=self._job.index)
-        try:
+        with recorded("indexing", self._job.index, self._job.plan, self.summary):
             await self._run(lines)
-        except RunStoppedError as stopped:
-            self.summary.stopped = str(stopped)
-        except WrongFieldError as error:
-            self.summary.stopped = str(error)
-        except SidecarError as error:
-            self.summary.stopped = error.reason or str(error)
-        except asyncio.CancelledError:
-            self.summary.interrupted = True
-            raise
-        finally:
-            self.summary.seconds = time.monotonic() - began
-            log.info("indexing ends", index=self._job.index, written=self.summary.written, failed=self.summary.failed)
         return self.summary
 
     async def _run(self, lines: Iterable[bytes]) -> None:
@@ -119,13 +100,7 @@ class Indexing:
         )
         conflicts = await line.run([self._examine(lines)], Round.FIRST)
         self.summary.passes = 1
-        for number in range(CONFLICT_ROUNDS):
-            if not conflicts:
-                break
-            if number:
-                await asyncio.sleep(0.1 * 2**number)
-            conflicts = await line.run([self._again(conflicts)], Round.CONFLICTS)
-        self.summary.unsettled = len(conflicts)
+        self.summary.unsettled = len(await settle(line, conflicts, self._again))
 
     async def _prepare(self) -> ServerVersion:
         index = self._job.index
