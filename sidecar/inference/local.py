@@ -145,9 +145,7 @@ class LocalBackend:
 
     def _with_deployment(self, settings: dict[str, Any], deployment: str) -> dict[str, Any]:
         """Settings copied from an existing deployment, as its name stands for them."""
-        found = self._deployed.get(deployment)
-        if found is None:
-            raise StatusError(f"Cannot find deployment [{deployment}]", status=404)
+        found = self._deployment(deployment)
         model_id = settings.get("model_id", found["model_id"])
         if model_id != found["model_id"]:
             raise StatusError(
@@ -156,6 +154,16 @@ class LocalBackend:
             )
         copied = ("num_allocations", "num_threads", "model_id", "adaptive_allocations")
         return {**settings, **{name: found[name] for name in copied if name in found}}
+
+    def _deployment(self, name: str) -> Mapping[str, Any]:
+        """The settings of an endpoint's deployment, or of a model's own, which is always there under its name."""
+        if (found := self._deployed.get(name)) is not None:
+            return found
+        try:
+            self._models.resolve(name)
+        except UnknownModelError as error:
+            raise StatusError(f"Cannot find deployment [{name}]", status=404) from error
+        return {"model_id": name, "num_allocations": 1, "num_threads": 1}
 
 
 def allocation(settings: Mapping[str, Any]) -> Allocation:
