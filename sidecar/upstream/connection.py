@@ -121,7 +121,7 @@ class Connection:
         if not self._config.overrides:
             return URL(request.url, encoded=True), headers
         parts = urlsplit(request.url)
-        base = override_for(parts.hostname or "", self._config.overrides)
+        base = override_for(parts.hostname, self._config.overrides) if parts.hostname else None
         if base is None:
             return URL(request.url, encoded=True), headers
         headers.setdefault("Host", parts.netloc.rpartition("@")[2])
@@ -169,7 +169,9 @@ def _address_error(error: Exception, url: str, host: str) -> NetworkError:
         whole = StatusError(f"Invalid host [{url}], please check that the URL is correct.", status=400, cause=cause)
         return NetworkError(cause, is_final=True, whole=whole)
     scheme = urlsplit(url).scheme
-    if scheme and scheme not in ("http", "https"):
+    if not scheme:
+        return NetworkError(OtherError("illegal_argument_exception", "HTTP host may not be null"), is_final=True)
+    if scheme not in ("http", "https"):
         return NetworkError(OtherError("http_exception", f"{scheme} protocol is not supported"), is_final=True)
     cause = OtherError("client_protocol_exception", "URI does not specify a valid host name: " + url)
     return NetworkError(cause, is_final=True)
