@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sidecar.core.tasks import TaskType
@@ -54,6 +55,8 @@ SERVICE = Service(
     settings_first=True,
     tasks={
         TaskType.COMPLETION: _CHAT.task(TaskType.COMPLETION, "8.19"),
-        TaskType.CHAT_COMPLETION: _CHAT.task(TaskType.CHAT_COMPLETION, "8.19"),
+        TaskType.CHAT_COMPLETION: replace(_CHAT, sending="Failed to send deepseek chat completions request").task(
+            TaskType.CHAT_COMPLETION, "8.19"
+        ),
     },
 )

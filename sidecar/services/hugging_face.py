@@ -180,7 +180,7 @@ def sparse_task(service_title: str, since: str) -> RemoteTask:
 
 def _chat_task(since: str, failures: Failures) -> RemoteTask:
     return RemoteTask(
-        sending="Failed to send Hugging Face completion request from inference entity id [{id}]",
+        sending="Failed to send Hugging Face {task} request from inference entity id [{id}]",
         settings=(Text(name="model_id"), URL, _RATE_LIMIT),
         request=request_chat,
         parse=parse_completion,

@@ -67,7 +67,7 @@ def parse(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
 
 _CHAT = ChatProvider(
     title="Llama",
-    sending="Failed to send Llama completion request from inference entity id [{id}]",
+    sending="Failed to send Llama {task} request from inference entity id [{id}]",
     single_input="Llama completions",
     settings=(_MODEL, _URL, _RATE_LIMIT),
     secrets=_SECRETS,

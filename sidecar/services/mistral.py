@@ -46,7 +46,7 @@ _EMBEDDING_FAILURES = replace(
 
 _CHAT = ChatProvider(
     title="Mistral",
-    sending="Failed to send Mistral completion request from inference entity id [{id}]",
+    sending="Failed to send Mistral {task} request from inference entity id [{id}]",
     single_input="Mistral completions",
     settings=(_MODEL, _RATE_LIMIT),
     headers=plain_bearer,

@@ -87,7 +87,7 @@ def parse_rankings(answer: ProviderAnswer, call: Call) -> Ranking:
 
 _CHAT = ChatProvider(
     title="NVIDIA",
-    sending="Failed to send NVIDIA completion request from inference entity id [{id}]",
+    sending="Failed to send NVIDIA {task} request from inference entity id [{id}]",
     single_input="NVIDIA completions",
     settings=(_MODEL, _url(CHAT_URL), _RATE_LIMIT),
     headers=plain_bearer,

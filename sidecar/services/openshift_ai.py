@@ -73,7 +73,7 @@ def parse_results(answer: ProviderAnswer, call: Call) -> Ranking:
 
 _CHAT = ChatProvider(
     title="OpenShift AI",
-    sending="Failed to send OpenShift AI completion request from inference entity id [{id}]",
+    sending="Failed to send OpenShift AI {task} request from inference entity id [{id}]",
     single_input="OpenShift AI completions",
     settings=(_MODEL, _URL, _RATE_LIMIT),
     headers=plain_bearer,

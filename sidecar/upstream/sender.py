@@ -269,7 +269,7 @@ def _parsed(task: RemoteTask, call: Call, answer: ProviderAnswer) -> Answer:
 
 
 def _failed_to_send(task: RemoteTask, call: Call, cause: SidecarError, status: int | None) -> UpstreamError:
-    sending = task.sending.replace("{id}", call.inference_id)
+    sending = task.sending.replace("{task}", call.task_type).replace("{id}", call.inference_id)
     reason = f"{sending}. Cause: {cause.reason}"
     status = call.generation.unparsable_answer_status if status is None else status
     error = task.failures_for(call).with_chat_fields(reason, None, status, call)
