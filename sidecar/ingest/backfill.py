@@ -12,7 +12,7 @@ killed at any moment, a backfill leaves each document either untouched or right,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +24,8 @@ from sidecar.inference.embedder import Embedder
 from sidecar.ingest.document import Candidate, Plan, examine
 from sidecar.ingest.line import Decision, Line, Pace, Round
 from sidecar.ingest.marker import MARKER_FIELD, model_term
-from sidecar.ingest.reader import Page, PointInTime, Slice, read_slice, reread
-from sidecar.ingest.run import recorded, settle
+from sidecar.ingest.reader import Hit, Page, PointInTime, Slice, read_slice, reread
+from sidecar.ingest.run import examined, recorded, settle
 from sidecar.ingest.stop import RunStoppedError, stopped_by
 from sidecar.ingest.summary import Summary
 from sidecar.ingest.target_fields import MappingChange, prepare_indices
@@ -132,8 +132,12 @@ class Backfill:
 
     async def _examine(self, pages: AsyncIterator[Page]) -> AsyncIterator[Sequence[Decision]]:
         async for page in pages:
-            decisions = [(hit.ref, examine(hit.ref, hit.source, self._job.plan)) for hit in page]
+            decisions = await self._judged(page)
             yield self._only_counted(decisions) if self._job.dry_run else decisions
+
+    async def _judged(self, hits: Iterable[Hit]) -> Sequence[Decision]:
+        plan = self._job.plan
+        return [(hit.ref, await examined(plan, examine, hit.ref, hit.source, plan)) for hit in hits]
 
     def _only_counted(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """A dry run's way: candidates are counted as if written and go no further."""
@@ -141,6 +145,9 @@ class Backfill:
         for ref, decision in decisions:
             if isinstance(decision, Candidate):
                 self.summary.read += 1
+                if decision.failure is not None:
+                    self.summary.fail(ref.id, decision.failure)
+                    continue
                 self.summary.written += bool(decision.pieces)
                 self.summary.cleared += not decision.pieces
             else:
@@ -152,4 +159,4 @@ class Backfill:
             refs = [candidate.ref for candidate in conflicts[start : start + REREAD_SIZE]]
             found, gone = await reread(self._client, refs, self._fields)
             self.summary.gone += len(gone)
-            yield [(hit.ref, examine(hit.ref, hit.source, self._job.plan)) for hit in found.values()]
+            yield await self._judged(found.values())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from sidecar.core.errors import IllegalArgumentError
 from sidecar.elastic.source import text_at
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.fieldmap import FieldMap
@@ -48,10 +49,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a text; ``start`` is its offset in characters."""
+    """A part of a text; ``start`` is its offset in characters.
+
+    ``chunks`` are the texts that are embedded for it: several where a very long text has more of them than passages.
+    """
 
     text: str
     start: int
+    chunks: tuple[str, ...]
 
 
 Splitter = Callable[[str], Sequence[Piece]]
@@ -98,8 +103,9 @@ def judge(hash: str | None, stamp: Stamp | None, model: str) -> Verdict:
 class Candidate:
     """A document that needs work: ``pieces`` to embed per target field, ``stamps`` they will get, ``clears``.
 
-    ``document`` is the whole document where it is to be indexed, ``None`` where it is to be updated. ``label`` names
-    it in the summary where its id says little (a line number).
+    ``failure`` says why its texts could not be cut into pieces. ``document`` is the whole document where it is to be
+    indexed, ``None`` where it is to be updated. ``label`` names it in the summary where its id says little (a line
+    number).
     """
 
     ref: Ref
@@ -108,13 +114,15 @@ class Candidate:
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     clears: tuple[str, ...] = ()
     document: Mapping[str, Any] | None = None
+    failure: str | None = None
     label: str | None = None
     weight: int = 200
 
     @property
     def size(self) -> int:
         """Characters held, near enough to bytes to bound a queue; ``weight`` is that of the document itself."""
-        return self.weight + sum(len(piece.text) for pieces in self.pieces.values() for piece in pieces)
+        texts = (text for pieces in self.pieces.values() for piece in pieces for text in piece.chunks)
+        return self.weight + sum(len(text) for text in texts)
 
 
 def examine(ref: Ref, source: Mapping[str, Any], plan: Plan) -> Candidate | Verdict:
@@ -160,14 +168,17 @@ def _decide(
             wanted = {target.name for target in plan.targets if target.parent in parents}
         if not wanted and not clears:
             return Verdict.UP_TO_DATE if Verdict.UP_TO_DATE in verdicts.values() else Verdict.NO_TEXT
-    pieces = {
-        target.name: _cut(texts[target.map.source] or "", plan.splitter)
-        for target in plan.targets
-        if target.name in wanted
-    }
+    try:
+        pieces = {
+            target.name: _cut(texts[target.map.source] or "", plan.splitter)
+            for target in plan.targets
+            if target.name in wanted
+        }
+    except IllegalArgumentError as error:
+        return Candidate(ref, marker, clears=clears, document=document, failure=error.reason)
     made = {name: stamp for name, stamp in stamps.items() if name in wanted}
     return Candidate(ref, marker, pieces, made, clears, document)
 
 
 def _cut(text: str, splitter: Splitter | None) -> tuple[Piece, ...]:
-    return (Piece(text, 0),) if splitter is None else tuple(splitter(text))
+    return (Piece(text, 0, (text,)),) if splitter is None else tuple(splitter(text))

@@ -16,7 +16,7 @@ from sidecar.inference.embedder import Embedder, EndpointProfile
 from sidecar.ingest.backoff import Backoff
 from sidecar.ingest.document import Candidate, Plan, Target
 from sidecar.ingest.stop import RunStoppedError
-from sidecar.ingest.vector import UnusableVectorError, dense_value, sparse_value
+from sidecar.ingest.vector import UnusableVectorError, dense_value, merged_value, sparse_value
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,9 @@ class EmbeddingCount:
 def gather(candidates: Sequence[Candidate], target: Target) -> list[str]:
     """The different texts that ``target`` needs, in order of first appearance."""
     return list(
-        dict.fromkeys(piece.text for candidate in candidates for piece in candidate.pieces.get(target.name, ()))
+        dict.fromkeys(
+            text for candidate in candidates for piece in candidate.pieces.get(target.name, ()) for text in piece.chunks
+        )
     )
 
 
@@ -71,7 +73,10 @@ def distribute(
         for target in plan.targets:
             if target.name not in candidate.pieces:
                 continue
-            made = [values[target.name][piece.text] for piece in candidate.pieces[target.name]]
+            made = [
+                _merged([values[target.name][text] for text in piece.chunks], target.profile)
+                for piece in candidate.pieces[target.name]
+            ]
             failed = next((value for value in made if isinstance(value, Failure)), None)
             if failed is None:
                 embedded.values[target.name] = tuple(made)
@@ -80,7 +85,7 @@ def distribute(
         if reasons and plan.splitter is not None:
             parents = {target.parent for target in plan.targets if target.name in candidate.pieces}
             embedded.values = {n: v for n, v in embedded.values.items() if n.rpartition(".")[0] not in parents}
-        embedded.failure = "; ".join(reasons) or None
+        embedded.failure = "; ".join(reasons) or candidate.failure
         results.append(embedded)
     return results
 
@@ -159,6 +164,17 @@ class TextEmbedder:
             return dense_value(item, profile)
         except UnusableVectorError as error:
             return Failure(f"endpoint [{profile.inference_id}]: {error}")
+
+
+def _merged(made: Sequence[Any | Failure], profile: EndpointProfile) -> Any | Failure:
+    """The value of a piece, of those of its chunks; the first failure where one of them has none."""
+    failed = next((value for value in made if isinstance(value, Failure)), None)
+    if failed is not None:
+        return failed
+    try:
+        return merged_value(made, profile)
+    except UnusableVectorError as error:
+        return Failure(f"endpoint [{profile.inference_id}]: {error}")
 
 
 def is_transient(error: SidecarError) -> bool:

@@ -24,7 +24,7 @@ from sidecar.ingest.line import Decision, Pace, Round
 from sidecar.ingest.line import Line as AssemblyLine
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp
 from sidecar.ingest.reader import reread
-from sidecar.ingest.run import recorded, settle
+from sidecar.ingest.run import examined, recorded, settle
 from sidecar.ingest.stop import stopped_by
 from sidecar.ingest.summary import Summary
 from sidecar.ingest.target_fields import MappingChange, prepare_indices
@@ -159,7 +159,7 @@ class Indexing:
             hit = by_id.get(line.id)
             state = ref if hit is None else hit.ref
             marker = Marker() if hit is None else Marker.read(hit.source)
-            decisions.append((state, examine_line(line, self._job, state, marker)))
+            decisions.append((state, await examined(self._job.plan, examine_line, line, self._job, state, marker)))
         return decisions
 
 

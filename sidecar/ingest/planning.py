@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from sidecar.core.chunking import DEFAULT_CHUNKING, chunk
+from sidecar.core.chunking import DEFAULT_CHUNKING, check_separators, chunk, merge_chunks, slots
 from sidecar.core.errors import IllegalArgumentError
 from sidecar.core.results import DenseEmbeddings
 from sidecar.core.tasks import InputType, TaskType
@@ -51,11 +51,21 @@ async def _dimensions(embedder: Embedder, profile: EndpointProfile) -> int | Non
 
 
 def splitter(settings: Mapping[str, Any]) -> Splitter:
-    """Cuts a text into pieces with an endpoint's chunking settings; blank pieces are left out."""
+    """Cuts a text into at most 512 pieces with an endpoint's chunking settings; blank chunks are left out.
+
+    Raises ``IllegalArgumentError`` for a separator that is no regular expression; so does the splitter for one that
+    takes too long.
+    """
+    check_separators(settings)
 
     def split(text: str) -> list[Piece]:
-        pieces = [Piece(part.of(text), part.start) for part in chunk(text, settings)]
-        return [piece for piece in pieces if piece.text.strip()]
+        chunks = [part for part in chunk(text, settings) if part.of(text).strip()]
+        pieces = []
+        for slot in slots(len(chunks)):
+            held = [chunks[position] for position in slot]
+            whole = merge_chunks(held)
+            pieces.append(Piece(whole.of(text), whole.start, tuple(part.of(text) for part in held)))
+        return pieces
 
     return split
 

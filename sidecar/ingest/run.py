@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ParamSpec
 
 import structlog
 
 from sidecar.core.errors import SidecarError
-from sidecar.ingest.document import Candidate, Plan
+from sidecar.ingest.document import Candidate, Plan, Verdict
 from sidecar.ingest.line import Decisions, Line, Round
 from sidecar.ingest.stop import RunStoppedError
 from sidecar.ingest.summary import Summary
@@ -19,6 +20,8 @@ from sidecar.ingest.target_fields import WrongFieldError
 log = structlog.get_logger(__name__)
 
 CONFLICT_ROUNDS = 8
+
+Inputs = ParamSpec("Inputs")
 
 
 @contextmanager
@@ -62,3 +65,16 @@ async def settle(
             await asyncio.sleep(0.1 * 2**number)
         conflicts = await line.run([again(conflicts)], Round.CONFLICTS)
     return conflicts
+
+
+async def examined(
+    plan: Plan, examine: Callable[Inputs, Candidate | Verdict], *args: Inputs.args, **kwargs: Inputs.kwargs
+) -> Candidate | Verdict:
+    """What ``examine`` says of a document; beside the loop where it cuts texts.
+
+    A separator is a user's regular expression, which may run for seconds. Each document is a call of its own, so that
+    a run that is cancelled waits for one of them only.
+    """
+    if plan.splitter is None:
+        return examine(*args, **kwargs)
+    return await asyncio.to_thread(examine, *args, **kwargs)

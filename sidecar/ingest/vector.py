@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,3 +54,30 @@ def dense_value(vector: Vector, profile: EndpointProfile) -> npt.NDArray[Any]:
     if profile.similarity in (Similarity.COSINE, Similarity.DOT_PRODUCT) and not array.any():
         raise UnusableVectorError(f"the vector is all zeros, which [{profile.similarity}] cannot compare")
     return array
+
+
+def merged_value(values: Sequence[Any], profile: EndpointProfile) -> Any:
+    """One value for neighbouring chunks that share a slot; needs one value at least, all as they are stored.
+
+    Tokens are united with the largest weight of each. Vectors are averaged: bytes are rounded, of bits the majority
+    counts, and for ``dot_product`` the mean gets the length 1 again, without which Elasticsearch refuses it. Raises
+    :class:`UnusableVectorError` for a mean that no field can hold.
+    """
+    if len(values) == 1:
+        return values[0]
+    if profile.is_sparse:
+        heaviest: dict[str, float] = {}
+        for (weights,) in values:
+            for token, weight in weights.items():
+                heaviest[token] = max(weight, heaviest.get(token, weight))
+        return [heaviest]
+    stacked = np.stack(values)
+    if profile.element_type is ElementType.BIT:
+        majority = np.unpackbits(stacked.view(np.uint8), axis=1).mean(axis=0) >= 0.5
+        return np.packbits(majority).view(np.int8)
+    mean = stacked.mean(axis=0, dtype=np.float64)
+    if profile.element_type is ElementType.BYTE:
+        mean = np.rint(mean)
+    elif profile.similarity is Similarity.DOT_PRODUCT and mean.any():
+        mean /= np.linalg.norm(mean)
+    return dense_value(mean, profile)

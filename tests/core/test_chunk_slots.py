@@ -1,12 +1,10 @@
 """Slots: how more than 512 chunks of one text become 512, as seen on real Elasticsearch nodes."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.chunking import Chunk
-from sidecar.core.chunking.slots import MOST_CHUNKS, merge_chunks, merge_dense, merge_sparse, slots
-from sidecar.core.results import SparseEmbedding
+from sidecar.core.chunking import Chunk, merge_chunks, slots
+from sidecar.core.chunking.slots import MOST_CHUNKS
 
 
 def test_1301_chunks_share_slots_as_on_a_node() -> None:
@@ -29,13 +27,3 @@ def test_no_more_chunks_than_slots_stay_alone() -> None:
 
 def test_offsets_are_extended_over_all_chunks_of_a_slot() -> None:
     assert merge_chunks([Chunk(0, 34), Chunk(30, 68), Chunk(64, 101)]) == Chunk(0, 101)
-
-
-def test_dense_vectors_are_averaged() -> None:
-    assert merge_dense([[1.0, 1.0], [2.0, 1.0], [6.0, 1.0]]) == pytest.approx([3.0, 1.0])
-
-
-def test_sparse_tokens_are_united_with_the_larger_weight() -> None:
-    merged = merge_sparse([SparseEmbedding({"a": 1.0, "b": 3.0}), SparseEmbedding({"a": 2.0, "c": 2.5}, True)])
-    assert list(merged.tokens.items()) == [("b", 3.0), ("c", 2.5), ("a", 2.0)]
-    assert merged.is_truncated

@@ -1,9 +1,11 @@
 """Separators: Java's regular expressions, and what stops the ones that cannot be used."""
 
+import time
+
 import pytest
 
-from sidecar.core.chunking import chunk
-from sidecar.core.chunking.separator import find_separators
+from sidecar.core.chunking import check_separators, chunk
+from sidecar.core.chunking.separator import SeparatorFinder
 from sidecar.core.errors import IllegalArgumentError
 
 
@@ -33,7 +35,7 @@ from sidecar.core.errors import IllegalArgumentError
     ],
 )
 def test_separators_are_read_as_java_reads_them(separator: str, text: str, starts: list[int]) -> None:
-    assert find_separators(separator, text) == starts
+    assert SeparatorFinder().starts(separator, text) == starts
 
 
 def test_a_separator_that_is_no_regular_expression_is_refused() -> None:
@@ -42,7 +44,23 @@ def test_a_separator_that_is_no_regular_expression_is_refused() -> None:
         chunk("w " * 30, how)
 
 
-def test_a_separator_that_backtracks_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.core.chunking.separator.MATCH_SECONDS", 0.05)
+def test_it_is_also_told_before_a_text_is_there() -> None:
+    check_separators({"strategy": "sentence"})
+    check_separators({"strategy": "recursive", "separators": [r"\n\n", "a+"]})
+    with pytest.raises(IllegalArgumentError, match=r"^Invalid separator \[\(\]: "):
+        check_separators({"strategy": "recursive", "separators": ["a", "("]})
+
+
+def test_a_separator_that_backtracks_without_end_is_given_up() -> None:
     with pytest.raises(IllegalArgumentError, match=r"took longer than 0\.05 seconds"):
-        find_separators("(a|a)+$", "a" * 60 + "!")
+        SeparatorFinder(0.05).starts("(a|a)+$", "a" * 60 + "!")
+
+
+def test_all_pieces_of_a_text_share_one_time() -> None:
+    finder = SeparatorFinder(0.2)
+    with pytest.raises(IllegalArgumentError):
+        finder.starts("(a|a)+$", "a" * 60 + "!")
+    began = time.monotonic()
+    with pytest.raises(IllegalArgumentError):
+        finder.starts("(a|a)+$", "a" * 60 + "!")
+    assert time.monotonic() - began < 0.1

@@ -342,3 +342,38 @@ async def test_long_texts_become_passages(client: AsyncElasticsearch, embedder: 
     await backfill(client, embedder, index, maps, passages=True)
     remaining = (await sources(client, index))["1"]["passages"]
     assert len([remaining] if isinstance(remaining, dict) else remaining) == 1
+
+
+class SlowSeparator(LocalEmbedder):
+    """Its endpoints cut texts at an expression that backtracks without end on some of them."""
+
+    async def profile(self, inference_id: str) -> EndpointProfile:
+        how = {"strategy": "recursive", "max_chunk_size": 10, "separators": ["(a|a)+$"]}
+        return replace(await super().profile(inference_id), chunking_settings=how)
+
+
+async def test_a_separator_that_takes_too_long_fails_its_document_and_holds_up_nothing_else(
+    client: AsyncElasticsearch, index: str
+) -> None:
+    embedder = SlowSeparator()
+    await fill(client, index, {"1": {"text": "w " * 20 + "a" * 60 + "!"}, "2": {"text": "The tide falls. " * 5}})
+    gaps = [0.0]
+
+    async def watch_the_loop() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(0.01)
+            gaps.append(loop.time() - before)
+
+    watch = asyncio.create_task(watch_the_loop())
+    try:
+        summary = await backfill(client, embedder, index, [f"text:passages.sparse={SPARSE}"], passages=True)
+    finally:
+        watch.cancel()
+        await embedder.close()
+    assert (summary.written, summary.failed, summary.stopped) == (1, 1, None)
+    (reason,) = summary.failures
+    assert reason == "Separator [(a|a)+$] took longer than 2 seconds on one text"
+    assert Marker.read((await sources(client, index))["1"]).error == reason
+    assert max(gaps) < 1

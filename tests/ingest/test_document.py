@@ -91,7 +91,7 @@ def test_a_field_that_failed_gets_no_stamp() -> None:
 
 def halves(text: str) -> list[Piece]:
     middle = len(text) // 2
-    return [Piece(text[:middle], 0), Piece(text[middle:], middle)]
+    return [Piece(part, start, (part,)) for part, start in ((text[:middle], 0), (text[middle:], middle))]
 
 
 PASSAGES = Plan(

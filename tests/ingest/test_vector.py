@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from sidecar.core.results import SparseEmbedding
 from sidecar.core.tasks import ElementType, Similarity, TaskType
 from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import EndpointProfile
-from sidecar.ingest.vector import UnusableVectorError, dense_value, sparse_value
+from sidecar.ingest.vector import UnusableVectorError, dense_value, merged_value, sparse_value
 
 NEW, OLD = ServerVersion(8, 19, 8), ServerVersion(8, 14, 1)
 
@@ -57,3 +58,42 @@ def test_dense_vectors_become_arrays_of_their_element_type() -> None:
     assert dense_value([1, 2, 3], profile()).dtype == np.float32
     assert dense_value([1, -2, 127], profile(element=ElementType.BYTE)).tolist() == [1, -2, 127]
     assert dense_value([1, -2], profile(16, ElementType.BIT)).dtype == np.int8
+
+
+SPARSE = EndpointProfile("s", TaskType.SPARSE_EMBEDDING, "1")
+
+
+def test_tokens_of_chunks_in_one_slot_are_united_with_the_largest_weight() -> None:
+    values = [[{"tide": 1.0, "reef": 2.0}], [{"tide": 1.5}], [{}]]
+    assert merged_value(values, SPARSE) == [{"tide": 1.5, "reef": 2.0}]
+    assert merged_value([[{"tide": 1.0}]], SPARSE) == [{"tide": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("element", "similarity", "merged"),
+    [
+        (ElementType.FLOAT, Similarity.COSINE, [3.0, 1.0, -0.5]),
+        (ElementType.FLOAT, Similarity.DOT_PRODUCT, [3.0 / 10.25**0.5, 1.0 / 10.25**0.5, -0.5 / 10.25**0.5]),
+        (ElementType.BYTE, Similarity.COSINE, [3, 1, 0]),
+    ],
+)
+def test_vectors_of_chunks_in_one_slot_are_averaged(
+    element: ElementType, similarity: Similarity, merged: list[float]
+) -> None:
+    kind = replace(profile(element=element), similarity=similarity)
+    values = [dense_value(vector, kind) for vector in ([1, 1, -1], [2, 1, 2], [6, 1, 1], [3, 1, -4])]
+    value = merged_value(values, kind)
+    assert value.dtype == values[0].dtype
+    assert value.tolist() == pytest.approx(merged)
+
+
+def test_of_bits_the_majority_counts() -> None:
+    bits = EndpointProfile("e", TaskType.TEXT_EMBEDDING, "1", 8, Similarity.L2_NORM, ElementType.BIT)
+    values = [np.array([value], np.uint8).view(np.int8) for value in (0b11110000, 0b11000001, 0b10100001)]
+    assert merged_value(values, bits).view(np.uint8).tolist() == [0b11100001]
+
+
+def test_a_mean_of_nothing_but_zeros_is_no_vector() -> None:
+    values = [dense_value([1.0, 0.0, 0.0], profile()), dense_value([-1.0, 0.0, 0.0], profile())]
+    with pytest.raises(UnusableVectorError, match="zeros"):
+        merged_value(values, profile())

@@ -11,7 +11,7 @@ from itertools import pairwise
 from sidecar.core.chunking.boundaries import WordBoundaries
 from sidecar.core.chunking.chunk import Chunk
 from sidecar.core.chunking.sentence import sentence_chunks
-from sidecar.core.chunking.separator import find_separators
+from sidecar.core.chunking.separator import SeparatorFinder
 
 SEPARATOR_GROUPS: dict[str, tuple[str, ...]] = {
     "plaintext": (r"(?<!\n)\n\n(?!\n)", r"(?<!\n)\n(?!\n)"),
@@ -32,10 +32,11 @@ def recursive_chunks(text: str, size: int, separators: Sequence[str]) -> list[Ch
     """Chunks of at most ``size`` words, cut before the matches of the first separator that makes pieces small enough.
 
     Neighbouring pieces are joined again while they fit. A piece that no separator makes small enough is cut by
-    sentences without overlap. Raises ``IllegalArgumentError`` for a separator that is no regular expression or that
-    takes longer than two seconds.
+    sentences without overlap. Raises ``IllegalArgumentError`` for a separator that is no regular expression or when
+    all of them together take longer than two seconds.
     """
     words = WordBoundaries.of(text)
+    finder = SeparatorFinder()
     chunks: list[Chunk] = []
     pending = [(Chunk(0, len(text)), 0)]
     while pending:
@@ -46,14 +47,14 @@ def recursive_chunks(text: str, size: int, separators: Sequence[str]) -> list[Ch
             inner = sentence_chunks(piece.of(text), size, 0)
             chunks += [Chunk(piece.start + chunk.start, piece.start + chunk.end) for chunk in inner]
         else:
-            pieces = _joined(_split(text, piece, separators[depth]), words, size)
+            pieces = _joined(_split(text, piece, separators[depth], finder), words, size)
             pending += [(smaller, depth + 1) for smaller in reversed(pieces)]
     return chunks
 
 
-def _split(text: str, piece: Chunk, separator: str) -> list[Chunk]:
+def _split(text: str, piece: Chunk, separator: str, finder: SeparatorFinder) -> list[Chunk]:
     # The piece is cut out so that anchors and look-behind end at its borders, as in a region of Java's matcher.
-    starts = [piece.start + start for start in find_separators(separator, piece.of(text))]
+    starts = [piece.start + start for start in finder.starts(separator, piece.of(text))]
     cuts = sorted({piece.start, *starts, piece.end})
     return [Chunk(start, end) for start, end in pairwise(cuts)]
 
