@@ -16,10 +16,11 @@ from sidecar.api.object_parser import near_misses
 from sidecar.api.path_codec import parse_query, split_path
 from sidecar.core.errors import IllegalArgumentError, MediaTypeError, ParseError, PlainError
 from sidecar.core.generations import GENERATION_HEADER, GENERATIONS, Generation
+from sidecar.core.tasks import TaskType
 from sidecar.core.time_values import TimeValue, parse_time_value
 
 COMMON_PARAMETERS = ("error_trace", "filter_path", "format", "human", "pretty")
-_DEFAULT_TIMEOUT = TimeValue(30, "s")
+DEFAULT_TIMEOUT = TimeValue(30, "s")
 _SINGLE_VALUED = ("X-Opaque-Id", "traceparent")
 
 
@@ -85,11 +86,15 @@ class Call:
             return True
         raise IllegalArgumentError(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
 
-    def timeout(self) -> TimeValue:
-        """The ``timeout`` parameter, 30 s by default."""
+    def timeout(self, task_type: TaskType | None = None) -> TimeValue:
+        """The ``timeout`` parameter; its default is 30 s, for completions and chats that of the generation."""
         self._asked.add("timeout")
         text = self.parameters.get("timeout")
-        return _DEFAULT_TIMEOUT if text is None else parse_time_value(text, "timeout")
+        given = None if text is None else parse_time_value(text, "timeout")
+        if given is not None and (given.count or not self.generation.zero_timeout_is_default):
+            return given
+        is_completion = task_type in (TaskType.COMPLETION, TaskType.CHAT_COMPLETION)
+        return TimeValue(self.generation.completion_timeout_seconds, "s") if is_completion else DEFAULT_TIMEOUT
 
     def refuse_unknown(self) -> None:
         """Raises ``IllegalArgumentError`` for parameters nobody asked for, and for a body that nobody reads."""

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from sidecar.api.body_formats import parse_mapping
-from sidecar.api.call import Call
+from sidecar.api.call import DEFAULT_TIMEOUT, Call
 from sidecar.api.keys import INFERENCE
 from sidecar.api.middlewares import with_warnings
 from sidecar.api.unfinished_writes import finish
@@ -70,7 +70,7 @@ async def put_endpoint(call: Call, values: Mapping[str, str]) -> web.StreamRespo
             f"[{inference_id}] is a reserved inference ID. Cannot create a new inference endpoint with a reserved ID."
         )
     body = parse_mapping(await call.body(), call.generation)
-    timeout = call.timeout()
+    timeout = call.timeout(task_type or TaskType.parse(str(body.get("task_type"))))
     created = await finish(
         call.request.app,
         inference.create(
@@ -90,6 +90,7 @@ async def update_endpoint(call: Call, values: Mapping[str, str]) -> web.StreamRe
     """Changes what may change of an endpoint."""
     task_type = url_task_type(values, call.generation)
     call.require_body()
+    timeout = call.timeout(task_type) if call.generation.update_timeout else DEFAULT_TIMEOUT
     call.refuse_unknown()
     inference_id = values["inference_id"]
     if "task_type" not in values and not call.generation.update_without_task_type:
@@ -98,7 +99,15 @@ async def update_endpoint(call: Call, values: Mapping[str, str]) -> web.StreamRe
     _require_valid_id(inference_id)
     inference = call.request.app[INFERENCE]
     updated = await finish(
-        call.request.app, inference.update(inference_id, task_type, body, generation=call.generation)
+        call.request.app,
+        inference.update(
+            inference_id,
+            task_type,
+            body,
+            generation=call.generation,
+            timeout=timeout.seconds,
+            timeout_text=str(timeout),
+        ),
     )
     call.facts |= {"endpoint": inference_id, "task_type": updated.task_type.value}
     return call.answer(inference.shown(updated, call.generation))

@@ -167,6 +167,9 @@ def _check_fields(
     if task_type is TaskType.RERANK:
         if generation.query_before_task_type:
             check_query(request)
+        least = generation.least_top_n
+        if least is not None and request.top_n is not None and request.top_n < least:
+            raise ActionRequestValidationError(f"Field [top_n] must be greater than or equal to {least}")
     else:
         _check_rerank_fields_absent(request, generation, task_type)
     takes_input_type = task_type in (TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)

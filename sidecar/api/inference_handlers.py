@@ -60,7 +60,6 @@ async def _resolve(
     """Endpoint and request: a typed URL reads the body first, any other needs the endpoint to know how to read it."""
     inference = call.request.app[INFERENCE]
     call.facts["endpoint"] = inference_id
-    timeout = call.timeout()
     if task_type is not None:
         request = _parse(call, task_type, task_type, body)
         endpoint = await find_endpoint(call, inference_id)
@@ -85,6 +84,7 @@ async def _resolve(
     if stream:
         requested = ANY_TASK_TYPE if task_type is None else task_type.value
         inference.check_streaming(endpoint, requested, call.generation)
+    timeout = call.timeout(endpoint.task_type)
     return endpoint, replace(request, stream=stream, timeout=timeout.seconds, timeout_text=str(timeout))
 
 

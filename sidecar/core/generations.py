@@ -2,8 +2,8 @@
 
 A generation is chosen by ``SIDECAR_API_GENERATION`` (default 9.4) and per request by the header
 ``X-Inference-Api-Generation``. Code asks a :class:`Generation` for a feature or a wording; it never compares versions.
-Source: Elasticsearch's API specification, branches 8.11 to 9.4, and answers of real nodes of 8.14.1, 8.16.1, 8.19.8
-and 9.4.3; 8.11 and 8.12 follow the documentation.
+Source: Elasticsearch's API specification, branches 8.11 to 9.5, and answers of real nodes of 8.14.1, 8.16.1, 8.19.8
+and 9.4.3; 8.11, 8.12 and what 9.5 adds follow the documentation.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Generation:
     has_services_route: bool = True
     has_diagnostics: bool = True
     put_timeout: bool = True
+    update_timeout: bool = False
     delete_force: bool = True
     has_preconfigured: bool = True
 
@@ -53,12 +54,16 @@ class Generation:
     collects_setting_errors: bool = True
     update_validates: bool = True
     update_keeps_chunking: bool = True
+    update_takes_chunking: bool = False
     validates_at_create: frozenset[TaskType] = frozenset(TaskType)
     wraps_validation_failure: bool = True
     timeout_status: int = 429
+    completion_timeout_seconds: int = 30
+    zero_timeout_is_default: bool = False
     rejects_query_off_rerank: bool = True
     fails_on_query_off_rerank: bool = False
     rerank_input_fields: bool = True
+    least_top_n: int | None = None
     sentence_chunk_limit: int | None = None
     unparsable_answer_status: int = 400
     body_before_endpoint: bool = False
@@ -92,6 +97,17 @@ def _number(name: str) -> tuple[int, ...]:
 
 
 G9_4 = Generation("9.4", "9.4.3")
+
+G9_5 = replace(
+    G9_4,
+    name="9.5",
+    version="9.5.0",
+    update_timeout=True,
+    update_takes_chunking=True,
+    completion_timeout_seconds=120,
+    zero_timeout_is_default=True,
+    least_top_n=1,
+)
 
 G8_19 = replace(
     G9_4,
@@ -175,6 +191,6 @@ G8_12 = replace(
 
 G8_11 = replace(G8_12, name="8.11", version="8.11.4", single_sparse_map=True)
 
-GENERATIONS: dict[str, Generation] = {g.name: g for g in (G8_11, G8_12, G8_14, G8_16, G8_19, G9_4)}
+GENERATIONS: dict[str, Generation] = {g.name: g for g in (G8_11, G8_12, G8_14, G8_16, G8_19, G9_4, G9_5)}
 DEFAULT_GENERATION = G9_4
 GENERATION_HEADER = "X-Inference-Api-Generation"

@@ -12,6 +12,7 @@ from sidecar.core.javatext import java_text
 from sidecar.core.requests import InferenceRequest
 from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
 from sidecar.services.declaration import Service
+from sidecar.services.reading import CHUNKING_SETTINGS, cannot_be_updated
 from sidecar.services.settings import SERVICE_SETTINGS, TASK_SETTINGS
 
 _UPDATE_KEYS = (SERVICE_SETTINGS, TASK_SETTINGS, "task_type")
@@ -50,7 +51,7 @@ def resolve_task_type(url: TaskType | None, given: Any, generation: Generation) 
     return task_type
 
 
-def check_update_body(body: Mapping[str, Any]) -> None:
+def check_update_body(body: Mapping[str, Any], generation: Generation) -> None:
     """Refuse an update that is empty or holds what cannot be updated.
 
     Raises:
@@ -58,17 +59,15 @@ def check_update_body(body: Mapping[str, Any]) -> None:
     """
     if not body:
         raise StatusError("Request body is empty")
-    foreign = {name: value for name, value in body.items() if name not in _UPDATE_KEYS}
+    known = (*_UPDATE_KEYS, CHUNKING_SETTINGS) if generation.update_takes_chunking else _UPDATE_KEYS
+    foreign = {name: value for name, value in body.items() if name not in known}
     if "task_type" in body and not isinstance(body["task_type"], str):
         raise StatusError(f"Failed to parse [task_type] in update request [{java_text(body)}]")
     for name, words in ((SERVICE_SETTINGS, "service settings"), (TASK_SETTINGS, "task settings")):
         if name in body and not isinstance(body[name], Mapping):
             raise StatusError(f"Unable to parse {words} in the request [{java_text(body)}]")
     if foreign:
-        raise StatusError(
-            "Request contained fields which cannot be updated, remove these fields and try again "
-            f"[{java_text(foreign)}]"
-        )
+        raise cannot_be_updated(foreign)
 
 
 def check_query(service: Service, task_type: TaskType, request: InferenceRequest, generation: Generation) -> None:

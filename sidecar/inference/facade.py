@@ -103,6 +103,7 @@ class Inference:
         self._local = local
         self._references = references
         self._observer = observer
+        self._followed: frozenset[str] = frozenset()
 
     # --- looking up
 
@@ -126,8 +127,7 @@ class Inference:
 
     def local_model(self, endpoint: Endpoint) -> LocalModelInfo | None:
         """The model in this process that answers for the endpoint, ``None`` where a provider does."""
-        service = self._catalogue.get(endpoint.service)
-        return self._local.model(endpoint) if service is not None and service.is_local else None
+        return self._local.model(endpoint) if self._is_local(endpoint) else None
 
     def describe_services(self, task_type: TaskType | None, generation: Generation) -> list[dict[str, Any]]:
         """The services and their settings."""
@@ -210,13 +210,17 @@ class Inference:
         body: Mapping[str, Any],
         *,
         generation: Generation = DEFAULT_GENERATION,
+        timeout: float = 30.0,
+        timeout_text: str = "30s",
     ) -> Endpoint:
         """Change task settings, secrets and the mutable service settings; validated anew when something changed.
+
+        ``timeout`` in seconds bounds that validation. From 9.5 on chunking settings may change as well.
 
         Raises:
             SidecarError: with Elasticsearch's wording; nothing is changed then.
         """
-        check_update_body(body)
+        check_update_body(body, generation)
         task_type = resolve_task_type(url_task_type, body.get("task_type"), generation)
         try:
             stored = await self._stored(inference_id)
@@ -234,7 +238,8 @@ class Inference:
             if update.changes and generation.update_validates:
                 secrets = stored.secrets if update.secrets is None else Secrets(update.secrets)
                 changed = StoredEndpoint(endpoint, secrets)
-                endpoint = await self._validated(service, task, changed, InferenceRequest(), generation)
+                request = InferenceRequest(timeout=timeout, timeout_text=timeout_text)
+                endpoint = await self._validated(service, task, changed, request, generation)
         else:
             endpoint = self._local.checked(endpoint)
         if not generation.update_keeps_chunking and endpoint.task_type is TaskType.TEXT_EMBEDDING:
@@ -282,6 +287,14 @@ class Inference:
         await self._local.undeploy(inference_id)
         self._remote.forget(inference_id)
         return Deletion(True)
+
+    async def follow(self) -> None:
+        """Take over what other replicas did to endpoints, where this one keeps something for them."""
+        endpoints = {endpoint.inference_id: endpoint for endpoint in await self.endpoints()}
+        await self._local.follow({name: e for name, e in endpoints.items() if self._is_local(e)})
+        for inference_id in self._followed - endpoints.keys():
+            self._remote.forget(inference_id)
+        self._followed = frozenset(endpoints)
 
     # --- using
 
@@ -346,6 +359,10 @@ class Inference:
             raise streaming_refused(service, requested, generation)
 
     # --- inside
+
+    def _is_local(self, endpoint: Endpoint) -> bool:
+        service = self._catalogue.get(endpoint.service)
+        return service is not None and service.is_local
 
     async def _stored(self, inference_id: str) -> StoredEndpoint:
         if inference_id in PRECONFIGURED:

@@ -118,7 +118,7 @@ SERVICE = Service(
             single_input="Anthropic chat completions",
             since="8.16",
         ),
-        # newer than the newest generation's own list of services, so not listed there
+        # of 9.5; taken in 9.4 as well, where Elasticsearch itself does not list it
         TaskType.CHAT_COMPLETION: RemoteTask(
             sending="Failed to send Anthropic chat completions request",
             settings=_SETTINGS,
@@ -128,8 +128,8 @@ SERVICE = Service(
             parse=parse_message,
             stream=stream,
             failures=FAILURES,
-            is_listed=False,
             since="9.4",
+            listed_since="9.5",
         ),
     },
 )

@@ -61,7 +61,7 @@ def _listed_tasks(service: Service, generation: Generation) -> dict[TaskType, Ta
     return {
         task_type: task
         for task_type, task in found
-        if task is not None and task.is_listed and generation.at_least(task.listed_since)
+        if task is not None and generation.at_least(task.listed_since)
     }
 
 

@@ -44,13 +44,14 @@ class Task:
     complain. ``prepare`` sees the raw ``service_settings`` and ``task_settings`` before anything is read. ``fixed``
     settings are stored and shown without being accepted. ``screen_task_settings`` sees the task settings of a create or
     inference request as they came and may raise. ``check_endpoint`` sees settings and secrets when all are read, before
-    unknown keys are reported. ``shows`` are stored values shown besides the declared ones.
+    unknown keys are reported; ``check_update`` sees the stored settings and those that an update gives, unread.
+    ``shows`` are stored values shown besides the declared ones.
     ``further_settings`` gives the settings that depend on those read before, and ``check_together`` looks at settings
     and task settings when everything is read. With ``secrets_first`` secrets come before anything else; with
     ``ignores_top_level`` unknown keys beside the settings are not reported.
     ``chunking_since`` is the first generation that has chunking settings for it, ``default_chunking`` what a generation
-    chunks by when none are given. ``since`` is the first generation that has the task; ``is_listed`` is false where
-    ``GET _inference/_services`` leaves it out, ``listed_since`` the first generation where it does not.
+    chunks by when none are given. ``since`` is the first generation that has the task, ``listed_since`` the first in
+    which ``GET _inference/_services`` tells so.
     """
 
     settings: tuple[Setting, ...]
@@ -62,6 +63,7 @@ class Task:
     check_task_settings: Callable[[dict[str, Any], dict[str, Any], Reading], None] | None = None
     screen_task_settings: Callable[[Mapping[str, Any], Generation], None] | None = None
     check_endpoint: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
+    check_update: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     further_settings: Callable[[Mapping[str, Any]], tuple[Setting, ...]] | None = None
     check_together: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     secrets_first: bool = False
@@ -73,7 +75,6 @@ class Task:
     default_chunking: Callable[[Generation], dict[str, Any] | None] | None = None
     ignores_task_settings: bool = False
     shows_empty_task_settings: bool = False
-    is_listed: bool = True
     listed_since: str = "8.11"
     since: str = "8.11"
 

@@ -118,18 +118,21 @@ def unsupported_task(service: str, task_type: TaskType) -> StatusError:
 def read_update(
     task: Task, endpoint: Endpoint, secrets: Mapping[str, Any], body: Mapping[str, Any], generation: Generation
 ) -> Update:
-    """What ``service_settings`` and ``task_settings`` of an update make of ``endpoint``.
+    """What ``service_settings``, ``task_settings`` and ``chunking_settings`` of an update make of ``endpoint``.
 
     Only mutable settings change; immutable and unknown ones beside them are ignored. Secrets may be left out when
     something mutable is given, and are demanded when nothing is, as Elasticsearch does.
 
     Raises:
-        ValidationError: a value is wrong, or secrets alone could have changed something and are missing.
+        SidecarError: a value is wrong, settings would no longer fit together, or secrets alone could have changed
+            something and are missing.
     """
     given = dict(body.get(SERVICE_SETTINGS) or {})
     settings = dict(endpoint.service_settings)
     new_secrets: Mapping[str, Any] | None = None
     if given:
+        if task.check_update:
+            task.check_update(settings, given)
         mutable = tuple(s for s in task.settings if s.mutable and given.get(s.name) is not None)
         reading = Reading(given, SERVICE_SETTINGS, generation, endpoint.service)
         settings.update(read_settings(mutable, reading))
@@ -137,9 +140,27 @@ def read_update(
         has_secret = any(given.get(secret.name) is not None for secret in task.secrets)
         if task.secrets and (has_secret or not mutable):
             new_secrets = _read_secrets(task, Reading(given, SECRET_SETTINGS, generation, endpoint.service))
+        if task.check_endpoint:
+            task.check_endpoint(settings, secrets if new_secrets is None else new_secrets)
+    chunking = _updated_chunking(task, endpoint, body.get(CHUNKING_SETTINGS), generation)
     task_settings = merge_task_settings(task, endpoint.task_settings, body.get(TASK_SETTINGS) or {}, generation)
-    updated = replace(endpoint, service_settings=settings, task_settings=task_settings)
+    updated = replace(endpoint, service_settings=settings, task_settings=task_settings, chunking_settings=chunking)
     return Update(updated, new_secrets, updated != endpoint or new_secrets not in (None, secrets))
+
+
+def _updated_chunking(task: Task, endpoint: Endpoint, given: Any, generation: Generation) -> Mapping[str, Any] | None:
+    if given is None:
+        return endpoint.chunking_settings
+    if not endpoint.task_type.is_embedding or not has_chunking(task, generation):
+        raise cannot_be_updated({CHUNKING_SETTINGS: given})
+    return parse_chunking_settings(given, generation=generation)
+
+
+def cannot_be_updated(fields: Mapping[str, Any]) -> StatusError:
+    """The refusal of an update with ``fields`` that creation alone sets."""
+    return StatusError(
+        f"Request contained fields which cannot be updated, remove these fields and try again [{java_text(fields)}]"
+    )
 
 
 def merge_task_settings(

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     )
     api_generation: Annotated[str, AfterValidator(_known_generation)] = Field(
         DEFAULT_GENERATION.name,
-        description="Generation of the Inference API to speak: 8.11, 8.12, 8.14, 8.16, 8.19 or 9.4.",
+        description="Generation of the Inference API to speak: 8.11, 8.12, 8.14, 8.16, 8.19, 9.4 or 9.5.",
     )
     # Elasticsearch's http.max_content_length.
     max_body_size: Bytes = Field(100 * 2**20, ge=1, description="Largest request body taken; larger ones get 413.")

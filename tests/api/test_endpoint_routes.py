@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from sidecar.api.call import Call
+from sidecar.api.keys import API_OPTIONS, ApiOptions
+from sidecar.core.generations import GENERATIONS
+from sidecar.core.tasks import TaskType
 from tests.api.conftest import Client, StartApi, create_endpoint
 
 
@@ -143,3 +149,60 @@ async def test_deprecations_are_warnings(api: Client) -> None:
         warnings = response.headers.getall("Warning")
     assert all(warning.startswith("299 Elasticsearch-9.4.3-") for warning in warnings)
     assert any("The [elser] service is deprecated" in warning for warning in warnings)
+
+
+async def test_an_update_of_9_5_takes_a_timeout_and_chunking_settings(api: Client, provider: str) -> None:
+    path, chunking = "/_inference/text_embedding/mine/_update", {"strategy": "word", "max_chunk_size": 50, "overlap": 5}
+    body: dict[str, Any] = {"service": "openai", "service_settings": settings(provider)}
+    async with api.put("/_inference/text_embedding/mine", json=body) as response:
+        assert response.status == 200
+    newer = {"X-Inference-Api-Generation": "9.5"}
+    for query, body in (("?timeout=5s", {"task_settings": {"user": "u"}}), ("", {"chunking_settings": chunking})):
+        async with api.put(path + query, json=body) as response:
+            assert response.status == 400, await response.text()
+        async with api.put(path + query, json=body, headers=newer) as response:
+            updated = await response.json()
+        assert response.status == 200, updated
+    assert (updated["task_settings"], updated["chunking_settings"]) == ({"user": "u"}, chunking)
+    async with api.put(path, json={"chunking_settings": {"strategy": "nope"}}, headers=newer) as response:
+        assert (await response.json())["error"]["reason"] == "Invalid chunkingStrategy nope"
+    async with api.put(f"{path}?timeout=0ms", json={"task_settings": {"user": "v"}}, headers=newer) as response:
+        assert response.status == 200, await response.text()
+
+
+async def test_chunking_settings_are_not_updated_of_what_embeds_nothing(api: Client, completion: str) -> None:
+    body = {"chunking_settings": {"strategy": "none"}}
+    path = f"/_inference/completion/{completion}/_update"
+    async with api.put(path, json=body, headers={"X-Inference-Api-Generation": "9.5"}) as response:
+        reason = (await response.json())["error"]["reason"]
+    assert reason.startswith(
+        "Request contained fields which cannot be updated, remove these fields and try again [{chu"
+    )
+
+
+@pytest.mark.parametrize(
+    ("generation", "query", "completion", "embedding"),
+    [
+        ("9.4", "", "30s", "30s"),
+        ("9.4", "?timeout=0", "0s", "0s"),
+        ("9.5", "", "2m", "30s"),
+        ("9.5", "?timeout=0", "2m", "30s"),
+        ("9.5", "?timeout=5s", "5s", "5s"),
+    ],
+)
+def test_the_time_of_a_call(generation: str, query: str, completion: str, embedding: str) -> None:
+    options = ApiOptions(generation=GENERATIONS[generation])
+    app = web.Application()
+    app[API_OPTIONS] = options
+    call = Call.begin(make_mocked_request("POST", f"/_inference/x{query}", app=app))
+    call.read_target()
+    assert str(call.timeout(TaskType.CHAT_COMPLETION)) == str(call.timeout(TaskType.COMPLETION)) == completion
+    assert str(call.timeout(TaskType.TEXT_EMBEDDING)) == str(call.timeout()) == embedding
+
+
+@pytest.mark.parametrize(("generation", "status"), [("9.4", 200), ("9.5", 400)])
+async def test_top_n_below_one_is_an_error_from_9_5_on(api: Client, generation: str, status: int) -> None:
+    body = {"query": "q", "input": ["a", "b"], "top_n": 0}
+    headers = {"X-Inference-Api-Generation": generation}
+    async with api.post("/_inference/rerank/.rerank-v1-elasticsearch", json=body, headers=headers) as response:
+        assert response.status == status, await response.text()

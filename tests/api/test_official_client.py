@@ -18,7 +18,7 @@ def base_of(api: Client) -> str:
     return str(api.make_url("/")).rstrip("/")
 
 
-@pytest.mark.parametrize("generation", ["9.4", "8.19"])
+@pytest.mark.parametrize("generation", ["9.5", "9.4", "8.19"])
 async def test_client_of_line_8(start_api: StartApi, provider: str, generation: str) -> None:
     api = await start_api(api_generation=generation)
     version = await asyncio.to_thread(client_calls.drive, base_of(api), provider)
