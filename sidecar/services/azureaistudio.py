@@ -19,6 +19,7 @@ from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, field_
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import SERVER_BUSY, TOO_LARGE, Failures, words_of_error_object
 from sidecar.services.openai_shapes import PROMPT_TOO_LONG, ChatStream, parse_completion, parse_embeddings
+from sidecar.services.openai_tasks import dimensions, embedding_body
 from sidecar.services.settings import (
     MAX_INPUT_TOKENS,
     SIMILARITY,
@@ -76,14 +77,7 @@ _SETTINGS: tuple[Setting, ...] = (
 _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
     *_SETTINGS,
     SIMILARITY,
-    PositiveInt(
-        name="dimensions",
-        listed=Listed(
-            "Dimensions",
-            "The number of dimensions the resulting embeddings should have. For more information refer to "
-            "https://learn.microsoft.com/en-us/azure/ai-studio/reference/reference-model-inference-embeddings.",
-        ),
-    ),
+    dimensions("https://learn.microsoft.com/en-us/azure/ai-studio/reference/reference-model-inference-embeddings"),
     MAX_INPUT_TOKENS,
     Refused(name="dimensions_set_by_user"),
 )
@@ -140,11 +134,7 @@ def headers(call: Call) -> dict[str, str]:
 
 
 def request_embeddings(call: Call) -> ProviderRequest:
-    body: dict[str, Any] = {"input": call.texts}
-    if user := call.task_settings.get("user"):
-        body["user"] = user
-    if call.settings.get("dimensions_set_by_user"):
-        body["dimensions"] = call.settings["dimensions"]
+    body = embedding_body(call)
     if call.input_type and (input_type := INPUT_TYPES.get(call.input_type.public)):
         body["input_type"] = input_type
     return ProviderRequest.json(url(call), body, headers(call))

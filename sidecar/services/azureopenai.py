@@ -17,7 +17,7 @@ from sidecar.core.javatext import java_map_order
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderRequest, TokenRequest
 from sidecar.services.declaration import Dense, RemoteTask, Service
-from sidecar.services.oauth2 import azure_token
+from sidecar.services.oauth2 import ClientCredentials, azure_token, client_settings
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
     EMBEDDING_FAILURES,
@@ -28,23 +28,22 @@ from sidecar.services.openai_shapes import (
     parse_embeddings,
     quoting,
 )
+from sidecar.services.openai_tasks import dimensions, embedding_body
 from sidecar.services.settings import (
     MAX_INPUT_TOKENS,
     SIMILARITY,
     Listed,
-    PositiveInt,
     RateLimit,
     Reading,
     Secret,
     Setting,
     Text,
-    TextList,
     TextMap,
 )
 
 # the deployment in the address decides on the model
 FORM = ChatForm(model=False)
-OAUTH2_SETTINGS = ("client_id", "scopes", "tenant_id")
+CLIENT = ClientCredentials(("client_id", "scopes", "tenant_id"))
 TASK_SETTINGS_PARSER = "azure_openai_task_settings_parser"
 
 _SECRET_HELP = "You must provide exactly one of API key, Entra ID, or OAuth2 client secret."  # noqa: S105
@@ -67,25 +66,7 @@ _DEPLOYMENT: tuple[Setting, ...] = (
     Text(name="api_version", required=True, listed=Listed("API Version", "The Azure API version ID to use.")),
 )
 _OAUTH2: tuple[Setting, ...] = (
-    Text(
-        name="client_id",
-        mutable=True,
-        since="9.4",
-        listed=Listed(
-            "OAuth2 Client ID",
-            "ID of application registered with the authorization server.",
-            updatable=True,
-            since="9.4",
-        ),
-    ),
-    TextList(
-        name="scopes",
-        mutable=True,
-        since="9.4",
-        listed=Listed(
-            "OAuth2 Scopes", "The permissions that the application is requesting.", updatable=True, since="9.4"
-        ),
-    ),
+    *client_settings("9.4", listed_since="9.4"),
     Text(
         name="tenant_id",
         mutable=True,
@@ -105,14 +86,7 @@ _SECRETS: tuple[Setting, ...] = (
     Secret(name="client_secret", since="9.4", listed=Listed("OAuth2 Client Secret", _SECRET_HELP, since="9.4")),
 )
 _VECTORS: tuple[Setting, ...] = (
-    PositiveInt(
-        name="dimensions",
-        listed=Listed(
-            "Dimensions",
-            "The number of dimensions the resulting embeddings should have. For more information refer to "
-            "https://learn.microsoft.com/en-us/azure/ai-services/openai/reference#request-body-1.",
-        ),
-    ),
+    dimensions("https://learn.microsoft.com/en-us/azure/ai-services/openai/reference#request-body-1"),
     MAX_INPUT_TOKENS,
     SIMILARITY,
 )
@@ -132,8 +106,8 @@ def settings(requests_per_minute: int, vectors: tuple[Setting, ...] = ()) -> tup
 
 def check_settings(values: dict[str, Any], reading: Reading) -> None:
     """The OAuth2 settings come together or not at all."""
-    missing = [name for name in OAUTH2_SETTINGS if name not in values]
-    if len(missing) == len(OAUTH2_SETTINGS):
+    missing = [name for name in CLIENT.names if name not in values]
+    if len(missing) == len(CLIENT.names):
         return
     if len({"client_id", "scopes"} & set(missing)) == 1:
         name = "scopes" if "scopes" in missing else "client_id"
@@ -160,23 +134,6 @@ def check_secrets(secrets: dict[str, Any], reading: Reading) -> None:
     reading.complain(
         f"[secret_settings] must have exactly one of [api_key], [entra_id], or [client_secret] field set{received}"
     )
-
-
-def check_credentials(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> None:
-    """A client secret needs the OAuth2 settings, and they need it.
-
-    Raises:
-        ValidationError: one is there without the other.
-    """
-    names = ", ".join(OAUTH2_SETTINGS)
-    has_settings = "tenant_id" in values
-    if "client_secret" in secrets and not has_settings:
-        raise ValidationError(f"OAuth2 requires the fields [{names}], to be set.")
-    if has_settings and "client_secret" not in secrets:
-        raise ValidationError(
-            f"To use OAuth2 the [client_secret] field must be set, either remove fields [{names}], "
-            "or provide the [client_secret] field."
-        )
 
 
 def screen_task_settings(given: Mapping[str, Any], generation: Generation) -> None:
@@ -265,13 +222,12 @@ def request_token(call: Call) -> TokenRequest | None:
 
 
 def request_embeddings(call: Call) -> ProviderRequest:
-    body: dict[str, Any] = {"input": call.texts}
-    if user := call.task_settings.get("user"):
-        body["user"] = user
+    """From 9.5 on vectors are asked for in base64, a third of the bytes."""
+    body = embedding_body(call)
     if call.input_type is not None and call.input_type.is_internal:
         body["input_type"] = call.input_type.value
-    if call.settings.get("dimensions_set_by_user"):
-        body["dimensions"] = call.settings["dimensions"]
+    if call.generation.at_least("9.5"):
+        body["encoding_format"] = "base64"
     return ProviderRequest.json(url(call, "embeddings"), body, headers(call))
 
 
@@ -302,7 +258,8 @@ _COMMON: dict[str, Any] = {
     "task_settings": _TASK_SETTINGS,
     "check": check_settings,
     "check_secrets": check_secrets,
-    "check_endpoint": check_credentials,
+    "check_endpoint": CLIENT.check_endpoint,
+    "check_update": CLIENT.check_update,
     "screen_task_settings": screen_task_settings,
     "token": request_token,
 }

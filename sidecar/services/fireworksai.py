@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderRequest, bearer
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, words_of_error_object
 from sidecar.services.openai_shapes import OPENAI_FORM, parse_embeddings
-from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.reading import SET_BY_USER
+from sidecar.services.openai_tasks import ChatProvider, embedding_body
 from sidecar.services.settings import (
     MAX_INPUT_TOKENS,
     SIMILARITY,
@@ -34,10 +32,7 @@ _RATE_LIMIT = RateLimit(requests_per_minute=6000)
 
 
 def request_embeddings(call: Call) -> ProviderRequest:
-    body: dict[str, Any] = {"input": call.texts, "model": call.settings["model_id"]}
-    if call.settings.get(SET_BY_USER):
-        body["dimensions"] = call.settings["dimensions"]
-    return ProviderRequest.json(call.settings["url"], body, bearer(call))
+    return ProviderRequest.json(call.settings["url"], embedding_body(call, call.settings["model_id"]), bearer(call))
 
 
 def headers(call: Call) -> dict[str, str]:

@@ -43,6 +43,8 @@ RANKING_URL = "https://discoveryengine.googleapis.com/v1/projects/{}/locations/g
 # the provider's own bound on one request
 MAX_INPUTS = 250
 GOOGLE = "GOOGLE"
+# where calls go when an endpoint has no location; its host has no region
+GLOBAL = "global"
 
 FAILURES = google_failures(TITLE, "google_vertex_ai_error")
 
@@ -62,12 +64,12 @@ _LOCATION_HELP = Listed(
     "{geminiVertexAIDocs}.",
 )
 _MODEL_HELP = Listed("Model ID", "ID of the LLM you're using.", required=True)
-_LOCATION = Text(name="location", required=True, listed=_LOCATION_HELP)
 _PROJECT = Text(name="project_id", required=True, listed=_PROJECT_HELP)
 _MODEL = Text(name="model_id", required=True, listed=_MODEL_HELP)
 
 _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
-    _LOCATION,
+    Text(name="location", required=True, until="9.5", listed=_LOCATION_HELP),
+    Text(name="location", since="9.5"),
     _PROJECT,
     _MODEL,
     MAX_INPUT_TOKENS,
@@ -124,7 +126,7 @@ _CHAT_TASK_SETTINGS: tuple[Setting, ...] = (
 
 
 def check_chat_settings(values: dict[str, Any], reading: Reading) -> None:
-    """From 9.4 on: other makers need an address, Google's own models a project, a location and a name."""
+    """From 9.4 on: other makers need an address, Google's own models a project and a name, until 9.5 a location too."""
     if not reading.generation.at_least("9.4"):
         return
     provider, urls = values.get("provider", GOOGLE), [values.get("url"), values.get("streaming_url")]
@@ -143,12 +145,12 @@ def check_chat_settings(values: dict[str, Any], reading: Reading) -> None:
             f"Provided values: uri={uri}, streaming_uri={streaming_uri}"
         )
         return
-    names = ("location", "project_id", "model_id")
+    names = ("project_id", "model_id") if reading.generation.at_least("9.5") else ("location", "project_id", "model_id")
     if any(name not in values for name in names):
+        *first, last = (f"'{name}'" for name in names)
         given = ", ".join(f"{name}={values.get(name, 'null')}" for name in names)
         reading.complain(
-            "For Google Vertex AI models, you must provide 'location', 'project_id', and 'model_id'. "
-            f"Provided values: {given}"
+            f"For Google Vertex AI models, you must provide {', '.join(first)}, and {last}. Provided values: {given}"
         )
 
 
@@ -163,9 +165,9 @@ def headers(call: Call) -> dict[str, str]:
 
 
 def model_url(call: Call, method: str, location: str, model: str) -> str:
-    """``locations/global`` has no regional host."""
-    region = call.settings["location"]
-    host = "aiplatform.googleapis.com" if region == "global" else f"{region}-aiplatform.googleapis.com"
+    """The address of a model in ``location``, on the host of the endpoint's region."""
+    region = call.settings.get("location", GLOBAL)
+    host = "aiplatform.googleapis.com" if region == GLOBAL else f"{region}-aiplatform.googleapis.com"
     project, model = quote(call.settings["project_id"], safe=""), quote(model, safe="/:@")
     return f"https://{host}/v1/projects/{project}/locations/{location}/publishers/google/models/{model}:{method}"
 
@@ -187,7 +189,8 @@ def request_embeddings(call: Call) -> ProviderRequest:
         parameters["outputDimensionality"] = call.settings["dimensions"]
     if parameters or is_newer:
         body["parameters"] = parameters
-    url = model_url(call, "predict", quote(call.settings["location"], safe=""), call.settings["model_id"])
+    location = quote(call.settings.get("location", GLOBAL), safe="")
+    url = model_url(call, "predict", location, call.settings["model_id"])
     return ProviderRequest.json(url, body, headers(call))
 
 
@@ -253,7 +256,7 @@ def request_chat(call: Call) -> ProviderRequest:
     model = call.chat.model if call.chat and call.chat.model else call.settings["model_id"]
     method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
     # Google serves chats from its global location, on regional hosts as well
-    return ProviderRequest.json(model_url(call, method, "global", model), gemini_chat.chat_body(call), headers(call))
+    return ProviderRequest.json(model_url(call, method, GLOBAL, model), gemini_chat.chat_body(call), headers(call))
 
 
 def check_chat(call: Call) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from sidecar.core.errors import StatusError
 from sidecar.core.requests import Content, ContentGroup, Input
 from sidecar.core.results import DenseEmbeddings, Ranking
 from sidecar.core.tasks import ElementType, InputType, TaskType
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer, field_missing, required
 from sidecar.services.cohere_shapes import parse_ranking, typed_embeddings
+from sidecar.services.contents import require_texts, single_contents
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import INPUT_VALIDATION, Failures, words_of_detail
 from sidecar.services.openai_shapes import embedding_items
@@ -150,11 +150,6 @@ def task_name(call: Call) -> str | None:
     return None if is_clip and input_type is not InputType.SEARCH else _TASKS.get(input_type)
 
 
-def contents(call: Call) -> list[Content]:
-    """Every input as one text or image."""
-    return [Content("text", item) if isinstance(item, str) else item.items[0] for item in call.inputs]
-
-
 def fits_late_chunking(items: list[Content]) -> bool:
     words = 0
     for item in items:
@@ -166,7 +161,7 @@ def fits_late_chunking(items: list[Content]) -> bool:
 
 def request_embeddings(call: Call) -> ProviderRequest:
     """Texts as strings, or as objects for the models that read images too."""
-    items = contents(call)
+    items = single_contents(call, "jinaai")
     is_multimodal = call.settings.get("multimodal_model", False)
     body: dict[str, Any] = {
         "input": [{item.type: item.value} if is_multimodal else item.value for item in items],
@@ -193,14 +188,9 @@ def check_contents(call: Call) -> None:
     Raises:
         StatusError: an input has several items, or is an image for a model of texts.
     """
-    for index, item in enumerate(call.inputs):
-        if isinstance(item, ContentGroup) and len(item.items) > 1:
-            raise StatusError(
-                "Field [content] must contain a single item for [jinaai] service. "
-                f"[content] object with multiple items found at $.input.content[{index}]"
-            )
-    if not call.settings.get("multimodal_model") and any(item.type != "text" for item in contents(call)):
-        raise StatusError("Non-text input provided for text-only model")
+    contents = single_contents(call, "jinaai")
+    if not call.settings.get("multimodal_model"):
+        require_texts(contents)
 
 
 def probe_embedding(call: Call) -> Call:

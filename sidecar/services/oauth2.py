@@ -4,17 +4,100 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sidecar.core.errors import OtherError, SidecarError, StatusError
+from sidecar.core.errors import OtherError, SidecarError, StatusError, ValidationError
 from sidecar.services.calls import ProviderAnswer, ProviderRequest, TokenRequest
-from sidecar.services.settings import Reading
+from sidecar.services.settings import Listed, Reading, Setting, Text, TextList
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 # assumed when the server does not say how long a token lives: short, so that a wrong guess costs little
 DEFAULT_LIFETIME_SECONDS = 300.0
+
+
+# --- the settings of a client ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scopes(TextList):
+    """A list of at least one non-empty string, and no empty one."""
+
+    name: str = "scopes"
+
+    def checked(self, value: Any, reading: Reading) -> Any:
+        if not value or not all(value):
+            reading.complain(f"[{reading.scope}] Invalid value. [{self.name}] must be a non-empty list of strings")
+            return None
+        return value
+
+
+def client_settings(since: str | None, listed_since: str) -> tuple[Setting, ...]:
+    """``client_id`` and ``scopes``, known from ``since`` and described by ``GET _inference/_services`` from another."""
+    return (
+        Text(
+            name="client_id",
+            mutable=True,
+            since=since,
+            listed=Listed(
+                "OAuth2 Client ID",
+                "ID of application registered with the authorization server.",
+                updatable=True,
+                since=listed_since,
+            ),
+        ),
+        Scopes(
+            mutable=True,
+            since=since,
+            listed=Listed(
+                "OAuth2 Scopes",
+                "The permissions that the application is requesting.",
+                updatable=True,
+                since=listed_since,
+            ),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """How a service takes OAuth2 clients: ``names`` are the settings that a ``client_secret`` needs, all of them."""
+
+    names: tuple[str, ...]
+
+    def check_endpoint(self, settings: Mapping[str, Any], secrets: Mapping[str, Any]) -> None:
+        """The secret needs the settings, and they need it.
+
+        Raises:
+            ValidationError: one is there without the other.
+        """
+        names = ", ".join(self.names)
+        has_settings = all(name in settings for name in self.names)
+        if "client_secret" in secrets and not has_settings:
+            raise ValidationError(f"OAuth2 requires the fields [{names}], to be set.")
+        if has_settings and "client_secret" not in secrets:
+            raise ValidationError(
+                f"To use OAuth2 the [client_secret] field must be set, either remove fields [{names}], "
+                "or provide the [client_secret] field."
+            )
+
+    def check_update(self, settings: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """Updates change the settings of a client; they give none to an endpoint that was created without.
+
+        Raises:
+            ValidationError: an update would.
+        """
+        added = [name for name in self.names if given.get(name) is not None and name not in settings]
+        if added:
+            raise ValidationError(
+                f"[service_settings] the endpoint was created without OAuth2, so [{', '.join(added)}] cannot be added; "
+                "create another endpoint with them"
+            )
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------
 
 
 def form_request(
@@ -80,27 +163,6 @@ def basic_client_token(
         failure=failure,
         retried=frozenset({429, 500, 502, 503}),
     )
-
-
-def check_scopes(values: Mapping[str, Any], reading: Reading) -> None:
-    """``scopes`` must hold at least one non-empty string, and no empty one."""
-    scopes = values.get("scopes")
-    if scopes is not None and (not scopes or not all(scopes)):
-        reading.complain(f"[{reading.scope}] Invalid value. [scopes] must be a non-empty list of strings")
-
-
-def check_complete(values: Mapping[str, Any], needed: tuple[str, ...], service: str) -> Callable[[Reading], None]:
-    """A check that complains when only some of ``needed`` are there."""
-
-    def check(reading: Reading) -> None:
-        missing = [name for name in needed if values.get(name) is None]
-        if missing and len(missing) < len(needed):
-            reading.complain(
-                f"[service_settings] all {service} OAuth2 fields must be provided together; "
-                f"missing: [{', '.join(missing)}]"
-            )
-
-    return check
 
 
 def token_refused(reason: str, answer: ProviderAnswer | None, cause_type: str) -> SidecarError:

@@ -5,13 +5,15 @@ Source: OpenAI API reference, "Create embeddings" and "Create chat completion"; 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sidecar.core.errors import StatusError
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderRequest, TokenRequest
+from sidecar.services.contents import require_texts, single_contents
 from sidecar.services.declaration import Dense, RemoteTask, Service
-from sidecar.services.oauth2 import basic_client_token, check_complete, check_scopes
+from sidecar.services.oauth2 import ClientCredentials, basic_client_token, client_settings
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
     EMBEDDING_FAILURES,
@@ -21,24 +23,23 @@ from sidecar.services.openai_shapes import (
     parse_completion,
     parse_embeddings,
 )
+from sidecar.services.openai_tasks import dimensions, embedding_body
 from sidecar.services.settings import (
     MAX_INPUT_TOKENS,
     SIMILARITY,
     Listed,
-    PositiveInt,
     RateLimit,
     Reading,
     Secret,
     Setting,
     Text,
-    TextList,
     TextMap,
     Url,
 )
 
 EMBEDDINGS_URL = "https://api.openai.com/v1/embeddings"
 CHAT_URL = "https://api.openai.com/v1/chat/completions"
-OAUTH2_SETTINGS = ("client_id", "scopes", "token_url")
+CLIENT = ClientCredentials(("client_id", "scopes", "token_url"))
 
 _RATE_LIMIT_HELP = Listed(
     "Rate Limit", "Default number of requests allowed per minute. For text_embedding is 3000. For completion is 500."
@@ -54,23 +55,13 @@ _ADDRESS: tuple[Setting, ...] = (
 _MODEL = Text(
     name="model_id", required=True, listed=Listed("Model ID", "The name of the model to use for the inference task.")
 )
-_OAUTH2: tuple[Setting, ...] = (
-    Text(name="client_id", mutable=True),
-    TextList(name="scopes", mutable=True),
-    Url(name="token_url", mutable=True),
-)
+# newer than 9.4's own list of settings, so not listed there
+_OAUTH2: tuple[Setting, ...] = (*client_settings(None, listed_since="9.5"), Url(name="token_url", mutable=True))
 _EMBEDDING_SETTINGS = (
     *_ADDRESS,
     SIMILARITY,
     MAX_INPUT_TOKENS,
-    PositiveInt(
-        name="dimensions",
-        listed=Listed(
-            "Dimensions",
-            "The number of dimensions the resulting embeddings should have. For more information refer to "
-            "https://platform.openai.com/docs/api-reference/embeddings/create#embeddings-create-dimensions.",
-        ),
-    ),
+    dimensions("https://platform.openai.com/docs/api-reference/embeddings/create#embeddings-create-dimensions"),
     _MODEL,
     RateLimit(requests_per_minute=3000, listed=_RATE_LIMIT_HELP),
     *_OAUTH2,
@@ -106,8 +97,12 @@ _SECRETS: tuple[Setting, ...] = (
 
 
 def check_settings(values: dict[str, Any], reading: Reading) -> None:
-    check_scopes(values, reading)
-    check_complete(values, OAUTH2_SETTINGS, "OpenAI")(reading)
+    """The OAuth2 settings come together or not at all."""
+    missing = [name for name in CLIENT.names if name not in values]
+    if missing and len(missing) < len(CLIENT.names):
+        reading.complain(
+            f"[service_settings] all OpenAI OAuth2 fields must be provided together; missing: [{', '.join(missing)}]"
+        )
 
 
 def check_secrets(secrets: dict[str, Any], reading: Reading) -> None:
@@ -135,12 +130,20 @@ def headers(call: Call) -> dict[str, str]:
 
 
 def request_embeddings(call: Call) -> ProviderRequest:
-    body: dict[str, Any] = {"input": call.texts, "model": call.settings["model_id"]}
-    if user := call.task_settings.get("user"):
-        body["user"] = user
-    if call.settings.get("dimensions_set_by_user"):
-        body["dimensions"] = call.settings["dimensions"]
+    """From 9.5 on vectors are asked for in base64, a third of the bytes; servers behind ``url`` may not know it."""
+    body = embedding_body(call, call.settings["model_id"])
+    if call.generation.at_least("9.5"):
+        body["encoding_format"] = "base64"
     return ProviderRequest.json(call.settings.get("url") or EMBEDDINGS_URL, body, headers(call))
+
+
+def check_contents(call: Call) -> None:
+    """The ``embedding`` task takes one text per input.
+
+    Raises:
+        StatusError: an input has several items, or is an image.
+    """
+    require_texts(single_contents(call, "openai"))
 
 
 def check_chat(call: Call) -> None:
@@ -164,24 +167,25 @@ def stream(call: Call) -> ChatStream:
     return ChatStream(call, CHAT_FAILURES, "OpenAI")
 
 
-def _embedding_task(since: str) -> RemoteTask:
-    return RemoteTask(
-        sending="Failed to send OpenAI embeddings request",
-        settings=_EMBEDDING_SETTINGS,
-        secrets=_SECRETS,
-        check=check_settings,
-        check_secrets=check_secrets,
-        task_settings=_TASK_SETTINGS,
-        token=request_token,
-        request=request_embeddings,
-        parse=parse_embeddings,
-        failures=EMBEDDING_FAILURES,
-        dense=Dense("dot_product"),
-        max_inputs=2048,
-        batch_size=2048,
-        characters_per_token=3,
-        since=since,
-    )
+_TEXT_EMBEDDING = RemoteTask(
+    sending="Failed to send OpenAI embeddings request",
+    settings=_EMBEDDING_SETTINGS,
+    secrets=_SECRETS,
+    check=check_settings,
+    check_secrets=check_secrets,
+    check_endpoint=CLIENT.check_endpoint,
+    check_update=CLIENT.check_update,
+    task_settings=_TASK_SETTINGS,
+    token=request_token,
+    request=request_embeddings,
+    parse=parse_embeddings,
+    failures=EMBEDDING_FAILURES,
+    dense=Dense("dot_product"),
+    max_inputs=2048,
+    batch_size=2048,
+    characters_per_token=3,
+    since="8.12",
+)
 
 
 def _chat_task(since: str) -> RemoteTask:
@@ -191,6 +195,8 @@ def _chat_task(since: str) -> RemoteTask:
         secrets=_SECRETS,
         check=check_settings,
         check_secrets=check_secrets,
+        check_endpoint=CLIENT.check_endpoint,
+        check_update=CLIENT.check_update,
         task_settings=_TASK_SETTINGS,
         token=request_token,
         check_call=check_chat,
@@ -207,8 +213,10 @@ SERVICE = Service(
     name="openai",
     title="OpenAI",
     tasks={
-        TaskType.TEXT_EMBEDDING: _embedding_task("8.12"),
+        TaskType.TEXT_EMBEDDING: _TEXT_EMBEDDING,
         TaskType.COMPLETION: _chat_task("8.14"),
         TaskType.CHAT_COMPLETION: _chat_task("8.19"),
+        # of 9.5; taken in 9.4 as well, where Elasticsearch itself does not list it
+        TaskType.EMBEDDING: replace(_TEXT_EMBEDDING, check_call=check_contents, since="9.4", listed_since="9.5"),
     },
 )

@@ -1,4 +1,7 @@
-"""Chat tasks of providers that speak OpenAI's chat API, made from the few things in which they differ."""
+"""Tasks of providers that speak OpenAI's API, made from the few things in which they differ.
+
+Source: OpenAI API reference, "Create embeddings" and "Create chat completion".
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,31 @@ from sidecar.services.calls import Call, ProviderRequest, bearer
 from sidecar.services.declaration import RemoteTask
 from sidecar.services.failures import Failures
 from sidecar.services.openai_shapes import CHAT_FAILURES, ChatForm, ChatStream, chat_body, parse_completion
-from sidecar.services.settings import API_KEY, Reading, Setting
+from sidecar.services.reading import SET_BY_USER
+from sidecar.services.settings import API_KEY, Listed, PositiveInt, Reading, Setting
+
+# --- embeddings ----------------------------------------------------------------------------------------------
+
+
+def dimensions(page: str) -> PositiveInt:
+    """The size of vectors, explained on the provider's ``page``."""
+    description = "The number of dimensions the resulting embeddings should have. For more information refer to "
+    return PositiveInt(name="dimensions", listed=Listed("Dimensions", f"{description}{page}."))
+
+
+def embedding_body(call: Call, model: str | None = None) -> dict[str, Any]:
+    """The inputs, the model where one is named, the caller's ``user`` and the size where the endpoint chose one."""
+    body: dict[str, Any] = {"input": call.texts}
+    if model:
+        body["model"] = model
+    if user := call.task_settings.get("user"):
+        body["user"] = user
+    if call.settings.get(SET_BY_USER):
+        body["dimensions"] = call.settings["dimensions"]
+    return body
+
+
+# --- chat ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from sidecar.services.openai_shapes import (
     parse_embeddings,
     quoting,
 )
-from sidecar.services.openai_tasks import ChatProvider
+from sidecar.services.openai_tasks import ChatProvider, embedding_body
 from sidecar.services.reading import SET_BY_USER
 from sidecar.services.settings import (
     MAX_INPUT_TOKENS,
@@ -34,16 +34,9 @@ _URL = Url(name="url", required=True, listed=Listed("URL", "The URL endpoint to 
 _RATE_LIMIT = RateLimit(requests_per_minute=3000)
 
 
-def _with_model(call: Call, body: dict[str, Any]) -> dict[str, Any]:
-    model = call.settings.get("model_id")
-    return body | {"model": model} if model else body
-
-
 def request_embeddings(call: Call) -> ProviderRequest:
-    body: dict[str, Any] = {"input": call.texts}
-    if call.settings.get(SET_BY_USER):
-        body["dimensions"] = call.settings["dimensions"]
-    return ProviderRequest.json(call.settings["url"], _with_model(call, body), plain_bearer(call))
+    body = embedding_body(call, call.settings.get("model_id"))
+    return ProviderRequest.json(call.settings["url"], body, plain_bearer(call))
 
 
 def request_rerank(call: Call) -> ProviderRequest:
@@ -51,7 +44,9 @@ def request_rerank(call: Call) -> ProviderRequest:
     for name in ("top_n", "return_documents"):
         if (value := call.option(name)) is not None:
             body[name] = value
-    return ProviderRequest.json(call.settings["url"], _with_model(call, body), plain_bearer(call))
+    if model := call.settings.get("model_id"):
+        body["model"] = model
+    return ProviderRequest.json(call.settings["url"], body, plain_bearer(call))
 
 
 def parse_results(answer: ProviderAnswer, call: Call) -> Ranking:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from sidecar.core.tasks import TaskType
 from sidecar.services.catalogue import Catalogue
 from tests.services.conftest import Bench
 from tests.services.exchange import read_events
@@ -80,7 +81,10 @@ class Example:
             return cls(tuple(sorted(same, key=lambda case: case.id not in basics)))
         if own := [case for case in basics.values() if case.task_type == command.task_type]:
             return cls(tuple(own), any_request=True)
-        # Newer than the recordings: chat of a service whose completion streams the same events.
+        # Newer than the recordings: vectors that are asked for as those of another task type are.
+        if command.task_type == TaskType.EMBEDDING:
+            return cls((next(c for c in basics.values() if c.task_type == TaskType.TEXT_EMBEDDING),), any_request=True)
+        # Or chat of a service whose completion streams the same events.
         (stream,) = (case for case in recordings(service, VERSIONS[0]) if case.name == "stream")
         return cls((replace(stream, create_replies=stream.call_replies),), any_request=True)
 
