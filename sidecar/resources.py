@@ -76,6 +76,7 @@ async def open_resources(settings: Settings, metrics: Metrics | None = None) -> 
             references=None if elasticsearch is None else partial(references_of, elasticsearch),
             observer=metrics,
         )
+        stack.enter_context(registry.watched_by(inference.follow))
         yield Resources(settings, metrics, elasticsearch, registry, models, sender, inference)
 
 

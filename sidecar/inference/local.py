@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from sidecar.core.endpoint import Endpoint
-from sidecar.core.errors import IllegalArgumentError, RequestTimeoutError, StatusError, ValidationError
+from sidecar.core.errors import IllegalArgumentError, RequestTimeoutError, SidecarError, StatusError, ValidationError
 from sidecar.core.requests import InferenceRequest
 from sidecar.core.results import Answer, DenseEmbeddings, RankedDocument, Ranking, SparseEmbeddings
 from sidecar.core.tasks import InputType, TaskType
@@ -72,6 +72,24 @@ class LocalBackend:
         """Let the endpoint's model go."""
         self._deployed.pop(inference_id, None)
         await self._models.undeploy(inference_id)
+
+    async def follow(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Bring the deployments to what other replicas made of their endpoints: changed, or removed.
+
+        ``endpoints`` are all local ones by inference id. A model that is not here is let go; who asks for it next
+        hears why.
+        """
+        for inference_id, settings in list(self._deployed.items()):
+            endpoint = endpoints.get(inference_id)
+            if endpoint is None:
+                await self.undeploy(inference_id)
+                _log.info("local_model_undeployed", inference_id=inference_id)
+            elif endpoint.service_settings != settings:
+                try:
+                    await self.deploy(endpoint)
+                except SidecarError as error:
+                    await self.undeploy(inference_id)
+                    _log.warning("local_model_not_deployed", inference_id=inference_id, reason=error.reason)
 
     def shown_settings(self, endpoint: Endpoint) -> dict[str, Any]:
         """Service settings with the model that answers, where it is another than the one named."""

@@ -2,7 +2,7 @@
 
 get       cache -> on a miss the store itself, so an endpoint created elsewhere works at once
 write     store first (it decides), then cache
-poll      revisions of all endpoints -> changed ones loaded, vanished ones dropped -> local copy
+poll      revisions of all endpoints -> changed ones loaded, vanished ones dropped -> local copy -> watchers
 no store  reads from the cache or the local copy, writes answer 503, the poll goes on trying
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,7 @@ class Registry:
         self._clock = 0
         self._written: dict[str, int] = {}
         self._poll_task: asyncio.Task[None] | None = None
+        self._watchers: list[Callable[[], Awaitable[None]]] = []
 
     async def start(self) -> None:
         """Open the store, or the local copy when the store does not answer, and begin to poll.
@@ -169,6 +170,18 @@ class Registry:
                 rotated += 1
         return rotated
 
+    @contextlib.contextmanager
+    def watched_by(self, watcher: Callable[[], Awaitable[None]]) -> Iterator[None]:
+        """While inside, awaits ``watcher`` after every poll: what others wrote is in :meth:`list` by then.
+
+        The next poll waits for it. It is not called while the store is away.
+        """
+        self._watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self._watchers.remove(watcher)
+
     def health(self) -> RegistryHealth:
         """Where reads come from at this moment, as of the last poll, and why not from the store."""
         return RegistryHealth(self._serves, self._cause.reason if self._cause else None)
@@ -222,6 +235,15 @@ class Registry:
                 self._lost(StoreUnavailableError(str(error)))
             except Exception:
                 _log.exception("registry_poll_failed", store=self._store.description)
+            else:
+                await self._tell_watchers()
+
+    async def _tell_watchers(self) -> None:
+        for watcher in tuple(self._watchers):
+            try:
+                await watcher()
+            except Exception:
+                _log.exception("registry_watcher_failed")
 
     async def _synchronise(self) -> None:
         """Bring the cache up to the store's state."""

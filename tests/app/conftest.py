@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from elasticsearch import AsyncElasticsearch
 
 TIMEOUT = 60
 
@@ -123,3 +124,12 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 async def services(tmp_path: Path) -> AsyncIterator[Services]:
     async with contextlib.AsyncExitStack() as stack, aiohttp.ClientSession() as session:
         yield Services(tmp_path, session, stack)
+
+
+@pytest.fixture
+async def clean_cluster(elasticsearch: str) -> AsyncIterator[str]:
+    """A node whose endpoints of the sidecar are removed afterwards."""
+    yield elasticsearch
+    async with AsyncElasticsearch(elasticsearch) as client:
+        indices = ["sidecar-endpoints-1", "sidecar-secrets-1"]
+        await client.indices.delete(index=indices, ignore_unavailable=True)

@@ -6,14 +6,12 @@ import asyncio
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
-from elasticsearch import AsyncElasticsearch
 from pytest_aiohttp.plugin import AiohttpServer
 
 from .conftest import Services
@@ -232,15 +230,6 @@ async def test_config_shows_what_is_in_force_without_secrets(services: Services)
     assert "SIDECAR_SECRET_KEY=********\n" in out
     assert SECRET not in out + error
     assert "did you mean SIDECAR_PORT?" in error
-
-
-@pytest.fixture
-async def clean_cluster(elasticsearch: str) -> AsyncIterator[str]:
-    """A node whose endpoints of the sidecar are removed afterwards."""
-    yield elasticsearch
-    async with AsyncElasticsearch(elasticsearch) as client:
-        indices = ["sidecar-endpoints-1", "sidecar-secrets-1"]
-        await client.indices.delete(index=indices, ignore_unavailable=True)
 
 
 async def test_replicas_share_endpoints_through_elasticsearch(

@@ -146,6 +146,27 @@ async def test_an_endpoint_created_anew_elsewhere_is_the_new_one(replicas: Repli
     await eventually(renewed)
 
 
+async def test_watchers_find_what_others_did_in_the_list(replicas: Replicas) -> None:
+    here, there = await replicas.start(), await replicas.start()
+    seen: list[list[str]] = []
+
+    async def look() -> None:
+        seen.append(await ids(there))
+        raise ValueError("a watcher's mistake ends nothing")
+
+    async def saw(wanted: list[str]) -> bool:
+        return bool(seen) and seen[-1] == wanted
+
+    with there.watched_by(look):
+        await here.create(endpoint())
+        await eventually(lambda: saw(["my-endpoint"]))
+        await here.delete("my-endpoint")
+        await eventually(lambda: saw([]))
+    calls = len(seen)
+    await asyncio.sleep(0.3)
+    assert len(seen) == calls
+
+
 async def test_writes_stay_visible_while_polls_run(replicas: Replicas) -> None:
     registry = await replicas.start()
     for n in range(8):
