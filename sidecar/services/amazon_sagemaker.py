@@ -16,11 +16,12 @@ from sidecar.core.errors import OtherError, StatusError, UpstreamError
 from sidecar.core.results import Answer
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services.aws import SECRETS, error_type, host, read_error, signed
-from sidecar.services.calls import PLAIN_JSON, Call, ProviderAnswer, ProviderRequest, UnusableAnswerError
+from sidecar.services.calls import PLAIN_JSON, Call, ProviderAnswer, ProviderRequest, StreamReader, UnusableAnswerError
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, client_status, status_name, words_of_message
 from sidecar.services.reading import SET_BY_USER
-from sidecar.services.sagemaker_payloads import ELASTIC, OPENAI, PayloadStream, body_of, result_of
+from sidecar.services.sagemaker_payloads import ELASTIC, OPENAI, body_of, result_of
+from sidecar.services.sagemaker_payloads import stream as read_stream
 from sidecar.services.settings import Choice, Flag, Listed, PositiveInt, Reading, Setting, Text
 
 # the task types of each api, in the order in which Elasticsearch names them
@@ -245,8 +246,8 @@ FAILURES = SageMakerFailures(
 )
 
 
-def stream(call: Call) -> PayloadStream:
-    return PayloadStream(call, FAILURES)
+def stream(call: Call) -> StreamReader:
+    return read_stream(call, FAILURES)
 
 
 # --- the service ---------------------------------------------------------------------------------------------
@@ -275,6 +276,7 @@ def _task(task_type: TaskType) -> RemoteTask:
         failures=FAILURES,
         input_types=PUBLIC_INPUT_TYPES,
         batch_size=BATCH_SIZE,
+        batch_size_of=lambda settings: settings.get("batch_size"),
         has_chunking=False,
         since="8.19",
     )

@@ -11,13 +11,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.core.errors import SidecarError, StatusError, UpstreamError
+from sidecar.core.errors import StatusError, UpstreamError
 from sidecar.core.results import ChatChunk, Completion, CompletionDelta, StreamItem
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, StreamFailedError, field_missing
+from sidecar.services.calls import Call, ProviderAnswer, field_missing
 from sidecar.services.failures import Failures, words_of_openai
 from sidecar.services.openai_shapes import parse_stream_json
 from sidecar.services.sse import Event, EventDecoder
+from sidecar.services.stream_reader import EventReader
 
 # what the provider's own error types mean as HTTP statuses; any other is 500
 ERROR_STATUSES = {
@@ -217,7 +218,7 @@ def parse_message(answer: ProviderAnswer, call: Call) -> Completion:
     return Completion(tuple(texts))
 
 
-class MessageStream:
+class MessageStream(EventReader[Event]):
     """Reads Anthropic's events into completion deltas or OpenAI's chat chunks, whichever the call asks for.
 
     ``id`` and ``model``, which the provider tells once, are repeated in every chunk. Pings and unknown events are
@@ -225,51 +226,23 @@ class MessageStream:
     """
 
     def __init__(self, call: Call, failures: Failures) -> None:
+        super().__init__(EventDecoder())
         self._call = call
         self._failures = failures
         self._is_chat = call.task_type is TaskType.CHAT_COMPLETION
-        self._events = EventDecoder()
         self._origin: dict[str, Any] = {}
 
-    def feed(self, data: bytes) -> list[StreamItem]:
-        return self._items(self._events.feed(data))
-
-    def finish(self) -> list[StreamItem]:
-        return self._items(self._events.finish())
-
-    def _items(self, events: list[Event]) -> list[StreamItem]:
-        chunks: list[StreamItem] = []
-        texts: list[str] = []
-        failure: SidecarError | None = None
-        for event in events:
-            try:
-                message = self._message(event)
-            except SidecarError as error:
-                failure = error
-                break
-            if message is None:
-                continue
-            if not self._is_chat:
-                texts += _texts(message)
-            elif (chunk := self._chunk(message)) is not None:
-                chunks.append(ChatChunk(chunk))
-        items: list[StreamItem] = [*chunks, *([CompletionDelta(tuple(texts))] if texts else [])]
-        if failure is not None:
-            raise StreamFailedError(items, failure) from failure
-        return items
-
-    def _message(self, event: Event) -> dict[str, Any] | None:
-        """The event's object, ``None`` for events that say nothing.
-
-        Raises:
-            SidecarError: it reports a failure or is not JSON.
-        """
+    def read(self, event: Event) -> list[StreamItem]:
         if event.name not in ("message", "error", *_TRANSLATED):
-            return None
+            return []
         message = parse_stream_json(event.data)
         if event.name == "error" or message.get("type") == "error":
             raise self._failure(message, event.data)
-        return message
+        if not self._is_chat:
+            text = _text(message)
+            return [CompletionDelta((text,))] if text else []
+        chunk = self._chunk(message)
+        return [] if chunk is None else [ChatChunk(chunk)]
 
     def _failure(self, message: Mapping[str, Any], text: str) -> UpstreamError:
         error = message.get("error")
@@ -304,8 +277,8 @@ def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _texts(message: Mapping[str, Any]) -> list[str]:
-    """The text that an event adds; blank text counts, empty does not."""
+def _text(message: Mapping[str, Any]) -> str:
+    """The text that an event adds; blank text counts."""
     if message.get("type") == "content_block_start":
         block = _object(message.get("content_block"))
         text = block.get("text") if block.get("type") == "text" else None
@@ -314,7 +287,7 @@ def _texts(message: Mapping[str, Any]) -> list[str]:
         text = delta.get("text") if delta.get("type") == "text_delta" else None
     else:
         text = None
-    return [text] if isinstance(text, str) and text else []
+    return text if isinstance(text, str) else ""
 
 
 def _message_start(message: Mapping[str, Any]) -> _Translated:

@@ -15,8 +15,9 @@ from sidecar.core.results import ChatChunk, Completion, CompletionDelta, StreamI
 from sidecar.core.tasks import TaskType
 from sidecar.services.aws import error_type
 from sidecar.services.calls import Call, ProviderAnswer, UnusableAnswerError
-from sidecar.services.event_stream import Frame, FrameStream, broken
+from sidecar.services.event_stream import Frame, FrameDecoder, broken
 from sidecar.services.failures import client_status, status_name
+from sidecar.services.stream_reader import EventReader
 
 # user and assistant must alternate, and the user begins; these texts stand in where they would not
 OPENING = "Hi"
@@ -212,22 +213,22 @@ def _unusable(call: Call, reason: str) -> UnusableAnswerError:
     return UnusableAnswerError(error, is_whole=True)
 
 
-class ConverseStream(FrameStream):
+class ConverseStream(EventReader[Frame]):
     """Reads the frames into completion deltas or OpenAI's chat chunks, whichever the call asks for."""
 
     def __init__(self, call: Call) -> None:
-        super().__init__()
+        super().__init__(FrameDecoder())
         self._is_chat = call.task_type is TaskType.CHAT_COMPLETION
         self._origin = {"id": f"unified-{uuid.uuid4()}", "model": model_of(call)}
 
-    def read(self, frame: Frame) -> list[StreamItem]:
-        if frame.kind != "event":
-            raise stream_failure(frame)
-        event = _payload(frame)
+    def read(self, event: Frame) -> list[StreamItem]:
+        if event.kind != "event":
+            raise stream_failure(event)
+        body = _payload(event)
         if not self._is_chat:
-            text = _object(event.get("delta")).get("text") if frame.name == "contentBlockDelta" else None
-            return [CompletionDelta((text,))] if text else []
-        translated = _EVENTS[frame.name](event) if frame.name in _EVENTS else None
+            text = _object(body.get("delta")).get("text") if event.name == "contentBlockDelta" else None
+            return [CompletionDelta((text,))] if text and isinstance(text, str) else []
+        translated = _EVENTS[event.name](body) if event.name in _EVENTS else None
         if translated is None:
             return []
         origin = {"id": self._origin["id"], "model": self._origin["model"], "object": "chat.completion.chunk"}
@@ -312,14 +313,18 @@ def _metadata(event: Mapping[str, Any]) -> dict[str, Any] | None:
     usage = _object(event.get("usage"))
     if not usage:
         return None
-    cached = usage.get("cacheReadInputTokens")
+
+    def count(name: str) -> int:
+        value = usage.get(name)
+        return value if isinstance(value, int) else 0
+
     counts: dict[str, Any] = {
-        "completion_tokens": usage.get("outputTokens") or 0,
-        "prompt_tokens": (usage.get("inputTokens") or 0) + (cached or 0) + (usage.get("cacheWriteInputTokens") or 0),
-        "total_tokens": usage.get("totalTokens") or 0,
+        "completion_tokens": count("outputTokens"),
+        "prompt_tokens": count("inputTokens") + count("cacheReadInputTokens") + count("cacheWriteInputTokens"),
+        "total_tokens": count("totalTokens"),
     }
-    if cached is not None:
-        counts["prompt_tokens_details"] = {"cached_tokens": cached}
+    if usage.get("cacheReadInputTokens") is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": count("cacheReadInputTokens")}
     return {"usage": counts}
 
 

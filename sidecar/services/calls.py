@@ -208,15 +208,13 @@ class TokenRequest:
 
 
 class StreamReader(Protocol):
-    """Turns the bytes of a provider's stream into items, as they arrive; holds no connection."""
+    """Turns the bytes of a provider's stream into items, as they arrive; holds no connection.
+
+    Both methods raise :class:`StreamFailedError` when the provider reports a failure or sends what cannot be read.
+    """
 
     def feed(self, data: bytes) -> list[StreamItem]:
-        """Items completed by ``data``.
-
-        Raises:
-            SidecarError: the provider reported a failure, or sent what cannot be read. Items that were complete
-                before are in the error's ``items`` attribute of :class:`StreamFailedError`.
-        """
+        """Items completed by ``data``."""
 
     def finish(self) -> list[StreamItem]:
         """Items still held back when the stream ends."""

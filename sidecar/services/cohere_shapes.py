@@ -9,18 +9,18 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sidecar.core.errors import OtherError, SidecarError, StatusError
+from sidecar.core.errors import OtherError, StatusError
 from sidecar.core.results import CompletionDelta, DenseEmbeddings, RankedDocument, Ranking, StreamItem
 from sidecar.core.tasks import ElementType
 from sidecar.services.calls import (
     ProviderAnswer,
-    StreamFailedError,
     UnusableAnswerError,
     field_missing,
     unexpected_token,
 )
 from sidecar.services.failures import Failures, words_of_message
 from sidecar.services.openai_shapes import byte_vector, dense_vector, parse_stream_json
+from sidecar.services.stream_reader import EventReader
 
 # --- failures ------------------------------------------------------------------------------------------------
 
@@ -142,34 +142,31 @@ SKIPPED_V1_EVENTS = frozenset(
 STREAM_FAILURES = {"ERROR": 500, "ERROR_TOXIC": 500, "ERROR_LIMIT": 429, "TIMEOUT": 500}
 
 
-class CohereStream:
+class CohereStream(EventReader[str]):
     """Reads v1's JSON lines and v2's server-sent events alike: in both, one line holds one whole JSON object."""
+
+    def __init__(self) -> None:
+        super().__init__(_Lines())
+
+    def read(self, event: str) -> list[StreamItem]:
+        body = _event(event)
+        delta = _delta(body) if body else None
+        return [CompletionDelta((delta,))] if delta else []
+
+
+class _Lines:
+    """A decoder of lines, the last one with or without an end."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[StreamItem]:
+    def feed(self, data: bytes) -> list[str]:
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return self._items(lines)
+        return [line.decode("utf-8", "replace") for line in lines]
 
-    def finish(self) -> list[StreamItem]:
-        """The text of a last line without an end."""
+    def finish(self) -> list[str]:
         line, self._rest = self._rest, b""
-        return self._items([line])
-
-    def _items(self, lines: list[bytes]) -> list[StreamItem]:
-        deltas: list[str] = []
-        try:
-            for line in lines:
-                if (event := _event(line.decode("utf-8", "replace"))) and (delta := _delta(event)):
-                    deltas.append(delta)
-        except SidecarError as error:
-            raise StreamFailedError(_joined(deltas), error) from None
-        return _joined(deltas)
-
-
-def _joined(deltas: list[str]) -> list[StreamItem]:
-    return [CompletionDelta(tuple(deltas))] if deltas else []
+        return [line.decode("utf-8", "replace")]
 
 
 def _event(line: str) -> dict[str, Any] | None:
@@ -208,7 +205,7 @@ def _delta_of_v1(event: Mapping[str, Any]) -> str | None:
         return text if isinstance(text, str) else None
     if kind == "stream-end":
         _check_end(event)
-    elif kind not in SKIPPED_V1_EVENTS:
+    elif str(kind) not in SKIPPED_V1_EVENTS:
         raise OtherError("i_o_exception", f"Unknown eventType found: {kind}", status=500)
     return None
 

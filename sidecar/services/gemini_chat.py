@@ -193,7 +193,7 @@ def parse_completion(answer: ProviderAnswer, call: Call) -> Completion:
     candidates = body.get("candidates") if isinstance(body, dict) else None
     if not isinstance(candidates, list):
         raise field_missing("candidates", NAME)
-    return Completion(tuple(_delta(candidate, False).get("content", "") for candidate in candidates))
+    return Completion(tuple(_delta(candidate, False).get("content", "") for candidate in _objects(candidates)))
 
 
 def stream(call: Call, failures: Failures) -> GoogleStream:
@@ -205,7 +205,7 @@ def stream(call: Call, failures: Failures) -> GoogleStream:
 
 
 def _deltas(chunk: dict[str, Any]) -> list[StreamItem]:
-    texts = [_delta(candidate, False).get("content") for candidate in chunk.get("candidates") or []]
+    texts = [_delta(candidate, False).get("content") for candidate in _objects(chunk.get("candidates"))]
     return [CompletionDelta(tuple(text for text in texts if text))] if any(texts) else []
 
 
@@ -213,18 +213,28 @@ def chat_chunk(chunk: Mapping[str, Any], has_reasoning: bool) -> dict[str, Any]:
     """A chunk in OpenAI's form. ``has_reasoning`` callers get thoughts apart, and counted as completion tokens."""
     body: dict[str, Any] = {
         "id": chunk.get("responseId"),
-        "choices": [_choice(candidate, has_reasoning) for candidate in chunk.get("candidates") or []],
+        "choices": [_choice(candidate, has_reasoning) for candidate in _objects(chunk.get("candidates"))],
         "model": chunk.get("modelVersion"),
         "object": "chat.completion.chunk",
     }
     if isinstance(usage := chunk.get("usageMetadata"), dict):
-        thoughts = usage.get("thoughtsTokenCount") or 0 if has_reasoning else 0
         body["usage"] = {
-            "completion_tokens": (usage.get("candidatesTokenCount") or 0) + thoughts,
-            "prompt_tokens": usage.get("promptTokenCount") or 0,
-            "total_tokens": usage.get("totalTokenCount") or 0,
+            "completion_tokens": _count(usage, "candidatesTokenCount")
+            + (_count(usage, "thoughtsTokenCount") if has_reasoning else 0),
+            "prompt_tokens": _count(usage, "promptTokenCount"),
+            "total_tokens": _count(usage, "totalTokenCount"),
         }
     return {name: value for name, value in body.items() if value is not None}
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list; a list that is not there is empty."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _choice(candidate: Mapping[str, Any], has_reasoning: bool) -> dict[str, Any]:
@@ -235,8 +245,9 @@ def _choice(candidate: Mapping[str, Any], has_reasoning: bool) -> dict[str, Any]
 
 
 def _delta(candidate: Mapping[str, Any], has_reasoning: bool) -> dict[str, Any]:
-    content = candidate.get("content") or {}
-    parts = [part for part in content.get("parts") or [] if isinstance(part, dict)]
+    content = candidate.get("content")
+    content = content if isinstance(content, dict) else {}
+    parts = _objects(content.get("parts"))
     thoughts = [part for part in parts if has_reasoning and part.get("thought") is True]
     body: dict[str, Any] = {}
     if text := _joined(part for part in parts if part not in thoughts):

@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sidecar.core.errors import SidecarError
-from sidecar.core.results import Completion, CompletionDelta, StreamItem
-from sidecar.services.calls import Call, ProviderAnswer, StreamFailedError, UnusableAnswerError, field_missing
+from sidecar.core.results import Completion, StreamItem
+from sidecar.services.calls import Call, ProviderAnswer, field_missing
 from sidecar.services.failures import NOT_FOUND, PERMISSION, UNSUCCESSFUL, Failures, Words
 from sidecar.services.openai_shapes import parse_stream_json
 from sidecar.services.sse import Event, EventDecoder
+from sidecar.services.stream_reader import EventReader
 
 
 def google_failures(title: str, chat_type: str | None = None) -> Failures:
@@ -84,41 +84,20 @@ def parse_first_text(answer: ProviderAnswer, service: str) -> Completion:
     return Completion((first_text(answer.json(), service),))
 
 
-class GoogleStream:
+class GoogleStream(EventReader[Event]):
     """Reads the event stream of ``streamGenerateContent``; ``items`` makes of each object what callers see.
 
     An error may come as an object or as a list with one object.
     """
 
     def __init__(self, call: Call, failures: Failures, items: Callable[[dict[str, Any]], list[StreamItem]]) -> None:
+        super().__init__(EventDecoder())
         self._call = call
         self._failures = failures
-        self._read = items
-        self._events = EventDecoder()
+        self._items_of = items
 
-    def feed(self, data: bytes) -> list[StreamItem]:
-        return self._items(self._events.feed(data))
-
-    def finish(self) -> list[StreamItem]:
-        return self._items(self._events.finish())
-
-    def _items(self, events: list[Event]) -> list[StreamItem]:
-        items: list[StreamItem] = []
-        try:
-            for event in events:
-                words = words_of_google_text(event.data)
-                if words is not None:
-                    raise self._failures.stream_error(words, self._call)
-                items += self._read(parse_stream_json(event.data))
-        except UnusableAnswerError as error:
-            raise StreamFailedError(_joined(items), error.cause) from None
-        except SidecarError as error:
-            raise StreamFailedError(_joined(items), error) from None
-        return _joined(items)
-
-
-def _joined(items: list[StreamItem]) -> list[StreamItem]:
-    """Deltas that arrived together in one item."""
-    deltas = [delta for item in items if isinstance(item, CompletionDelta) for delta in item.deltas]
-    rest: list[StreamItem] = [item for item in items if not isinstance(item, CompletionDelta)]
-    return [CompletionDelta(tuple(deltas)), *rest] if deltas else rest
+    def read(self, event: Event) -> list[StreamItem]:
+        words = words_of_google_text(event.data)
+        if words is not None:
+            raise self._failures.stream_error(words, self._call)
+        return self._items_of(parse_stream_json(event.data))

@@ -16,7 +16,14 @@ import numpy as np
 from sidecar.core.errors import OtherError, SidecarError
 from sidecar.core.results import ChatChunk, Completion, CompletionDelta, DenseEmbeddings, StreamItem, Vector
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, StreamFailedError, UnusableAnswerError, required, unparsable
+from sidecar.services.calls import (
+    Call,
+    ProviderAnswer,
+    UnusableAnswerError,
+    required,
+    unexpected_token,
+    unparsable,
+)
 from sidecar.services.failures import (
     BAD_REQUEST,
     INPUT_VALIDATION,
@@ -31,6 +38,7 @@ from sidecar.services.failures import (
     words_of_openai,
 )
 from sidecar.services.sse import Event, EventDecoder
+from sidecar.services.stream_reader import Decoder, EventReader
 
 # --- failures ------------------------------------------------------------------------------------------------
 
@@ -221,52 +229,37 @@ def parse_completion(answer: ProviderAnswer, call: Call) -> Completion:
     return Completion(tuple(results))
 
 
-class ChatStream:
-    """Reads OpenAI's event stream into completion deltas or chat chunks, whichever the call asks for."""
+class ChatStream(EventReader[Event]):
+    """Reads OpenAI's event stream into completion deltas or chat chunks, whichever the call asks for.
 
-    def __init__(self, call: Call, failures: Failures, service: str = "OpenAI") -> None:
+    ``service`` names the provider in messages. ``decoder`` is for event streams that come wrapped in something else.
+    """
+
+    def __init__(
+        self, call: Call, failures: Failures, service: str = "OpenAI", decoder: Decoder[Event] | None = None
+    ) -> None:
+        super().__init__(decoder or EventDecoder())
         self._call = call
         self._failures = failures
         self._service = service
-        self._events = EventDecoder()
+        self._is_chat = call.task_type is TaskType.CHAT_COMPLETION
 
-    def feed(self, data: bytes) -> list[StreamItem]:
-        return self._items(self._events.feed(data))
-
-    def finish(self) -> list[StreamItem]:
-        return self._items(self._events.finish())
-
-    def _items(self, events: list[Event]) -> list[StreamItem]:
-        items: list[StreamItem] = []
-        deltas: list[str] = []
-        is_chat = self._call.task_type is TaskType.CHAT_COMPLETION
-        try:
-            for event in events:
-                if event.data.strip().lower() == "[done]":
-                    continue
-                chunk = self._chunk(event)
-                if is_chat:
-                    items.append(ChatChunk(chat_chunk(chunk, self._call)))
-                else:
-                    deltas += completion_deltas(chunk, self._service)
-        except SidecarError as error:
-            raise StreamFailedError([*items, *_joined(deltas)], error) from None
-        return [*items, *_joined(deltas)]
-
-    def _chunk(self, event: Event) -> dict[str, Any]:
-        """The event's object.
-
-        Raises:
-            SidecarError: it reports a failure or is not JSON.
-        """
+    def read(self, event: Event) -> list[StreamItem]:
+        if event.data.strip().lower() == "[done]":
+            return []
         chunk = parse_stream_json(event.data)
-        is_chat = self._call.task_type is TaskType.CHAT_COMPLETION
-        if is_chat and (event.name == "error" or "error" in chunk):
-            words = (self._failures.stream_words or words_of_event)(event.data)
-            if words is None:
-                raise OtherError("illegal_state_exception", f"Received an error event: {event.data}", status=500)
-            raise self._failures.stream_error(words, self._call)
-        return chunk
+        if not self._is_chat:
+            deltas = completion_deltas(chunk, self._service)
+            return [CompletionDelta(tuple(deltas))] if deltas else []
+        if event.name == "error" or "error" in chunk:
+            raise self._failure(event.data)
+        return [ChatChunk(chat_chunk(chunk, self._call))]
+
+    def _failure(self, data: str) -> SidecarError:
+        words = (self._failures.stream_words or words_of_event)(data)
+        if words is None:
+            return OtherError("illegal_state_exception", f"Received an error event: {data}", status=500)
+        return self._failures.stream_error(words, self._call)
 
 
 def words_of_event(data: str) -> Words | None:
@@ -274,10 +267,6 @@ def words_of_event(data: str) -> Words | None:
     chunk = parse_stream_json(data)
     error = chunk.get("error", chunk)
     return words_of_openai(error) if isinstance(error, dict) else None
-
-
-def _joined(deltas: list[str]) -> list[StreamItem]:
-    return [CompletionDelta(tuple(deltas))] if deltas else []
 
 
 def parse_stream_json(text: str) -> dict[str, Any]:
@@ -300,30 +289,53 @@ def completion_deltas(chunk: Mapping[str, Any], service: str) -> list[str]:
 
     Raises:
         SidecarError: the chunk has no ``choices``.
+        UnusableAnswerError: something in it has another type than it should.
     """
-    choices = chunk.get("choices")
-    if not isinstance(choices, list):
+    if not isinstance(chunk.get("choices"), list):
         reason = f"Failed to find required field [choices] in {service} chat completions response"
         raise OtherError("illegal_state_exception", reason, status=500)
-    contents = [(choice.get("delta") or {}).get("content") for choice in choices if isinstance(choice, dict)]
+    contents = [_object(choice.get("delta")).get("content") for choice in _objects(chunk["choices"])]
+    for content in contents:
+        if not isinstance(content, str | None):
+            raise unexpected_token("VALUE_STRING", content)
     return [content for content in contents if content]
 
 
 def chat_chunk(chunk: Mapping[str, Any], call: Call) -> dict[str, Any]:
-    """A chunk as callers see it: known fields only, null ones left out."""
-    body: dict[str, Any] = {"id": chunk.get("id"), "choices": [_choice(c) for c in chunk.get("choices") or []]}
+    """A chunk as callers see it: known fields only, null ones left out.
+
+    Raises:
+        UnusableAnswerError: it has no ``choices``, or something in it has another type than it should.
+    """
+    if chunk.get("choices") is None:
+        raise required("choices")
+    body: dict[str, Any] = {"id": chunk.get("id"), "choices": [_choice(c, call) for c in _objects(chunk["choices"])]}
     body |= {"model": chunk.get("model"), "object": chunk.get("object")}
     if isinstance(usage := chunk.get("usage"), dict):
         body["usage"] = _usage(usage, call)
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
-    delta = choice.get("delta") or {}
-    shown = {name: delta[name] for name in ("content", "refusal", "role", "reasoning") if delta.get(name) is not None}
+def _object(value: Any) -> Mapping[str, Any]:
+    """``value``, empty when it is ``null``."""
+    if not isinstance(value, dict | None):
+        raise unexpected_token("START_OBJECT", value)
+    return value or {}
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list):
+        raise unexpected_token("START_ARRAY", value)
+    return [_object(item) for item in value]
+
+
+def _choice(choice: Mapping[str, Any], call: Call) -> dict[str, Any]:
+    delta = _object(choice.get("delta"))
+    names = ["content", "refusal", "role", *(["reasoning"] if call.generation.at_least("9.4") else [])]
+    shown = {name: delta[name] for name in names if delta.get(name) is not None}
     if calls := delta.get("tool_calls"):
-        shown["tool_calls"] = [_tool_call(call) for call in calls]
-    if details := delta.get("reasoning_details"):
+        shown["tool_calls"] = [_tool_call(call) for call in _objects(calls)]
+    if (details := delta.get("reasoning_details")) and call.generation.at_least("9.4"):
         shown["reasoning_details"] = details
     body: dict[str, Any] = {"delta": shown}
     if choice.get("finish_reason") is not None:

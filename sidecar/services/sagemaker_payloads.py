@@ -6,7 +6,7 @@ Source: Elasticsearch API reference, "Create an Amazon SageMaker inference endpo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sidecar.core.errors import OtherError, SidecarError, UpstreamError
@@ -23,8 +23,8 @@ from sidecar.core.results import (
     StreamItem,
 )
 from sidecar.core.tasks import ElementType, TaskType
-from sidecar.services.calls import Call, ProviderAnswer, StreamFailedError, required
-from sidecar.services.event_stream import Frame, FrameStream
+from sidecar.services.calls import Call, ProviderAnswer, StreamReader, required
+from sidecar.services.event_stream import Frame, FrameDecoder
 from sidecar.services.failures import Failures, status_name
 from sidecar.services.openai_shapes import (
     ChatForm,
@@ -40,6 +40,8 @@ from sidecar.services.openai_shapes import (
     parse_embeddings,
     parse_stream_json,
 )
+from sidecar.services.sse import Event, EventDecoder
+from sidecar.services.stream_reader import EventReader
 
 ELASTIC, OPENAI = "elastic", "openai"
 # task settings with a place of their own; any other of a request goes to an ``elastic`` endpoint as it is
@@ -163,33 +165,60 @@ def _ranked(item: Mapping[str, Any]) -> RankedDocument:
 # --- streams -------------------------------------------------------------------------------------------------
 
 
-class PayloadStream(FrameStream):
-    """Reads payload parts: whole JSON documents of an ``elastic`` endpoint, OpenAI's event stream of the other."""
+def stream(call: Call, failures: Failures) -> StreamReader:
+    """A reader of whole JSON documents from ``elastic`` endpoints, of OpenAI's event stream from the others."""
+    if call.settings["api"] == OPENAI:
+        return ChatStream(call, failures, "OpenAI", PayloadEvents(call))
+    return DocumentStream(call)
 
-    def __init__(self, call: Call, failures: Failures) -> None:
-        super().__init__()
+
+class Payloads:
+    """A decoder of the payloads that frames carry, to be joined or taken each by itself."""
+
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._events = ChatStream(call, failures, "OpenAI") if call.settings["api"] == OPENAI else None
+        self._frames = FrameDecoder()
 
-    def read(self, frame: Frame) -> list[StreamItem]:
-        if frame.kind != "event":
-            raise stream_failure(self._call, frame)
-        if frame.name != "PayloadPart":
-            return []
-        if self._events is not None:
-            return self._events.feed(frame.payload)
-        document = parse_stream_json(frame.payload.decode("utf-8", "replace"))
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        for frame in self._frames.feed(data):
+            if frame.kind != "event":
+                raise stream_failure(self._call, frame)
+            if frame.name == "PayloadPart":
+                yield frame.payload
+
+    def finish(self) -> tuple[bytes, ...]:
+        return tuple(frame.payload for frame in self._frames.finish())
+
+
+class PayloadEvents:
+    """A decoder of the event stream that the payloads are when joined; its events end where they like."""
+
+    def __init__(self, call: Call) -> None:
+        self._payloads = Payloads(call)
+        self._events = EventDecoder()
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        for payload in self._payloads.feed(data):
+            yield from self._events.feed(payload)
+
+    def finish(self) -> Iterator[Event]:
+        yield from self._events.finish()
+        self._payloads.finish()
+
+
+class DocumentStream(EventReader[bytes]):
+    """Reads payloads that are one JSON document each, in the form of the Inference API's own streams."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(Payloads(call))
+        self._call = call
+
+    def read(self, event: bytes) -> list[StreamItem]:
+        document = parse_stream_json(event.decode("utf-8", "replace"))
         if self._call.task_type is TaskType.CHAT_COMPLETION:
             return [ChatChunk(chat_chunk(document, self._call))]
         deltas = tuple(item["delta"] for item in _deltas(document) if item.get("delta"))
         return [CompletionDelta(deltas)] if deltas else []
-
-    def finish(self) -> list[StreamItem]:
-        items = self._events.finish() if self._events is not None else []
-        try:
-            return [*items, *super().finish()]
-        except StreamFailedError as failure:
-            raise StreamFailedError(items, failure.error) from failure
 
 
 def _deltas(document: Mapping[str, Any]) -> list[Any]:

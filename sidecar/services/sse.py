@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
+
+_LINE_END = re.compile("\r\n|\n|\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,44 +18,51 @@ class Event:
 
 
 class EventDecoder:
-    """Feeds on bytes cut anywhere (also inside a character) and yields whole events; comments are skipped."""
+    """Feeds on bytes cut anywhere (also inside a character) and yields whole events.
+
+    Comments are skipped, and events without data or with blank data: some providers send them to keep the connection.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._text = ""
+        self._line: list[str] = []
+        self._after_carriage = False
         self._name = ""
         self._data: list[str] = []
 
     def feed(self, data: bytes) -> list[Event]:
-        self._text += self._decoder.decode(data)
+        text = self._decoder.decode(data)
+        if self._after_carriage and text:
+            # the line ended with the \r already
+            text, self._after_carriage = text.removeprefix("\n"), False
         events: list[Event] = []
-        while True:
-            cut = self._line_end()
-            if cut is None:
-                return events
-            line, self._text = self._text[: cut[0]], self._text[cut[1] :]
-            if (event := self._take(line.removeprefix("\ufeff"))) is not None:
+        start = 0
+        for end in _LINE_END.finditer(text):
+            self._line.append(text[start : end.start()])
+            start = end.end()
+            self._after_carriage = start == len(text) and end[0] == "\r"
+            if (event := self._end_line()) is not None:
                 events.append(event)
+        if start < len(text):
+            self._line.append(text[start:])
+        return events
 
     def finish(self) -> list[Event]:
         """The event that was not ended by a blank line, if any: some providers leave the last one open."""
-        line, self._text = self._text, ""
-        last = [self._take(line)] if line else []
-        return [event for event in [*last, self._take("")] if event is not None]
+        self._line.append(self._decoder.decode(b"", final=True))
+        last = [self._end_line(), self._take("")]
+        return [event for event in last if event is not None]
 
-    def _line_end(self) -> tuple[int, int] | None:
-        newline, carriage = self._text.find("\n"), self._text.find("\r")
-        if carriage >= 0 and (newline < 0 or carriage < newline):
-            if carriage + 1 == len(self._text):
-                return None  # the \n of a \r\n may still be on its way
-            return carriage, carriage + (2 if newline == carriage + 1 else 1)
-        return None if newline < 0 else (newline, newline + 1)
+    def _end_line(self) -> Event | None:
+        line = "".join(self._line).removeprefix("\ufeff")
+        self._line.clear()
+        return self._take(line)
 
     def _take(self, line: str) -> Event | None:
         if not line:
-            event = Event(self._name or "message", "\n".join(self._data)) if self._data else None
+            data, name = "\n".join(self._data), self._name
             self._name, self._data = "", []
-            return event
+            return Event(name or "message", data) if data and not data.isspace() else None
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":

@@ -19,7 +19,7 @@ from sidecar.services.anthropic_shapes import MessageStream, check_chat
 from sidecar.services.bedrock_converse import ConverseStream
 from sidecar.services.calls import Call, StreamFailedError
 from sidecar.services.event_stream import Frame
-from tests.services.test_event_stream import encoded
+from tests.services.frames import encoded
 
 TOOL = {
     "type": "function",

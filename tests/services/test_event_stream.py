@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.results import CompletionDelta, StreamItem
-from sidecar.services.calls import StreamFailedError
-from sidecar.services.event_stream import Frame, FrameDecoder, FrameStream
+from sidecar.core.errors import SidecarError
+from sidecar.services.event_stream import Frame, FrameDecoder
+from tests.services.frames import encoded, framed, split
 
 # an example worked out by hand from the specification: one messageStop event of 122 bytes
 EXAMPLE = bytes.fromhex(
@@ -23,77 +20,63 @@ NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FFF), min_size=
 FRAMES = st.builds(Frame, st.sampled_from(["event", "exception"]), NAMES, st.binary(max_size=60))
 
 
-def encoded(frame: Frame) -> bytes:
-    """A frame's bytes, by the specification's layout."""
-    headers = b""
-    for name, value in ((":message-type", frame.kind), (f":{frame.kind}-type", frame.name)):
-        text = value.encode()
-        headers += struct.pack(">B", len(name)) + name.encode() + struct.pack(">BH", 7, len(text)) + text
-    prelude = struct.pack(">II", 16 + len(headers) + len(frame.payload), len(headers))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + frame.payload
-    return message + struct.pack(">I", zlib.crc32(message))
+def read(decoder: FrameDecoder, data: bytes) -> tuple[list[Frame], SidecarError | None]:
+    """The frames that ``data`` completes, and the error after them, if there is one."""
+    frames: list[Frame] = []
+    try:
+        for frame in decoder.feed(data):
+            frames.append(frame)
+        decoder.finish()
+    except SidecarError as error:
+        return frames, error
+    return frames, None
 
 
 def test_the_example_is_read() -> None:
-    decoder = FrameDecoder()
-    assert decoder.feed(EXAMPLE) == ([Frame("event", "messageStop", b'{"stopReason":"end_turn"}')], None)
-    assert decoder.finish() is None
+    assert read(FrameDecoder(), EXAMPLE) == ([Frame("event", "messageStop", b'{"stopReason":"end_turn"}')], None)
 
 
 @given(st.lists(FRAMES, max_size=5), st.lists(st.integers(1, 40), min_size=1, max_size=12))
 def test_frames_come_out_whole_wherever_the_bytes_are_cut(frames: list[Frame], cuts: list[int]) -> None:
-    data, decoder, found = b"".join(encoded(frame) for frame in frames), FrameDecoder(), []
+    data, decoder = b"".join(encoded(frame) for frame in frames), FrameDecoder()
+    assert split(data) == [encoded(frame) for frame in frames]
+    found: list[Frame] = []
     position = turn = 0
     while position < len(data):
         size = cuts[turn % len(cuts)]
-        read, error = decoder.feed(data[position : position + size])
-        assert error is None
-        found += read
+        found += decoder.feed(data[position : position + size])
         position, turn = position + size, turn + 1
     assert found == frames
-    assert decoder.finish() is None
+    assert decoder.finish() == ()
 
 
 @given(st.integers(0, len(EXAMPLE) - 1), st.integers(0, 7))
 def test_a_flipped_bit_is_noticed(position: int, bit: int) -> None:
     damaged = bytearray(EXAMPLE)
     damaged[position] ^= 1 << bit
-    decoder = FrameDecoder()
-    frames, error = decoder.feed(bytes(damaged))
+    frames, error = read(FrameDecoder(), bytes(damaged))
     assert frames == []
-    assert error is not None or decoder.finish() is not None
+    assert error is not None
 
 
 def test_a_stream_that_ends_within_a_frame_is_an_error() -> None:
-    decoder = FrameDecoder()
-    assert decoder.feed(EXAMPLE[:-1]) == ([], None)
-    failure = decoder.finish()
-    assert failure is not None
-    assert failure.reason == "Broken event stream: it ends within a frame"
+    frames, error = read(FrameDecoder(), EXAMPLE + EXAMPLE[:-1])
+    assert len(frames) == 1
+    assert error is not None
+    assert (error.type, error.status) == ("i_o_exception", 500)
+    assert error.reason == "Broken event stream: it ends within a frame"
 
 
 def test_an_unmodelled_error_tells_its_code_and_message() -> None:
-    headers = b""
-    for name, value in ((":message-type", "error"), (":error-code", "Internal"), (":error-message", "no luck")):
-        headers += struct.pack(">B", len(name)) + name.encode() + struct.pack(">BH", 7, len(value)) + value.encode()
-    prelude = struct.pack(">II", 16 + len(headers), len(headers))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers
-    frames, error = FrameDecoder().feed(message + struct.pack(">I", zlib.crc32(message)))
-    assert (frames, error) == ([Frame("error", "Internal", b"no luck")], None)
+    data = framed({":message-type": "error", ":error-code": "Internal", ":error-message": "no luck"})
+    assert read(FrameDecoder(), data) == ([Frame("error", "Internal", b"no luck")], None)
 
 
-class Payloads(FrameStream):
-    """A reader whose items are the payloads."""
-
-    def read(self, frame: Frame) -> list[StreamItem]:
-        return [CompletionDelta((frame.payload.decode(),))]
-
-
-def test_what_came_before_the_damage_is_kept() -> None:
-    first = Frame("event", "a", b"1")
+@pytest.mark.parametrize("damaged", [-5, 20])
+def test_what_came_before_the_damage_is_kept(damaged: int) -> None:
     second = bytearray(encoded(Frame("event", "b", b"2")))
-    second[-5] ^= 1
-    with pytest.raises(StreamFailedError) as caught:
-        Payloads().feed(encoded(first) + bytes(second))
-    assert caught.value.items == [CompletionDelta(("1",))]
-    assert (caught.value.error.type, caught.value.error.status) == ("i_o_exception", 500)
+    second[damaged] ^= 1
+    frames, error = read(FrameDecoder(), encoded(Frame("event", "a", b"1")) + bytes(second))
+    assert frames == [Frame("event", "a", b"1")]
+    assert error is not None
+    assert (error.reason or "").startswith("Broken event stream: Checksum mismatch")

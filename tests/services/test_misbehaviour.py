@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import itertools
 import json
+import re
 import struct
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.services.event_stream import Frame
+from tests.services import frames
 from tests.services.conftest import Bench
 from tests.services.exchange import read_events
 from tests.services.recordings import VERSIONS, Recording, basic_recordings, recordings, services
@@ -275,47 +279,102 @@ async def test_base64_vectors_are_those_of_float_arrays(service: str, bench: Ben
 
 # --- streams
 
+_TEXT = "Hé€😀"
+# the two texts that every recorded stream says, as providers and callers write them
+_FIRST, _SECOND = re.compile(rb': ?"Hel'), re.compile(rb': ?"lo')
+
 
 def _streams() -> list[Recording]:
-    """The plain stream of every service that has one."""
-    cases = [case for service in services() for case in basic_recordings(service) if is_stream(case)]
-    return [case for case in cases if "text/event-stream" in case.call_replies[0]["headers"]["content-type"]]
+    """A plain stream of every service that has one, and of both forms that SageMaker's endpoints speak."""
+    found = [case for service in services() if (case := _stream_of(service)) is not None]
+    chats = (case for case in recordings("amazon_sagemaker", VERSIONS[0]) if is_stream(case))
+    return [*found, next(case for case in chats if case.name == "openai_basic")]
+
+
+def _stream_of(service: str) -> Recording | None:
+    """The plain chat of a service, or the first completion that streams where it has none."""
+    chats = (case for case in basic_recordings(service) if is_stream(case))
+    streams = (case for case in recordings(service, VERSIONS[0]) if case.call["path"].endswith("/_stream"))
+    succeeding = (case for case in streams if case.call_replies and case.call_replies[0].get("status", 200) == 200)
+    return next(chats, None) or next(succeeding, None)
+
+
+def _content_type(case: Recording) -> str:
+    content_type: str = case.call_replies[0]["headers"]["content-type"]
+    return content_type
+
+
+def _is_framed(case: Recording) -> bool:
+    """True for Amazon's streams, which are binary frames."""
+    return _content_type(case) == frames.CONTENT_TYPE
 
 
 def _events(case: Recording) -> list[bytes]:
     body = Reply.recorded(case.call_replies[0]).body
+    if _is_framed(case):
+        return frames.split(body)
     return [block + b"\n\n" for block in body.split(b"\n\n") if block.strip()]
 
 
+def _broken(case: Recording) -> bytes:
+    """An event of the case's stream that holds no JSON."""
+    if not _is_framed(case):
+        return b"data: {not json\n\n"
+    last = next(event for event in _events(case) if _SECOND.search(event))
+    return frames.replaced(last, b'"lo', b"{not json")
+
+
 def _stream_reply(case: Recording, *pieces: bytes | asyncio.Event) -> Reply:
-    return Reply(headers={"content-type": "text/event-stream"}, pieces=pieces)
+    return Reply(headers={"content-type": _content_type(case)}, pieces=pieces)
 
 
-@pytest.mark.parametrize("case", _streams(), ids=lambda case: case.service)
+async def _told(bench: Bench, case: Recording, *pieces: bytes | asyncio.Event) -> list[dict[str, Json]]:
+    """The events that the caller gets for a stream of these pieces; an id that is made up for it is left out."""
+    bench.provider.play_call(case, _stream_reply(case, *pieces))
+    answer = await bench.send("POST", case.call["path"], case.call["body"])
+    assert answer["status"] == 200, answer
+    assert not bench.provider.refusals
+    text = re.sub(r"unified-[0-9a-f-]+", "unified", answer["body"])
+    return read_events(text)
+
+
+_EVERY_STREAM = pytest.mark.parametrize("case", _streams(), ids=lambda case: case.id)
+_FRAMED = [case for case in _streams() if _is_framed(case)]
+_EVERY_FRAMED_STREAM = pytest.mark.parametrize("case", _FRAMED, ids=lambda case: case.id)
+
+
+@_EVERY_STREAM
 async def test_chunks_pass_as_they_arrive(case: Recording, bench: Bench) -> None:
     case = await created(bench, case)
-    first, *rest = _events(case)
-    assert rest
-    seen = asyncio.Event()
-    bench.provider.play_call(case, _stream_reply(case, first, seen, *rest))
+    pieces: list[bytes | asyncio.Event] = []
+    held: dict[re.Pattern[bytes], asyncio.Event] = {}
+    for event in _events(case):
+        pieces.append(event)
+        for text in (_FIRST, _SECOND):
+            if text.search(event) and text not in held:
+                held[text] = asyncio.Event()
+                pieces.append(held[text])
+    assert len(held) == 2
+    bench.provider.play_call(case, _stream_reply(case, *pieces))
     async with asyncio.timeout(20), bench.open("POST", case.call["path"], case.call["body"]) as response:
         chunks = response.content.iter_any()
-        text = await anext(chunks)
-        assert b"data: {" in text
-        assert b"[DONE]" not in text
-        seen.set()
-        text += b"".join([chunk async for chunk in chunks])
+        received = b""
+        for text, next_is_due in held.items():
+            while not text.search(received):
+                received += await anext(chunks)
+            assert b"[DONE]" not in received
+            next_is_due.set()
+        received += b"".join([chunk async for chunk in chunks])
     assert response.status == 200
-    assert text.endswith(b"data: [DONE]\n\n")
+    assert received.endswith(b"data: [DONE]\n\n")
     assert not bench.provider.refusals
 
 
-@pytest.mark.parametrize("case", _streams(), ids=lambda case: case.service)
+@_EVERY_STREAM
 async def test_a_caller_who_leaves_ends_the_providers_stream(case: Recording, bench: Bench) -> None:
     case = await created(bench, case)
-    first, *_ = _events(case)
     never = asyncio.Event()
-    bench.provider.play_call(case, _stream_reply(case, first, never))
+    bench.provider.play_call(case, _stream_reply(case, *_events(case), never))
     async with asyncio.timeout(20):
         async with bench.open("POST", case.call["path"], case.call["body"]) as response:
             assert await response.content.readany()
@@ -323,38 +382,86 @@ async def test_a_caller_who_leaves_ends_the_providers_stream(case: Recording, be
         await bench.provider.left.wait()
 
 
-@pytest.mark.parametrize("case", _streams(), ids=lambda case: case.service)
-async def test_events_cut_inside_a_character_are_put_together(case: Recording, bench: Bench) -> None:
+@_EVERY_STREAM
+async def test_events_cut_anywhere_are_put_together(case: Recording, bench: Bench) -> None:
     case = await created(bench, case)
-    body = Reply.recorded(case.call_replies[0]).body
-    assert b"Hel" in body
-    body = body.replace(b"Hel", "Hé€😀".encode())
-    answers = []
-    for at in (body.index("é".encode()) + 1, body.index("€".encode()) + 1, body.index("😀".encode()) + 2, 0):
+    replace_text = frames.replaced if _is_framed(case) else bytes.replace
+    events = [replace_text(event, b'"Hel', f'"{_TEXT}'.encode()) for event in _events(case)]
+    number = next(number for number, event in enumerate(events) if _TEXT.encode() in event)
+    body, start, end = b"".join(events), len(b"".join(events[:number])), len(b"".join(events[: number + 1]))
+    cuts = {character: body.index(character.encode()) + 1 for character in _TEXT if not character.isascii()}
+    cuts |= {"start": start + 3, "json": body.index(_TEXT.encode()) - 4, "end": end - 1}
+    if _is_framed(case):
+        cuts |= {"prelude": start + 9, "headers": start + frames.payload_start(events[number]) - 4, "checksum": end - 3}
+    whole = await _told(bench, case, body)
+    assert _TEXT in json.dumps(whole, ensure_ascii=False)
+    for where, at in cuts.items():
         arrived = asyncio.Event()
         asyncio.get_running_loop().call_later(0.02, arrived.set)
-        bench.provider.play_call(case, _stream_reply(case, body[:at] or b":\n", arrived, body[at:]))
-        answer = await bench.send("POST", case.call["path"], case.call["body"])
-        events = read_events(answer["body"])
-        assert "Hé€😀" in json.dumps(events, ensure_ascii=False)
-        answers.append(events)
-    assert all(len(events) == len(answers[0]) for events in answers)
+        assert _joined(await _told(bench, case, body[:at], arrived, body[at:])) == _joined(whole), where
 
 
-@pytest.mark.parametrize("case", _streams(), ids=lambda case: case.service)
+def _joined(events: list[dict[str, Json]]) -> Json:
+    """How completion deltas are grouped depends on how they came."""
+    pieces = [event["data"]["completion"] for event in events if "completion" in event["data"]]
+    text = "".join(delta["delta"] for piece in pieces for delta in piece)
+    return text, [event for event in events if "completion" not in event["data"]]
+
+
+@_EVERY_STREAM
 async def test_a_broken_event_ends_the_stream_with_an_error(case: Recording, bench: Bench) -> None:
     case = await created(bench, case)
-    first, *_ = _events(case)
-    sent = asyncio.Event()
-    bench.provider.play_call(case, _stream_reply(case, first, sent, b"data: {not json\n\n"))
-    async with asyncio.timeout(20), bench.open("POST", case.call["path"], case.call["body"]) as response:
-        text = await response.content.readany()
-        sent.set()
-        text += await response.read()
-    events = read_events(text.decode())
-    assert response.status == 200
-    assert [event["event"] for event in events].count("error") == 1
-    assert events[-1]["event"] == "error"
+    begun = list(itertools.takewhile(lambda event: not _SECOND.search(event), _events(case)))
+    answered = await _told(bench, case, *begun)
+    assert answered[-1]["data"] == "[DONE]"
+    told = await _told(bench, case, *begun, _broken(case), *_events(case))
+    assert _joined(told[:-1]) == _joined(answered[:-1])
+    assert told[-1]["event"] == "error"
+    assert "message" in json.dumps(told[-1]["data"]) or "reason" in json.dumps(told[-1]["data"])
+
+
+@_EVERY_FRAMED_STREAM
+async def test_a_damaged_or_unfinished_frame_ends_the_stream_with_an_error(case: Recording, bench: Bench) -> None:
+    case = await created(bench, case)
+    *before, last = _events(case)
+    answered = await _told(bench, case, *before)
+    for broken in (last[:-1], last[:10], last[:-1] + b"?"):
+        told = await _told(bench, case, *before, broken)
+        assert told[:-1] == answered[:-1]
+        assert told[-1]["event"] == "error"
+        assert told[-1]["data"]["error"]["message"].startswith("Broken event stream: ")
+
+
+@_EVERY_FRAMED_STREAM
+@pytest.mark.parametrize("after", [0, 1])
+async def test_an_exception_in_a_frame_ends_the_stream_with_its_words(
+    case: Recording, after: int, bench: Bench
+) -> None:
+    case = await created(bench, case)
+    before = _events(case)[:after]
+    name, payload, error = {
+        "amazonbedrock": (
+            "throttlingException",
+            b'{"message": "Too many requests"}',
+            {
+                "code": "too_many_requests",
+                "message": "Too many requests (Service: bedrock, Status Code: 429, Request ID: null)",
+                "type": "throttling_exception",
+            },
+        ),
+        "amazon_sagemaker": (
+            "ModelStreamError",
+            b'{"Message": "broke", "ErrorCode": "X"}',
+            {
+                "code": "internal_server_error",
+                "message": f"Received an error from SageMaker for [{case.create['path'].rpartition('/')[2]}]",
+                "type": "error",
+            },
+        ),
+    }[case.service]
+    told = await _told(bench, case, *before, frames.encoded(Frame("exception", name, payload)))
+    assert [event["event"] for event in told] == ["message"] * after + ["error"]
+    assert told[-1]["data"] == {"error": error}
 
 
 # --- tokens
