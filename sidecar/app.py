@@ -7,7 +7,8 @@ request ── metrics ─┬─ /_sidecar/health/*, /metrics
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -34,7 +35,7 @@ def create_app(settings: Settings) -> web.Application:
     for what the user has to change.
     """
     app = web.Application(
-        middlewares=[count_requests, *(_for_api(middleware) for middleware in middlewares())],
+        middlewares=[count_requests, _for_api(middlewares())],
         client_max_size=settings.max_body_size,
     )
     app[SETTINGS] = settings
@@ -67,10 +68,9 @@ async def count_requests(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 def _template(request: web.Request) -> str:
-    if _is_operation(request):
-        return request.path
-    call = request.get(CALL)
-    return call.template if call is not None else "unknown"
+    if CALL in request:
+        return request[CALL].template
+    return request.path if _is_operation(request) else "unknown"
 
 
 def _is_operation(request: web.Request) -> bool:
@@ -78,12 +78,15 @@ def _is_operation(request: web.Request) -> bool:
     return resource is not None and resource.canonical in _OPERATIONS
 
 
-def _for_api(middleware: Middleware) -> Middleware:
-    """``middleware`` for the API only: probes and scrapes are neither logged nor dressed up as Elasticsearch."""
+def _for_api(chain: Sequence[Middleware]) -> Middleware:
+    """``chain`` for the API only: probes and scrapes are neither logged nor dressed up as Elasticsearch."""
 
     @web.middleware
     async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await (handler(request) if _is_operation(request) else middleware(request, handler))
+        if not _is_operation(request):
+            for middleware in reversed(chain):
+                handler = partial(middleware, handler=handler)
+        return await handler(request)
 
     return around
 

@@ -56,8 +56,8 @@ class Call:
         self.generation = _generation(self.request, self.options)
         self.segments = split_path(self.path)
         self.parameters = parse_query(self.request.raw_path.partition("?")[2])
-        headers = _headers(self.request)
-        self.types = negotiate(headers, has_body=self.has_body, generation=self.generation)
+        accept, content_type = (_single(self.request, name) for name in ("Accept", "Content-Type"))
+        self.types = negotiate(content_type, accept, self.has_body, self.generation)
         self.pretty = self.flag("pretty")
         self.flag("human")
         self.filter = PathFilter.parse(self.parameters.get("filter_path", ""))
@@ -168,13 +168,10 @@ def _generation(request: web.Request, options: ApiOptions) -> Generation:
     return GENERATIONS[name.strip()]
 
 
-def _headers(request: web.Request) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in ("Accept", "Content-Type"):
-        values = request.headers.getall(name, [])
-        if len(values) > 1:
-            cause = IllegalArgumentError(f"Incorrect header [{name}]. Only one value should be provided")
-            raise MediaTypeError(f"Invalid media-type value on headers [{name}]", cause=cause)
-        if values:
-            found[name.lower()] = values[0]
-    return found
+def _single(request: web.Request, name: str) -> str | None:
+    """The value of a header that may stand once."""
+    values = request.headers.getall(name, ())
+    if len(values) > 1:
+        cause = IllegalArgumentError(f"Incorrect header [{name}]. Only one value should be provided")
+        raise MediaTypeError(f"Invalid media-type value on headers [{name}]", cause=cause)
+    return values[0] if values else None

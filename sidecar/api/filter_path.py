@@ -27,6 +27,8 @@ class PathFilter:
     @classmethod
     def parse(cls, text: str) -> PathFilter:
         """The filter written in ``text``; blanks around a path and empty paths do not count."""
+        if not text:
+            return cls()
         paths = [path.strip() for path in text.split(",")]
         included = tuple(_segments(path) for path in paths if path and not path.startswith("-"))
         excluded = tuple(_segments(path[1:]) for path in paths if len(path) > 1 and path.startswith("-"))

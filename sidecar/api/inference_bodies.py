@@ -97,7 +97,7 @@ def _plain_fields(data: bytes, generation: Generation) -> dict[str, Any] | None:
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
         return None
     try:
-        body = json.loads(data.decode(), object_pairs_hook=_without_duplicates, parse_constant=_refuse)
+        body = _PLAIN_JSON.decode(data.decode())
     except (ValueError, RecursionError, _NotPlainError):
         return None
     if not isinstance(body, dict) or not all(_is_plain(name, value, generation) for name, value in body.items()):
@@ -120,6 +120,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(_constant: str) -> None:
     raise _NotPlainError
+
+
+_PLAIN_JSON = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refuse)
 
 
 def _is_plain(name: str, value: Any, generation: Generation) -> bool:

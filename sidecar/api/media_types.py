@@ -91,25 +91,25 @@ class Negotiation:
         return chosen, name + "".join(f";{key}={value}" for key, value in sorted(spoken.parameters.items()))
 
 
-def negotiate(headers: Mapping[str, str], *, has_body: bool, generation: Generation) -> Negotiation:
-    """The media types of a request with these headers (names in lower case).
+@lru_cache(maxsize=256)  # clients send the same few values with every request
+def negotiate(content_type: str | None, accept: str | None, has_body: bool, generation: Generation) -> Negotiation:
+    """The media types of a request with these headers, ``None`` where one is absent.
 
     Raises ``MediaTypeError`` for values that cannot be read, for compatible versions that do not fit together, and
     for versions the generation does not know. ``Accept: text/event-stream`` may stand beside any content type.
     """
-    accept, wrong_accept = _read(headers, "Accept")
-    content, wrong_content = _read(headers, "Content-Type")
+    wanted, wrong_accept = _read(accept, "Accept")
+    content, wrong_content = _read(content_type, "Content-Type")
     if wrong_accept is not None:
         wrong_accept.suppressed = (wrong_content,) if wrong_content else ()
         raise wrong_accept
     if wrong_content is not None:
         raise wrong_content
-    _check_versions(content, accept, has_body, generation)
-    return Negotiation(content, accept)
+    _check_versions(content, wanted, has_body, generation)
+    return Negotiation(content, wanted)
 
 
-def _read(headers: Mapping[str, str], name: str) -> tuple[MediaType | None, MediaTypeError | None]:
-    raw = headers.get(name.lower())
+def _read(raw: str | None, name: str) -> tuple[MediaType | None, MediaTypeError | None]:
     if raw is None:
         return None, None
     try:
@@ -118,7 +118,6 @@ def _read(headers: Mapping[str, str], name: str) -> tuple[MediaType | None, Medi
         return None, MediaTypeError(f"Invalid media-type value on headers [{name}]", cause=cause)
 
 
-@lru_cache(maxsize=256)  # clients send the same few values with every request
 def _parse(raw: str, header: str) -> MediaType | None:
     if not raw.strip():
         raise IllegalArgumentError(f"Header [{header}] cannot be empty.")

@@ -8,8 +8,8 @@ request -> access log (request id, one line per request)
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -35,21 +35,22 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
     opaque_id = request.headers.get("X-Opaque-Id")
     started = time.perf_counter()
     status = _CLIENT_CLOSED_REQUEST
-    with structlog.contextvars.bound_contextvars(request_id=uuid.uuid4().hex):
-        try:
-            response = await handler(request)
-            status = response.status
-            return response
-        finally:
-            _log.info(
-                "request",
-                method=request.method,
-                path=call.path,
-                status=status,
-                ms=round((time.perf_counter() - started) * 1000, 3),
-                **({"opaque_id": opaque_id} if opaque_id is not None else {}),
-                **call.facts,
-            )
+    # Never unbound: the next request of this connection, which shares the context, puts its own id in the place.
+    structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(16))
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    finally:
+        _log.info(
+            "request",
+            method=request.method,
+            path=call.path,
+            status=status,
+            ms=round((time.perf_counter() - started) * 1000, 3),
+            **({"opaque_id": opaque_id} if opaque_id is not None else {}),
+            **call.facts,
+        )
 
 
 @web.middleware

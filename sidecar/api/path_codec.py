@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from sidecar.core.errors import IllegalArgumentError, OtherError, SidecarError
@@ -35,6 +36,7 @@ def check_escapes(text: str) -> None:
         at = text.find("%", at + 3)
 
 
+@lru_cache(maxsize=512)  # callers come back to the same few endpoints
 def split_path(path: str) -> tuple[str, ...]:
     """Decoded segments of a raw path; trailing slashes do not count, ``%2F`` stays inside its segment."""
     check_escapes(path)
@@ -47,6 +49,8 @@ def split_path(path: str) -> tuple[str, ...]:
 def parse_query(query: str) -> dict[str, str]:
     """Parameters of a raw query string, the last one of a name counting; raises ``OtherError`` for broken escapes."""
     parameters: dict[str, str] = {}
+    if not query:
+        return parameters
     for pair in re.split("[&;]", query):
         if not pair:
             continue

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from sidecar.api.call import Call
 from sidecar.core.errors import SidecarError
-from sidecar.core.generations import Generation
+from sidecar.core.generations import GENERATIONS, Generation
 
 Handler: TypeAlias = Callable[[Call, Mapping[str, str]], Awaitable[web.StreamResponse]]
 ErrorHandler: TypeAlias = Callable[[Call, SidecarError], web.Response]
@@ -56,17 +56,16 @@ class Router:
     """An ordered table of routes."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._by_length: dict[int, list[Route]] = {}
-        for route in routes:
-            self._by_length.setdefault(len(route.segments), []).append(route)
-        for group in self._by_length.values():
-            group.sort(key=lambda route: route.rank)
+        ranked = sorted(routes, key=lambda route: route.rank)
+        self._known: dict[tuple[Generation, int], list[Route]] = {}
+        for generation in GENERATIONS.values():
+            for route in ranked:
+                if route.exists(generation):
+                    self._known.setdefault((generation, len(route.segments)), []).append(route)
 
     def find(self, segments: tuple[str, ...], generation: Generation) -> Match | None:
         """The route of a path in a generation, ``None`` when there is none."""
-        for route in self._by_length.get(len(segments), ()):
-            if not route.exists(generation):
-                continue
+        for route in self._known.get((generation, len(segments)), ()):
             values: dict[str, str] = {}
             for part, segment in zip(route.segments, segments, strict=True):
                 if part.startswith("{"):

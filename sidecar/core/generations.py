@@ -17,7 +17,7 @@ _EMBED_RERANK_COMPLETE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one object per generation: identity is equality, and quick
 class Generation:
     """One generation's names, routes, shapes and wordings; the defaults are those of 9.4."""
 

@@ -73,12 +73,8 @@ class Connection:
         Raises:
             NetworkError: no answer, or one that is too large.
         """
-        async with self.open(request) as response:
-            try:
-                body = await self._read(response)
-            except (aiohttp.ClientError, OSError) as error:
-                raise network_error(error, request.address) from error
-            return _answer(response, request.address, body)
+        async with await self._request(request) as response:
+            return await self.answer(response, request.address)
 
     @asynccontextmanager
     async def open(self, request: ProviderRequest) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -87,14 +83,7 @@ class Connection:
         Raises:
             NetworkError: no answer.
         """
-        url, headers = self._target(request)
-        try:
-            response = await self._session.request(
-                request.method, url, data=request.body, headers=headers, allow_redirects=False
-            )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise network_error(error, request.address) from error
-        async with response:
+        async with await self._request(request) as response:
             yield response
 
     async def answer(self, response: aiohttp.ClientResponse, url: str) -> ProviderAnswer:
@@ -103,6 +92,15 @@ class Connection:
             return _answer(response, url, await self._read(response))
         except (aiohttp.ClientError, OSError) as error:
             raise network_error(error, url) from error
+
+    async def _request(self, request: ProviderRequest) -> aiohttp.ClientResponse:
+        url, headers = self._target(request)
+        try:
+            return await self._session.request(
+                request.method, url, data=request.body, headers=headers, allow_redirects=False
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise network_error(error, request.address) from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self._config.max_response_bytes
