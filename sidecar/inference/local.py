@@ -171,7 +171,8 @@ class LocalBackend:
                 f"which does not match the model [{model_id}] in the request."
             )
         copied = ("num_allocations", "num_threads", "model_id", "adaptive_allocations")
-        return {**settings, **{name: found[name] for name in copied if name in found}}
+        own = {name: value for name, value in settings.items() if name not in copied}
+        return {**own, **{name: found[name] for name in copied if name in found}}
 
     def _deployment(self, name: str) -> Mapping[str, Any]:
         """The settings of an endpoint's deployment, or of a model's own, which is always there under its name."""

@@ -44,7 +44,9 @@ class Task:
     complain. ``prepare`` sees the raw ``service_settings`` and ``task_settings`` before anything is read. ``fixed``
     settings are stored and shown without being accepted. ``screen_task_settings`` sees the task settings of a create or
     inference request as they came and may raise. ``check_endpoint`` sees settings and secrets when all are read, before
-    unknown keys are reported; ``check_update`` sees the stored settings and those that an update gives, unread.
+    unknown keys are reported; ``check_update`` sees the stored settings and those that an update gives, unread,
+    and ``merge_update`` makes the new settings of the stored ones, those that it changes and its body (default: what it
+    gives replaces what is stored).
     ``shows`` are stored values shown besides the declared ones.
     ``further_settings`` gives the settings that depend on those read before, and ``check_together`` looks at settings
     and task settings when everything is read. With ``secrets_first`` secrets come before anything else; with
@@ -64,6 +66,9 @@ class Task:
     screen_task_settings: Callable[[Mapping[str, Any], Generation], None] | None = None
     check_endpoint: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     check_update: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
+    merge_update: (
+        Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], Reading], dict[str, Any]] | None
+    ) = None
     further_settings: Callable[[Mapping[str, Any]], tuple[Setting, ...]] | None = None
     check_together: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     secrets_first: bool = False

@@ -5,10 +5,13 @@ Source: Elasticsearch API reference, "Create an Elasticsearch inference endpoint
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sidecar.core.errors import IllegalArgumentError
+import orjson
+
+from sidecar.core.errors import ActionRequestValidationError, IllegalArgumentError, StatusError
 from sidecar.core.javatext import java_text
 from sidecar.core.tasks import TaskType
 from sidecar.services.declaration import Service, Task
@@ -25,7 +28,9 @@ from sidecar.services.settings import (
 
 MAX_THREADS = 32
 
+_FIXED, _ADAPTIVE = "num_allocations", "adaptive_allocations"
 _MIN, _MAX = "min_number_of_allocations", "max_number_of_allocations"
+_BOTH_RUNNING = "[number_of_allocations] cannot be set if adaptive allocations is enabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +78,8 @@ def require_model(settings: dict[str, Any], _: dict[str, Any]) -> None:
 def check_allocations(settings: dict[str, Any], reading: Reading) -> None:
     if "deployment_id" in settings:
         return
-    if "num_allocations" not in settings and "adaptive_allocations" not in settings:
-        reading.complain(
-            f"[{reading.scope}] does not contain one of the required settings [num_allocations, adaptive_allocations]"
-        )
+    if _FIXED not in settings and _ADAPTIVE not in settings:
+        reading.complain(_neither(reading))
     threads = settings.get("num_threads")
     if threads is None:
         if "num_threads" not in " ".join(reading.messages):
@@ -86,6 +89,53 @@ def check_allocations(settings: dict[str, Any], reading: Reading) -> None:
             f"[{reading.scope}] Invalid value [{threads}]. "
             f"[num_threads] must be a power of two and at most {MAX_THREADS}"
         )
+
+
+def check_start(settings: Mapping[str, Any], _: Mapping[str, Any]) -> None:
+    """A deployment does not start with a fixed and an adaptive number of allocations.
+
+    Raises:
+        ActionRequestValidationError: both are given.
+    """
+    if "deployment_id" not in settings and _FIXED in settings and _is_adaptive(settings):
+        raise ActionRequestValidationError(_BOTH_RUNNING)
+
+
+def merge_allocations(
+    stored: Mapping[str, Any], changes: Mapping[str, Any], body: Mapping[str, Any], reading: Reading
+) -> dict[str, Any]:
+    """A fixed number of allocations and an adaptive one exclude each other: an update replaces one by the other.
+
+    Up to 8.19 only the fixed number can change, and only where no adaptive one is at work. Source: answers of 8.19.8
+    and 9.4.3.
+    """
+    if not reading.generation.at_least("9.4"):
+        return _fixed_allocations(stored, changes, body, reading)
+    if "num_threads" in reading.values:
+        reading.messages.insert(0, "[num_threads] cannot be updated")
+    if not changes:
+        reading.complain(_neither(reading))
+    if len(changes) > 1:
+        reading.complain(f"[{_FIXED}] cannot be set if [{_ADAPTIVE}] is set")
+    return {**changes, **{name: value for name, value in stored.items() if name not in (_FIXED, _ADAPTIVE)}}
+
+
+def _fixed_allocations(
+    stored: Mapping[str, Any], changes: Mapping[str, Any], body: Mapping[str, Any], reading: Reading
+) -> dict[str, Any]:
+    if not reading.messages and _FIXED not in changes:
+        raise StatusError(f"Failed to parse [{_FIXED}] of update request [{orjson.dumps(body).decode()}]")
+    if _is_adaptive(stored):
+        reading.complain(_BOTH_RUNNING)
+    return {**stored, **{name: value for name, value in changes.items() if name == _FIXED}}
+
+
+def _neither(reading: Reading) -> str:
+    return f"[{reading.scope}] does not contain one of the required settings [{_FIXED}, {_ADAPTIVE}]"
+
+
+def _is_adaptive(settings: Mapping[str, Any]) -> bool:
+    return bool((settings.get(_ADAPTIVE) or {}).get("enabled"))
 
 
 def check_rerank(settings: dict[str, Any], reading: Reading) -> None:
@@ -98,7 +148,7 @@ def threads_and_allocations() -> tuple[Setting, ...]:
     """The settings that ``elasticsearch`` and ``elser`` share, in reading order."""
     return (
         PositiveInt(
-            name="num_allocations",
+            name=_FIXED,
             mutable=True,
             listed=Listed(
                 "Number Allocations",
@@ -117,7 +167,7 @@ def threads_and_allocations() -> tuple[Setting, ...]:
                 default=2,
             ),
         ),
-        AdaptiveAllocations(name="adaptive_allocations", mutable=True),
+        AdaptiveAllocations(name=_ADAPTIVE, mutable=True),
     )
 
 
@@ -140,6 +190,8 @@ def _task(*extra: Setting, rerank: bool = False) -> Task:
         task_settings=(Flag(name="return_documents", default=True),) if rerank else (),
         prepare=require_model,
         check=check_rerank if rerank else check_allocations,
+        check_together=check_start,
+        merge_update=merge_allocations,
         shows=frozenset({ANSWERED_BY}),
         ignores_task_settings=not rerank,
     )

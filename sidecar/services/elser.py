@@ -9,7 +9,13 @@ from typing import Any
 
 from sidecar.core.tasks import TaskType
 from sidecar.services.declaration import Service, Task
-from sidecar.services.elasticsearch import ANSWERED_BY, check_allocations, threads_and_allocations
+from sidecar.services.elasticsearch import (
+    ANSWERED_BY,
+    check_allocations,
+    check_start,
+    merge_allocations,
+    threads_and_allocations,
+)
 from sidecar.services.settings import Text
 
 DEFAULT_MODEL = ".elser_model_2"
@@ -29,6 +35,8 @@ SERVICE = Service(
             settings=(*threads_and_allocations(), Text(name="model_id")),
             prepare=name_model,
             check=check_allocations,
+            check_together=check_start,
+            merge_update=merge_allocations,
             shows=frozenset({ANSWERED_BY}),
             ignores_task_settings=True,
         )

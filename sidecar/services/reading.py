@@ -135,7 +135,9 @@ def read_update(
             task.check_update(settings, given)
         mutable = tuple(s for s in task.settings if s.mutable and given.get(s.name) is not None)
         reading = Reading(given, SERVICE_SETTINGS, generation, endpoint.service)
-        settings.update(read_settings(mutable, reading))
+        changes = read_settings(mutable, reading)
+        merge = task.merge_update
+        settings = merge(settings, changes, body, reading) if merge else {**settings, **changes}
         reading.finish()
         has_secret = any(given.get(secret.name) is not None for secret in task.secrets)
         if task.secrets and (has_secret or not mutable):
