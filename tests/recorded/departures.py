@@ -22,93 +22,66 @@ NEWEST_DEFAULTS = "defaults of the newest generation"
 NEWEST_PARSER = "that generation's JSON parser places or nests this error differently"
 EARLY_WARNING = "the deprecation is told although that generation does not yet"
 
+VERSIONS = ("9.4.3", "8.19.8", "8.16.1", "8.14.1")
+
 _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
-    "9.4.3": {
-        NO_INDEX: (
+    NO_INDEX: {
+        "9.4.3 8.19.8 8.16.1": (
             "delete/index-used-after-index-gone",
             "delete/index-used-dry-run",
             "delete/index-used-force",
-        ),
-        YAML_WORDS: ("formats/yaml-malformed",),
-        HONEST_MODEL: (
+        )
+    },
+    YAML_WORDS: {"9.4.3 8.19.8 8.16.1 8.14.1": ("formats/yaml-malformed",)},
+    HONEST_MODEL: {
+        "9.4.3 8.19.8": (
             "get/all",
             "get/all-star",
             "get/all-typed-star",
             "get/preconfigured-e5",
             "get/preconfigured-typed",
             "get/root",
-        ),
-        MERGED_SETTINGS: (
-            "rerank/task-settings",
-            "rerank/task-settings-bad",
-        ),
-        SMALL_TOP_N: ("rerank/top-n-negative",),
-        NO_SECRET_NEEDED: (
-            "update/max-input-tokens",
-            "update/rate-limit",
-        ),
-        PROVIDER_WORDS: (
+        )
+    },
+    MERGED_SETTINGS: {"9.4.3 8.19.8": ("rerank/task-settings", "rerank/task-settings-bad")},
+    SMALL_TOP_N: {"9.4.3 8.19.8": ("rerank/top-n-negative",)},
+    NO_SECRET_NEEDED: {"9.4.3 8.19.8 8.16.1": ("update/max-input-tokens", "update/rate-limit")},
+    PROVIDER_WORDS: {
+        "9.4.3 8.19.8": (
             "upstream/completion-malformed",
             "upstream/create-dimensions-differ",
             "upstream/create-malformed",
             "upstream/create-rerank-shape",
-        ),
+        )
     },
-    "8.19.8": {
-        ALL_LEFTOVERS: ("create/deepseek-wrong-task-type",),
-        NEWEST_SERVICE: (
-            "create/headers-task-setting",
-            "create/hf-completion-ok",
-        ),
-        NO_INDEX: (
-            "delete/index-used-after-index-gone",
-            "delete/index-used-dry-run",
-            "delete/index-used-force",
-        ),
-        YAML_WORDS: ("formats/yaml-malformed",),
-        HONEST_MODEL: (
-            "get/all",
-            "get/all-star",
-            "get/all-typed-star",
-            "get/preconfigured-e5",
-            "get/preconfigured-typed",
-            "get/root",
-        ),
-        MERGED_SETTINGS: (
-            "rerank/task-settings",
-            "rerank/task-settings-bad",
-        ),
-        SMALL_TOP_N: ("rerank/top-n-negative",),
-        NO_SECRET_NEEDED: (
-            "update/max-input-tokens",
-            "update/rate-limit",
-        ),
-        PROVIDER_WORDS: (
-            "upstream/completion-malformed",
-            "upstream/create-dimensions-differ",
-            "upstream/create-malformed",
-            "upstream/create-rerank-shape",
-        ),
+    ALL_LEFTOVERS: {"8.19.8": ("create/deepseek-wrong-task-type",)},
+    NEWEST_SERVICE: {
+        "8.19.8 8.16.1 8.14.1": ("create/headers-task-setting",),
+        "8.19.8": ("create/hf-completion-ok",),
+        "8.16.1 8.14.1": ("create/cohere-dense-binary", "create/cohere-dense-bit"),
     },
-    "8.16.1": {
-        RARE_WORDS: (
+    RARE_WORDS: {
+        "8.16.1": (
             "create/alibabacloud-ai-search-sparse-embedding-task-settings",
             "create/alibabacloud-ai-search-text-embedding-task-settings",
             "create/azureaistudio-realtime-ok",
-            "create/cohere-task-settings-bad",
-            "create/duplicate-upstream-down",
-            "create/url-ftp",
             "stream/completion-fail-404",
-            "upstream/completion-empty",
             "upstream/completion-malformed",
             "upstream/completion-wrong",
             "upstream/create-dimensions-differ",
-            "upstream/create-empty",
             "upstream/create-malformed",
-            "upstream/create-openai-400",
-            "upstream/create-openai-404",
             "upstream/hf-dense-malformed",
             "upstream/hf-dense-wrong",
+            "upstream/openai-wrong",
+        ),
+        "8.16.1 8.14.1": (
+            "create/cohere-task-settings-bad",
+            "create/duplicate-upstream-down",
+            "create/url-ftp",
+            "upstream/completion-empty",
+            "upstream/create-empty",
+            "upstream/create-openai-400",
+            "upstream/create-openai-404",
             "upstream/openai-400",
             "upstream/openai-404",
             "upstream/openai-422",
@@ -116,104 +89,25 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             "upstream/openai-empty-400",
             "upstream/openai-empty-404",
             "upstream/openai-html-404",
-            "upstream/openai-wrong",
         ),
-        NEWEST_SERVICE: (
-            "create/cohere-dense-binary",
-            "create/cohere-dense-bit",
-            "create/headers-task-setting",
-        ),
-        NEWEST_DEFAULTS: (
-            "create/cohere-input-type-ingest-upper",
-            "create/cohere-task-settings-ok",
-        ),
-        NO_INDEX: (
-            "delete/index-used-after-index-gone",
-            "delete/index-used-dry-run",
-            "delete/index-used-force",
-        ),
-        YAML_WORDS: ("formats/yaml-malformed",),
-        NO_HANGING: (
-            "perform/any-query",
-            "perform/query",
-            "perform/query-empty",
-            "perform/query-sparse",
-        ),
-        NEWEST_PARSER: (
-            "perform/json-bad-escape",
-            "stream/completion-break",
-            "stream/completion-empty-input",
-            "stream/completion-junk",
-        ),
-        NO_SECRET_NEEDED: (
-            "update/max-input-tokens",
-            "update/rate-limit",
-        ),
-    },
-    "8.14.1": {
-        TYPE_TOGETHER: (
-            "create/api-key-list",
-            "create/api-key-number",
-            "create/body-big-number",
-            "create/cohere-embedding-type-number",
-            "create/cohere-rerank-task-settings-bad",
-            "create/dimensions-list",
-            "create/dimensions-negative",
-            "create/dimensions-zero",
-            "create/float-fraction",
-            "create/model-id-number",
-            "create/ok-float-integer",
-            "create/ok-number-as-string",
-            "create/similarity-number",
-            "create/url-number",
-            "create/user-number",
-            "perform/task-settings-bad",
-        ),
-        NEWEST_PARSER: (
-            "create/body-single-quotes",
-            "perform/input-null-in-array",
-            "perform/input-object-in-array",
-            "perform/json-bad-escape",
-            "perform/json-single-quotes",
-        ),
-        NEWEST_SERVICE: (
-            "create/cohere-dense-binary",
-            "create/cohere-dense-bit",
-            "create/headers-task-setting",
-        ),
-        NEWEST_DEFAULTS: (
-            "create/cohere-input-type-ingest-upper",
-            "create/cohere-task-settings-ok",
-            "create/hf-dense-ok",
-            "create/hf-dimensions",
-        ),
-        RARE_WORDS: (
-            "create/cohere-task-settings-bad",
+        "8.14.1": (
             "create/duplicate",
-            "create/duplicate-upstream-down",
             "create/elasticsearch-empty",
             "create/elasticsearch-empty-rerank",
             "create/elasticsearch-no-model",
             "create/many-errors",
-            "create/url-ftp",
             "create/url-not-url",
             "create/url-space",
             "perform/completion-two-inputs",
-            "upstream/completion-empty",
-            "upstream/create-empty",
-            "upstream/create-openai-400",
-            "upstream/create-openai-404",
-            "upstream/openai-400",
-            "upstream/openai-404",
-            "upstream/openai-422",
-            "upstream/openai-empty",
-            "upstream/openai-empty-400",
-            "upstream/openai-empty-404",
-            "upstream/openai-html-404",
         ),
-        EARLY_WARNING: ("create/elser-bad-threads",),
-        YAML_WORDS: ("formats/yaml-malformed",),
-        NO_HANGING: (
+    },
+    NEWEST_DEFAULTS: {
+        "8.16.1 8.14.1": ("create/cohere-input-type-ingest-upper", "create/cohere-task-settings-ok"),
+        "8.14.1": ("create/hf-dense-ok", "create/hf-dimensions"),
+    },
+    NO_HANGING: {
+        "8.16.1": ("perform/any-query", "perform/query", "perform/query-empty", "perform/query-sparse"),
+        "8.14.1": (
             "upstream/cohere-429",
             "upstream/cohere-500",
             "upstream/completion-500",
@@ -234,10 +128,48 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             "upstream/openai-wrong",
         ),
     },
+    NEWEST_PARSER: {
+        "8.16.1 8.14.1": ("perform/json-bad-escape",),
+        "8.16.1": ("stream/completion-break", "stream/completion-empty-input", "stream/completion-junk"),
+        "8.14.1": (
+            "create/body-single-quotes",
+            "perform/input-null-in-array",
+            "perform/input-object-in-array",
+            "perform/json-single-quotes",
+        ),
+    },
+    TYPE_TOGETHER: {
+        "8.14.1": (
+            "create/api-key-list",
+            "create/api-key-number",
+            "create/body-big-number",
+            "create/cohere-embedding-type-number",
+            "create/cohere-rerank-task-settings-bad",
+            "create/dimensions-list",
+            "create/dimensions-negative",
+            "create/dimensions-zero",
+            "create/float-fraction",
+            "create/model-id-number",
+            "create/ok-float-integer",
+            "create/ok-number-as-string",
+            "create/similarity-number",
+            "create/url-number",
+            "create/user-number",
+            "perform/task-settings-bad",
+        )
+    },
+    EARLY_WARNING: {"8.14.1": ("create/elser-bad-threads",)},
 }
+"""Cases by the versions in which they differ, by reason."""
 
 DEPARTURES: dict[str, dict[str, str]] = {
-    version: {case: reason for reason, cases in by_reason.items() for case in cases}
-    for version, by_reason in _BY_REASON.items()
+    version: {
+        case: reason
+        for reason, by_versions in _BY_REASON.items()
+        for versions, cases in by_versions.items()
+        if version in versions.split()
+        for case in cases
+    }
+    for version in VERSIONS
 }
 """Reason by case id, by version."""
