@@ -25,7 +25,10 @@ Maps = Annotated[
         help="Embed SOURCE with ENDPOINT into TARGET; may be given several times.",
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, max=10_000, help="Texts per call of an endpoint.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, max=10_000, help="Most texts per call of an endpoint; default: what suits the endpoint."),
+]
 Passages = Annotated[
     bool, typer.Option("--passages", help="Cut long texts; TARGET is a field of a nested one, as passages.sparse.")
 ]
@@ -36,7 +39,7 @@ def backfill(
     *,
     maps: Maps,
     query: Annotated[str | None, typer.Option(help="Only documents that match this query (JSON, or @FILE).")] = None,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     slices: Annotated[int, typer.Option(min=1, max=1024, help="Parts of the index that are read side by side.")] = 2,
     passages: Passages = False,
     only_missing: Annotated[

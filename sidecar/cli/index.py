@@ -33,7 +33,7 @@ def index(
     op_type: Annotated[
         Existing, typer.Option(help="What to do with documents that are there: index replaces, create keeps them.")
     ] = Existing.REPLACE,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     passages: Passages = False,
     elasticsearch_url: ElasticsearchUrl = None,
 ) -> None:

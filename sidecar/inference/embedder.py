@@ -15,7 +15,8 @@ class EndpointProfile:
     """What a writer of vectors must know of an endpoint before the first text is embedded.
 
     ``revision`` changes whenever the endpoint's vectors do: another model, another size, another pooling.
-    ``dimensions`` and ``similarity`` are ``None`` for sparse and rerank endpoints.
+    ``dimensions`` and ``similarity`` are ``None`` for sparse and rerank endpoints. ``batch_size`` is how many texts a
+    call may carry to the endpoint's provider, ``None`` where a local model cuts batches itself.
     """
 
     inference_id: str
@@ -25,6 +26,7 @@ class EndpointProfile:
     similarity: Similarity | None = None
     element_type: ElementType = ElementType.FLOAT
     chunking_settings: Mapping[str, Any] | None = None
+    batch_size: int | None = None
 
     @property
     def is_sparse(self) -> bool:

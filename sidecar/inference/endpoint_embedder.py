@@ -18,7 +18,10 @@ from sidecar.inference.facade import Inference
 # commands wait for their own work rather than fail; a provider's calls have their own limits
 PATIENCE_SECONDS = 600.0
 
-
+# settings that say how a provider is called, not what it answers
+_INDIFFERENT = frozenset(
+    {"rate_limit", "batch_size", "max_batch_size", "client_id", "scopes", "token_url", "tenant_id"}
+)
 _ELEMENT_TYPES = {
     "byte": ElementType.BYTE,
     "int8": ElementType.BYTE,
@@ -44,7 +47,7 @@ class EndpointEmbedder:
         model = self._inference.local_model(endpoint)
         dimensions = model.dimensions if model else settings.get("dimensions")
         similarity = settings.get("similarity", "cosine" if model else None)
-        is_dense = endpoint.task_type is TaskType.TEXT_EMBEDDING
+        is_dense = endpoint.task_type in (TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
         return EndpointProfile(
             inference_id=inference_id,
             task_type=endpoint.task_type,
@@ -53,6 +56,7 @@ class EndpointEmbedder:
             similarity=Similarity(similarity) if is_dense and similarity else None,
             element_type=element_type(settings),
             chunking_settings=endpoint.chunking_settings,
+            batch_size=self._inference.batch_size(endpoint),
         )
 
     async def embed(
@@ -95,6 +99,6 @@ def element_type(settings: Mapping[str, Any]) -> ElementType:
 
 def _digest(endpoint: Endpoint) -> str:
     """Changes whenever a setting does that may change the vectors."""
-    decisive = {name: value for name, value in endpoint.service_settings.items() if name != "rate_limit"}
+    decisive = {name: value for name, value in endpoint.service_settings.items() if name not in _INDIFFERENT}
     text = json.dumps([endpoint.service, decisive, dict(endpoint.task_settings)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -129,6 +129,12 @@ class Inference:
         """The model in this process that answers for the endpoint, ``None`` where a provider does."""
         return self._local.model(endpoint) if self._is_local(endpoint) else None
 
+    def batch_size(self, endpoint: Endpoint) -> int | None:
+        """How many texts ingestion sends to the endpoint's provider in one call, ``None`` for a local model."""
+        service = self._catalogue.get(endpoint.service)
+        task = service.tasks.get(endpoint.task_type) if service is not None else None
+        return task.ingest_batch(endpoint.service_settings) if isinstance(task, RemoteTask) else None
+
     def describe_services(self, task_type: TaskType | None, generation: Generation) -> list[dict[str, Any]]:
         """The services and their settings."""
         return self._catalogue.describe(task_type, generation)

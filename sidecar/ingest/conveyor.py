@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Generic
 
 from sidecar.ingest.bulk import SizedItem
@@ -31,13 +32,16 @@ class Conveyor(Generic[SizedItem]):
             self._size += item.size
             self._changed.notify_all()
 
-    async def get_batch(self, most: int) -> list[SizedItem] | None:
-        """What is there, at most ``most`` items and at least one; ``None`` when closed and empty."""
+    async def get_batch(self, most: int, weigh: Callable[[SizedItem], int] = lambda item: 1) -> list[SizedItem] | None:
+        """What is there, of at most ``most`` items by ``weigh`` and at least one; ``None`` when closed and empty."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._held or self._closed)
             if not self._held:
                 return None
-            batch = [self._held.popleft() for _ in range(min(most, len(self._held)))]
+            batch = [self._held.popleft()]
+            weight = weigh(batch[0])
+            while self._held and (weight := weight + weigh(self._held[0])) <= most:
+                batch.append(self._held.popleft())
             self._size -= sum(item.size for item in batch)
             self._changed.notify_all()
             return batch

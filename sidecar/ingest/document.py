@@ -119,6 +119,11 @@ class Candidate:
     weight: int = 200
 
     @property
+    def texts(self) -> int:
+        """How many texts are to be embedded for the field that needs most; at least one, so that it counts."""
+        return max((1, *(sum(len(piece.chunks) for piece in pieces) for pieces in self.pieces.values())))
+
+    @property
     def size(self) -> int:
         """Characters held, near enough to bytes to bound a queue; ``weight`` is that of the document itself."""
         texts = (text for pieces in self.pieces.values() for piece in pieces for text in piece.chunks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,13 @@ from sidecar.ingest.stop import RunStoppedError
 from sidecar.ingest.vector import UnusableVectorError, dense_value, merged_value, sparse_value
 
 log = structlog.get_logger(__name__)
+
+LOCAL_TEXTS = 64
+"""Texts per call of a local model, which cuts its batches by tokens itself: enough to keep them full."""
+MOST_TEXTS = 512
+"""Texts per call of a provider that takes more: the cost of a call is spread thin by then, its answer still small."""
+MOST_CHARACTERS = 300_000
+"""Characters per call. OpenAI takes 300,000 tokens in one request, and a token is seldom shorter than a character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +97,31 @@ def distribute(
     return results
 
 
-class TextEmbedder:
-    """Embeds the texts of candidates in calls of at most ``batch_size``."""
+def texts_per_call(profile: EndpointProfile, wanted: int | None = None) -> int:
+    """As many as the endpoint takes, at most ``wanted``, or what is sensible when nobody says."""
+    if profile.batch_size is None:
+        return wanted or LOCAL_TEXTS
+    return min(profile.batch_size, wanted or MOST_TEXTS)
 
-    def __init__(self, embedder: Embedder, plan: Plan, version: ServerVersion, batch_size: int) -> None:
+
+def cut_into_calls(texts: Sequence[str], most: int) -> Iterator[list[str]]:
+    """``texts`` in order, at most ``most`` and :data:`MOST_CHARACTERS` at once; a longer one goes alone."""
+    call: list[str] = []
+    characters = 0
+    for text in texts:
+        if call and (len(call) == most or characters + len(text) > MOST_CHARACTERS):
+            yield call
+            call, characters = [], 0
+        call.append(text)
+        characters += len(text)
+    if call:
+        yield call
+
+
+class TextEmbedder:
+    """Embeds the texts of candidates in calls as large as each endpoint takes, at most ``batch_size`` if given."""
+
+    def __init__(self, embedder: Embedder, plan: Plan, version: ServerVersion, batch_size: int | None = None) -> None:
         self._embedder = embedder
         self._plan = plan
         self._version = version
@@ -106,8 +134,7 @@ class TextEmbedder:
         for target in self._plan.targets:
             texts = gather(candidates, target)
             made: dict[str, Any] = {}
-            for start in range(0, len(texts), self._batch_size):
-                batch = texts[start : start + self._batch_size]
+            for batch in cut_into_calls(texts, texts_per_call(target.profile, self._batch_size)):
                 made.update(zip(batch, await self._embed_batch(target.profile, batch), strict=True))
             values[target.name] = made
         return distribute(candidates, self._plan, values)

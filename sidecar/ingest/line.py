@@ -23,7 +23,7 @@ from sidecar.ingest.action import Action, build_action
 from sidecar.ingest.bulk import BulkLimits
 from sidecar.ingest.conveyor import Conveyor
 from sidecar.ingest.document import Candidate, Plan, Ref, Verdict
-from sidecar.ingest.embedding import Embedded, TextEmbedder
+from sidecar.ingest.embedding import Embedded, TextEmbedder, texts_per_call
 from sidecar.ingest.stop import RunStoppedError, stopped_by
 from sidecar.ingest.summary import Summary
 from sidecar.ingest.writer import BulkWriter, WriteReport
@@ -36,21 +36,21 @@ Decisions = AsyncIterator[Sequence[Decision]]
 class Pace:
     """How much is under way at once.
 
-    ``batch_size`` texts per call keep a local model's batches full (it cuts them by tokens itself) and stay below
-    the providers' limits. Two calls at a time: one runs while the other's result is checked and the next is read.
-    Queues hold four batches or 16 MB, whichever is less; bulks are written two at a time.
+    ``batch_size`` is the most texts per call, ``None`` as many as suit each endpoint. ``embedders`` calls run at a
+    time, ``None`` two of local models, where one runs while the other's result is checked and the next is read, and
+    four of providers, where waiting costs nothing and an endpoint's rate limit spaces them out. Queues hold twice what
+    these calls take or 16 MB, whichever is less; bulks are written two at a time.
     """
 
-    batch_size: int = 64
-    embedders: int = 2
+    batch_size: int | None = None
+    embedders: int | None = None
     writers: int = 2
     queue_size: int = 16 * 1024 * 1024
     bulk: BulkLimits = field(default_factory=BulkLimits)
 
-    @property
-    def queue_items(self) -> int:
-        return 4 * self.batch_size
 
+LOCAL_CALLS = 2
+PROVIDER_CALLS = 4
 
 FAILURES_IN_A_ROW = 100
 """So many documents failing with none in between that does not: the fault lies elsewhere."""
@@ -79,6 +79,10 @@ class Line:
     ) -> None:
         self._client = client
         self._embed = TextEmbedder(embedder, plan, version, pace.batch_size)
+        profiles = [target.profile for target in plan.targets]
+        has_provider = any(profile.batch_size is not None for profile in profiles)
+        self._embedders = pace.embedders or (PROVIDER_CALLS if has_provider else LOCAL_CALLS)
+        self._texts = max((texts_per_call(profile, pace.batch_size) for profile in profiles), default=1)
         self._plan = plan
         self._summary = summary
         self._pace = pace
@@ -90,11 +94,12 @@ class Line:
 
         Raises :class:`RunStoppedError` as soon as one stage finds that going on makes no sense.
         """
-        candidates: Conveyor[Candidate] = Conveyor(self._pace.queue_items, self._pace.queue_size)
-        embedded: Conveyor[Embedded] = Conveyor(self._pace.queue_items, self._pace.queue_size)
+        items = 2 * self._embedders * self._texts
+        candidates: Conveyor[Candidate] = Conveyor(items, self._pace.queue_size)
+        embedded: Conveyor[Embedded] = Conveyor(items, self._pace.queue_size)
         conflicts: list[Candidate] = []
         readers = [lambda source=source: self._take(source, candidates, round) for source in sources]
-        embedders = [lambda: self._embed_all(candidates, embedded)] * self._pace.embedders
+        embedders = [lambda: self._embed_all(candidates, embedded)] * self._embedders
         writers = [lambda: self._write_all(embedded, conflicts)] * self._pace.writers
         try:
             async with asyncio.TaskGroup() as group:
@@ -130,7 +135,7 @@ class Line:
             self._summary.no_text += 1
 
     async def _embed_all(self, candidates: Conveyor[Candidate], embedded: Conveyor[Embedded]) -> None:
-        while (batch := await candidates.get_batch(self._pace.batch_size)) is not None:
+        while (batch := await candidates.get_batch(self._texts, lambda item: item.texts)) is not None:
             for result in await self._embed.embed(batch):
                 await embedded.put(result)
 

@@ -318,7 +318,6 @@ SERVICE = Service(
             input_types=frozenset(_INPUT_TYPES),
             label="AlibabaCloud AI Search",
             max_inputs=MAX_TEXTS,
-            batch_size=MAX_TEXTS,
             complete=complete_dense,
             since="8.16",
         ),
@@ -333,7 +332,6 @@ SERVICE = Service(
             input_types=frozenset(_INPUT_TYPES),
             label="AlibabaCloud AI Search",
             max_inputs=MAX_TEXTS,
-            batch_size=MAX_TEXTS,
             since="8.16",
         ),
         TaskType.RERANK: RemoteTask(

@@ -272,7 +272,6 @@ _EMBEDDINGS = RemoteTask(
     dense=Dense(similarity_of=lambda settings: "cosine" if settings["provider"] == TITAN else "dot_product"),
     input_types=PUBLIC_INPUT_TYPES,
     max_inputs_of=lambda settings: MAX_INPUTS[settings["provider"]],
-    batch_size=96,
     characters_per_token=3,
     since="8.15",
 )

@@ -276,7 +276,6 @@ SERVICE = Service(
             failures=_EMBEDDING_FAILURES,
             dense=Dense("dot_product"),
             max_inputs=2048,
-            batch_size=2048,
             characters_per_token=3,
             since="8.14",
             **_COMMON,

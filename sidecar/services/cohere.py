@@ -180,7 +180,6 @@ SERVICE = Service(
             input_types=PUBLIC_INPUT_TYPES,
             label="Cohere",
             max_inputs=MAX_TEXTS,
-            batch_size=MAX_TEXTS,
             since="8.13",
         ),
         TaskType.RERANK: RemoteTask(

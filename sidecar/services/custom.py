@@ -223,7 +223,7 @@ def _task(
         dense=dense,
         input_types=input_types,
         label="Custom",
-        batch_size=BATCH_SIZE,
+        batch_size_of=lambda settings: settings["batch_size"],
         chunking_since=chunking_since,
         default_chunking=default_chunking,
         since="8.19",

@@ -21,6 +21,8 @@ from sidecar.services.settings import API_KEY, Reading, Setting
 PUBLIC_INPUT_TYPES = frozenset(
     {InputType.INGEST, InputType.SEARCH, InputType.CLASSIFICATION, InputType.CLUSTERING, InputType.UNSPECIFIED}
 )
+# Elasticsearch's own where a service names none
+DEFAULT_BATCH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ class RemoteTask(Task):
     ``merge`` makes the effective task settings of stored and requested ones (default: the request's keys win).
     ``input_types`` are those accepted in the request root (``None``: the option is refused altogether); ``label`` names
     the service in that refusal. ``single_input`` names the task in the refusal of more than one input.
-    ``max_inputs`` is the provider's hard limit per request, ``batch_size`` what ingestion sends at once.
+    ``max_inputs`` is the provider's hard limit per request. ``batch_size`` is what ingestion sends at once, that limit
+    or 20 when neither is declared; ``batch_size_of`` finds what the settings say of it, or ``None``.
     ``characters_per_token`` times ``max_input_tokens`` is where texts are cut (0: never).
     ``failures_of`` chooses a family by the call, where one is not enough. ``complete`` finishes the stored settings
     after the validation call.
@@ -124,7 +127,8 @@ class RemoteTask(Task):
     label: str = ""
     single_input: str | None = None
     max_inputs: int | None = None
-    batch_size: int = 20
+    batch_size: int | None = None
+    batch_size_of: Callable[[Mapping[str, Any]], int | None] | None = None
     characters_per_token: int = 0
     complete: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
     probe: Callable[[Call], Call] | None = None
@@ -136,6 +140,17 @@ class RemoteTask(Task):
 
     def failures_for(self, call: Call) -> Failures:
         return self.failures_of(call) if self.failures_of else self.failures
+
+    def most_inputs(self, settings: Mapping[str, Any]) -> int | None:
+        """How many inputs the provider takes in one request, ``None`` where it names no limit."""
+        return self.max_inputs_of(settings) if self.max_inputs_of else self.max_inputs
+
+    def ingest_batch(self, settings: Mapping[str, Any]) -> int:
+        """How many inputs ingestion sends in one request, at most what the provider takes."""
+        limit = self.most_inputs(settings)
+        chosen = self.batch_size_of(settings) if self.batch_size_of else None
+        batch = chosen or self.batch_size or limit or DEFAULT_BATCH
+        return batch if limit is None else min(batch, limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,7 +127,6 @@ SERVICE = Service(
             input_types=PUBLIC_INPUT_TYPES,
             label=TITLE,
             max_inputs=MAX_INPUTS,
-            batch_size=MAX_INPUTS,
             characters_per_token=3,
             since="8.16",
         ),

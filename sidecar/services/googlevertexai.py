@@ -318,7 +318,7 @@ SERVICE = Service(
             input_types=PUBLIC_INPUT_TYPES,
             label=TITLE,
             max_inputs=MAX_INPUTS,
-            batch_size=MAX_INPUTS,
+            batch_size_of=lambda settings: settings.get("max_batch_size"),
             characters_per_token=3,
             since="8.16",
         ),

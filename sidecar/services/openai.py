@@ -182,7 +182,6 @@ _TEXT_EMBEDDING = RemoteTask(
     failures=EMBEDDING_FAILURES,
     dense=Dense("dot_product"),
     max_inputs=2048,
-    batch_size=2048,
     characters_per_token=3,
     since="8.12",
 )

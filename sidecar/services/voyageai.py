@@ -29,8 +29,9 @@ from sidecar.services.settings import (
 
 EMBEDDINGS_URL = "https://api.voyageai.com/v1/embeddings"
 RERANK_URL = "https://api.voyageai.com/v1/rerank"
-# the smallest of the batches that Elasticsearch sends while it ingests, fit for the models with the longest texts
+# what Elasticsearch sends at once while it ingests: by model, so that long texts fit into the tokens of one request
 BATCH_SIZE = 7
+BATCH_SIZES = {"voyage-3-lite": 30, "voyage-3": 10, "voyage-2": 72, "voyage-02": 72}
 
 _INPUT_TYPES = {InputType.INGEST: "document", InputType.SEARCH: "query"}
 _ELEMENT_TYPES = {
@@ -130,7 +131,9 @@ SERVICE = Service(
             dense=Dense("dot_product"),
             input_types=frozenset(_INPUT_TYPES),
             label="Voyage AI",
+            max_inputs=1000,
             batch_size=BATCH_SIZE,
+            batch_size_of=lambda settings: BATCH_SIZES.get(settings["model_id"]),
             since="8.19",
         ),
         TaskType.RERANK: RemoteTask(

@@ -258,7 +258,6 @@ SERVICE = Service(
             failures=FAILURES,
             dense=Dense("dot_product", compares_dimensions=False),
             max_inputs=1000,
-            batch_size=1000,
             characters_per_token=3,
             since="8.16",
         ),

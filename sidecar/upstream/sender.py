@@ -119,7 +119,7 @@ class Sender:
             SidecarError: the provider's failure, in Elasticsearch's words.
         """
         cut, truncated = _cut(task, call)
-        limit = task.max_inputs_of(call.settings) if task.max_inputs_of else task.max_inputs
+        limit = task.most_inputs(call.settings)
         if limit is None or len(cut.inputs) <= limit:
             answer = await self._perform(service, task, cut)
         else:
