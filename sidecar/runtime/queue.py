@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Lock
 
 from sidecar.runtime.config import Lane
 from sidecar.runtime.errors import QueueFullError, RuntimeClosedError
@@ -41,7 +41,10 @@ class BatchQueue:
         self._name = name
         self._limits = limits
         self._lines = {lane: WaitingLine() for lane in Lane}
-        self._changed = Condition()
+        self._lock = Lock()
+        # Apart, so that work wakes those who will do it and no others: each waking costs a turn of the interpreter.
+        self._workers = Condition(self._lock)
+        self._express = Condition(self._lock)
         self._reserved = 0
         self._ingesting = 0
         self._turn = 0
@@ -69,7 +72,7 @@ class BatchQueue:
 
         A call larger than the whole queue is let in when nothing else waits. Raises ``QueueFullError``.
         """
-        with self._changed:
+        with self._lock:
             self._refuse_when_closed()
             waiting = self.items
             if waiting and (waiting + items > self._limits.items or self.tokens >= self._limits.tokens):
@@ -78,13 +81,13 @@ class BatchQueue:
 
     def release(self, items: int) -> None:
         """Gives room back that was reserved and not used."""
-        with self._changed:
+        with self._lock:
             self._reserved -= items
 
     def put(self, job: Job) -> None:
         """Queues a job whose room was reserved. Raises ``QueueFullError`` when its tokens do not fit."""
         tokens = job.tokens
-        with self._changed:
+        with self._lock:
             self._reserved -= len(job.items)
             self._refuse_when_closed()
             if self.tokens and self.tokens + tokens > self._limits.tokens:
@@ -93,11 +96,12 @@ class BatchQueue:
             for item in job.items:
                 item.queued_at = now
             self._lines[job.lane].add(job.items)
-            self._changed.notify_all()
+            self._workers.notify(self.batches)
+            self._call_express()
 
     def discard(self, job: Job) -> None:
         """Takes out what is left of a job whose caller went away."""
-        with self._changed:
+        with self._lock:
             self.dropped += self._lines[job.lane].discard(lambda item: item.job is job)
 
     def take(
@@ -109,38 +113,50 @@ class BatchQueue:
         An express worker gets searches only, and only while another worker is busy with ingestion.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
+        work = self._express if is_express else self._workers
+        with self._lock:
             while not leave():
                 if not is_express or self._ingesting:
                     batch = self._next(searches_only=is_express)
                     if batch:
                         self._ingesting += batch[0].job.lane is Lane.INGEST
+                        self._call_express()
                         return batch
                 left = None if end is None else end - time.monotonic()
                 if self._closed or (left is not None and left <= 0):
                     return None
-                self._changed.wait(left)
+                work.wait(left)
+            work.notify()  # whoever leaves may have been woken for work
             return None
 
     def done(self, batch: list[Item]) -> None:
         """A batch ran, or failed."""
-        with self._changed:
+        with self._lock:
             self._ingesting -= batch[0].job.lane is Lane.INGEST
 
     def close(self) -> None:
         """Refuses new work and wakes all workers; what still waits fails."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             for line in self._lines.values():
                 for item in line.items():
                     item.job.fail(RuntimeClosedError("The sidecar is shutting down"))
                 line.discard(lambda _: True)
-            self._changed.notify_all()
+            self._wake_all()
 
     def wake(self) -> None:
         """Makes waiting workers look again, so that surplus ones can end."""
-        with self._changed:
-            self._changed.notify_all()
+        with self._lock:
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        self._workers.notify_all()
+        self._express.notify_all()
+
+    def _call_express(self) -> None:
+        """Wakes the express worker for searches that wait beside ingestion."""
+        if self._ingesting and len(self._lines[Lane.SEARCH]):
+            self._express.notify()
 
     def _next(self, *, searches_only: bool) -> list[Item]:
         search, ingest = self._lines[Lane.SEARCH], self._lines[Lane.INGEST]
