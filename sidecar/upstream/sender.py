@@ -124,7 +124,7 @@ class Sender:
             answer = await self._perform(service, task, cut)
         else:
             answer = await self._perform_split(service, task, cut, limit)
-        return replace(answer, result=_mark_truncated(answer.result, truncated))
+        return _with_marks(answer, truncated) if truncated else answer
 
     async def _perform_split(self, service: str, task: RemoteTask, call: Call, limit: int) -> Answer:
         parts = [replace(call, inputs=call.inputs[n : n + limit]) for n in range(0, len(call.inputs), limit)]
@@ -292,17 +292,16 @@ def _cut(task: RemoteTask, call: Call) -> tuple[Call, list[bool]]:
     return (call.with_texts(text[:characters] for text in texts), truncated) if any(truncated) else (call, [])
 
 
-def _mark_truncated(result: Result, truncated: list[bool]) -> Result:
+def _with_marks(answer: Answer, truncated: list[bool]) -> Answer:
     """Only sparse results tell their callers that a text was cut."""
-    if not isinstance(result, SparseEmbeddings) or not truncated:
-        return result
+    if not isinstance(answer.result, SparseEmbeddings):
+        return answer
     marks = itertools.chain(truncated, itertools.repeat(False))
-    return SparseEmbeddings(
-        tuple(
-            SparseEmbedding(item.tokens, item.is_truncated or mark)
-            for item, mark in zip(result.items, marks, strict=False)
-        )
+    items = tuple(
+        SparseEmbedding(item.tokens, item.is_truncated or mark)
+        for item, mark in zip(answer.result.items, marks, strict=False)
     )
+    return replace(answer, result=SparseEmbeddings(items))
 
 
 def _joined(results: list[Result]) -> Result:
