@@ -124,3 +124,7 @@ async def test_the_effort_of_reasoning_goes_to_openai(bench: Bench) -> None:
     assert answer["status"] == 200, answer
     sent = json.loads(bench.provider.calls[-1].body)
     assert (sent["reasoning_effort"], sent.get("reasoning")) == ("high", None)
+    body["reasoning"] = {"enabled": True}
+    answer = await bench.send("POST", "/_inference/chat_completion/x/_stream", body)
+    assert answer["status"] == 400
+    assert "OpenAI chat completion requires [reasoning.effort]" in answer["body"]
