@@ -58,11 +58,7 @@ class Catalogue:
 
 def _listed_tasks(service: Service, generation: Generation) -> dict[TaskType, Task]:
     found = ((task_type, service.task(task_type, generation)) for task_type in TaskType)
-    return {
-        task_type: task
-        for task_type, task in found
-        if task is not None and generation.at_least(task.listed_since)
-    }
+    return {task_type: task for task_type, task in found if task is not None and generation.at_least(task.listed_since)}
 
 
 def describe(service: Service, generation: Generation) -> dict[str, Any]:
@@ -112,7 +108,8 @@ def _configuration(
         body["description"] = description
     return body | {
         "label": listed.label,
-        "required": given(listed.required, setting.required),
+        # one that is required up to a generation is optional from it on
+        "required": given(listed.required, setting.required and setting.is_known(generation)),
         "sensitive": given(listed.sensitive, is_secret),
         "updatable": given(listed.updatable, is_secret),
         "type": listed.type or setting.list_type,

@@ -109,6 +109,15 @@ async def test_from_9_5_on_vertex_without_location_is_called_at_its_global_addre
         assert call.target == f"/v1/projects/p/locations/global/publishers/google/models/m:{method}"
 
 
+def test_the_location_of_vertex_is_listed_as_what_it_is() -> None:
+    def is_required(generation: str) -> bool:
+        services = {s["service"]: s for s in Catalogue.discover().describe(None, GENERATIONS[generation])}
+        found: bool = services["googlevertexai"]["configurations"]["location"]["required"]
+        return found
+
+    assert (is_required("9.4"), is_required("9.5")) == (True, False)
+
+
 async def test_vertex_still_needs_project_and_model_in_9_5(bench: Bench) -> None:
     settings = {"service_account_json": service_account(), "location": "l"}
     answer = await put(bench, "completion/x", "googlevertexai", settings, V9_5)
