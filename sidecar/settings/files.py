@@ -10,7 +10,7 @@ import yaml
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from sidecar.settings.errors import UserError
+from sidecar.core.user_error import UserError
 
 
 def read_file(path: Path) -> dict[str, Any]:

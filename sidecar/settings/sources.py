@@ -13,8 +13,8 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from sidecar.core.user_error import UserError
 from sidecar.settings.documentation import is_secret
-from sidecar.settings.errors import UserError
 from sidecar.settings.files import read_file
 from sidecar.settings.table import PREFIX, Settings
 
