@@ -17,7 +17,7 @@ from sidecar.core.tasks import TaskType
 from sidecar.services.catalogue import Catalogue
 from tests.services.conftest import Bench
 from tests.services.exchange import read_events
-from tests.services.recordings import VERSIONS, Recording, basic_recordings, recordings, service_account
+from tests.services.recordings import VERSIONS, Recording, basic_recordings, recordings, with_key_file
 from tests.services.stand_in import StandIn
 
 Json = Any
@@ -117,7 +117,7 @@ async def test_the_examples_work(name: str, bench: Bench) -> None:
             example = created[command.path.removesuffix("/_stream")]
             if example is not None:
                 example.play_call(command, bench.provider)
-        answer = await bench.send(command.method, command.path, _with_key_file(command.body))
+        answer = await bench.send(command.method, command.path, with_key_file(command.body))
         assert answer["status"] == 200, (command, answer, bench.provider.refusals)
         assert bench.provider.is_open or not bench.provider.refusals, command
         if _streams(command.path):
@@ -133,11 +133,4 @@ def _streams(path: str) -> bool:
 
 
 def _settings(body: Mapping[str, Json]) -> Json:
-    return {name: value for name, value in _with_key_file(dict(body)).items() if name != "service"}
-
-
-def _with_key_file(body: Json) -> Json:
-    """The example's Google key file is shortened; a real one stands in for it."""
-    if isinstance(body, dict) and "service_account_json" in body.get("service_settings", {}):
-        return {**body, "service_settings": {**body["service_settings"], "service_account_json": service_account()}}
-    return body
+    return {name: value for name, value in with_key_file(dict(body)).items() if name != "service"}
