@@ -93,8 +93,8 @@ class Task:
 class RemoteTask(Task):
     """A task that a provider performs.
 
-    ``sending`` starts the message of a call that got no usable answer (``{id}`` is the inference id); ``creation`` is
-    what a failed validation call could not complete. ``request`` and
+    ``sending`` starts the message of a call that got no usable answer (``{id}`` is the inference id, ``{task}`` the
+    task type); ``creation`` is what a failed validation call could not complete. ``request`` and
     ``parse`` are pure; ``stream`` makes a reader, ``None`` where the task cannot stream. ``check_call`` refuses calls
     that the provider cannot serve. ``token`` says how to get a bearer token, when one is needed.
     ``merge`` makes the effective task settings of stored and requested ones (default: the request's keys win).
