@@ -143,14 +143,15 @@ def parse_ranking(answer: ProviderAnswer, call: Call) -> Ranking:
 
 
 def _ranked(item: Any, call: Call) -> RankedDocument:
-    if not isinstance(item, dict) or not isinstance(item.get("index"), int):
+    index = item.get("index") if isinstance(item, dict) else None
+    if isinstance(index, bool) or not isinstance(index, int):
         raise field_missing("index", "Hugging Face rerank")
     score = item.get("score", item.get("relevance_score"))
     if isinstance(score, bool) or not isinstance(score, (int, float)):
         raise field_missing("score", "Hugging Face rerank")
     document = item.get("document")
     text = item.get("text", document.get("text") if isinstance(document, dict) else None)
-    return RankedDocument(item["index"], score, text)
+    return RankedDocument(index, score, text if isinstance(text, str) else None)
 
 
 def request_chat(call: Call) -> ProviderRequest:

@@ -77,11 +77,13 @@ def parse_rankings(answer: ProviderAnswer, call: Call) -> Ranking:
         raise required("rankings")
     documents = []
     for item in rankings:
-        if not isinstance(item, dict) or "index" not in item:
+        index = item.get("index") if isinstance(item, dict) else None
+        if isinstance(index, bool) or not isinstance(index, int):
             raise required("index")
-        if "logit" not in item:
+        logit = item.get("logit")
+        if isinstance(logit, bool) or not isinstance(logit, (int, float)):
             raise required("logit")
-        documents.append(RankedDocument(item["index"], item["logit"]))
+        documents.append(RankedDocument(index, logit))
     return Ranking(tuple(documents[: call.top_n]))
 
 

@@ -225,7 +225,10 @@ def parse_completion(answer: ProviderAnswer, call: Call) -> Completion:
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict):
             raise required("message")
-        results.append(message.get("content") or "")
+        content = message.get("content")
+        if not isinstance(content, str | None):
+            raise unexpected_token("VALUE_STRING", content)
+        results.append(content or "")
     return Completion(tuple(results))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sidecar.core.results import RankedDocument, Ranking
+from sidecar.core.results import Ranking
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, plain_bearer, required
+from sidecar.services.cohere_shapes import parse_ranking
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
@@ -50,20 +51,8 @@ def request_rerank(call: Call) -> ProviderRequest:
 
 
 def parse_results(answer: ProviderAnswer, call: Call) -> Ranking:
-    """``{"results": [{"index", "relevance_score", "document": {"text"}}]}``."""
-    body = answer.json()
-    results = body.get("results") if isinstance(body, dict) else None
-    if not isinstance(results, list):
-        raise required("results")
-    documents = []
-    for item in results:
-        for name in ("index", "relevance_score"):
-            if not isinstance(item, dict) or item.get(name) is None:
-                raise required(name)
-        document = item.get("document")
-        text = document.get("text") if isinstance(document, dict) else document
-        documents.append(RankedDocument(item["index"], item["relevance_score"], text))
-    return Ranking(tuple(documents))
+    """As Cohere's models answer."""
+    return parse_ranking(answer, required)
 
 
 _CHAT = ChatProvider(

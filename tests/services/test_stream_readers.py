@@ -11,43 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.generations import DEFAULT_GENERATION
-from sidecar.core.requests import ChatRequest
 from sidecar.core.results import ChatChunk, CompletionDelta, StreamItem
-from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, StreamFailedError, StreamReader
-from sidecar.services.catalogue import Catalogue
-from sidecar.services.declaration import RemoteTask
-from sidecar.services.reading import read_endpoint
+from sidecar.services.calls import StreamFailedError, StreamReader
 from tests.services import frames
+from tests.services.altered import altered
 from tests.services.recordings import VERSIONS, Recording, recordings, services
+from tests.services.sample_calls import sample_call
 from tests.services.stand_in import Reply
 
 Json = Any
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)
-
-
-@functools.cache
-def catalogue() -> Catalogue:
-    return Catalogue.discover()
 
 
 def reader(case: Recording) -> StreamReader:
     """A new reader of the case's stream."""
-    service, task_type = catalogue().get(case.service), TaskType(case.task_type)
-    assert service is not None
-    body = {name: value for name, value in case.create["body"].items() if name != "service"}
-    endpoint = read_endpoint(service, task_type, "id", body, DEFAULT_GENERATION).endpoint
-    chat = ChatRequest(({"role": "user", "content": "Hi"},)) if task_type is TaskType.CHAT_COMPLETION else None
-    task = service.tasks[task_type]
-    assert isinstance(task, RemoteTask)
+    task, call = sample_call(case)
     assert task.stream is not None
-    return task.stream(Call(inference_id="id", task_type=task_type, settings=endpoint.service_settings, chat=chat))
+    return task.stream(call)
 
 
 @functools.cache
@@ -135,12 +114,3 @@ def changed(event: bytes, data: st.DataObject) -> bytes:
     if match is None:
         return event
     return frames.replaced(event, match[0], json.dumps(altered(json.loads(match[0]), data)).encode())
-
-
-def altered(value: Json, data: st.DataObject) -> Json:
-    keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
-    if not keys or data.draw(st.integers(0, 3)) == 0:
-        return data.draw(VALUES)
-    key = data.draw(st.sampled_from(keys))
-    value[key] = altered(value[key], data)
-    return value
