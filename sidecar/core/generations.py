@@ -9,6 +9,7 @@ and 9.4.3; 8.11, 8.12 and what 9.5 adds follow the documentation.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 from sidecar.core.tasks import TaskType
 
@@ -92,6 +93,7 @@ class Generation:
         return _number(self.name) >= _number(version)
 
 
+@cache  # every call compares, and there are a handful of names
 def _number(name: str) -> tuple[int, ...]:
     return tuple(int(part) for part in name.split("."))
 
