@@ -10,7 +10,7 @@ from pathlib import Path
 from sidecar.core.tasks import TaskType
 from sidecar.services.catalogue import Catalogue
 from sidecar.services.declaration import Service, Task
-from sidecar.services.settings import RateLimit
+from sidecar.services.setting_kinds import RateLimit
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "services" / "README.md"
 _HEAD = """# Services

@@ -7,7 +7,8 @@ from sidecar.services.calls import plain_bearer
 from sidecar.services.declaration import Service
 from sidecar.services.openai_shapes import CHAT_FAILURES, MAX_TOKENS_FORM, quoting
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.settings import Listed, RateLimit, Text
+from sidecar.services.setting_kinds import RateLimit, Text
+from sidecar.services.settings import Listed
 
 _CHAT = ChatProvider(
     title="AI21",

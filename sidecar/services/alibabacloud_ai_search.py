@@ -32,20 +32,18 @@ from sidecar.services.calls import (
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, words_of_message
 from sidecar.services.openai_shapes import dense_vector
-from sidecar.services.settings import (
+from sidecar.services.setting_kinds import (
     MAX_INPUT_TOKENS,
     SIMILARITY,
     Choice,
     Flag,
-    Listed,
     LooseInt,
     PositiveInt,
     RateLimit,
-    Reading,
-    Setting,
     StageEnd,
     Text,
 )
+from sidecar.services.settings import Listed, Reading, Setting
 
 # a hard limit of both embedding routes
 MAX_TEXTS = 32

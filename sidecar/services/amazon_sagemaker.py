@@ -22,7 +22,8 @@ from sidecar.services.failures import Failures, client_status, status_name, word
 from sidecar.services.reading import SET_BY_USER
 from sidecar.services.sagemaker_payloads import ELASTIC, OPENAI, body_of, result_of
 from sidecar.services.sagemaker_payloads import stream as read_stream
-from sidecar.services.settings import Choice, Flag, Listed, PositiveInt, Reading, Setting, Text
+from sidecar.services.setting_kinds import Choice, Flag, PositiveInt, Text
+from sidecar.services.settings import Listed, Reading, Setting
 
 # the task types of each api, in the order in which Elasticsearch names them
 OPENAI_TASKS = (TaskType.COMPLETION, TaskType.TEXT_EMBEDDING, TaskType.CHAT_COMPLETION)

@@ -22,19 +22,17 @@ from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, 
 from sidecar.services.failures import Failures, client_status, status_name, words_of_message
 from sidecar.services.openai_shapes import dense_vector
 from sidecar.services.reading import SET_BY_USER
-from sidecar.services.settings import (
+from sidecar.services.setting_kinds import (
     MAX_INPUT_TOKENS,
     SIMILARITY,
     Choice,
-    Listed,
     Number,
     PositiveInt,
     RateLimit,
-    Reading,
     Refused,
-    Setting,
     Text,
 )
+from sidecar.services.settings import Listed, Reading, Setting
 
 TITAN, COHERE = "AMAZONTITAN", "COHERE"
 PROVIDERS = ("amazontitan", "anthropic", "ai21labs", "cohere", "meta", "mistral")

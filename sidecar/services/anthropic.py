@@ -20,7 +20,8 @@ from sidecar.services.anthropic_shapes import (
 from sidecar.services.calls import Call, ProviderRequest
 from sidecar.services.declaration import RemoteTask, Service
 from sidecar.services.failures import PERMISSION, Failures, words_of_error_object
-from sidecar.services.settings import Int, Listed, Number, PositiveInt, RateLimit, Setting, Text
+from sidecar.services.setting_kinds import Int, Number, PositiveInt, RateLimit, Text
+from sidecar.services.settings import Listed, Setting
 
 URL = "https://api.anthropic.com/v1/messages"
 VERSION = "2023-06-01"

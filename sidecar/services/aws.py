@@ -19,7 +19,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from sidecar.services.calls import ProviderAnswer, ProviderRequest
-from sidecar.services.settings import Listed, Secret, Setting
+from sidecar.services.setting_kinds import Secret
+from sidecar.services.settings import Listed, Setting
 
 SECRETS: tuple[Setting, ...] = (
     Secret(

@@ -20,20 +20,19 @@ from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import SERVER_BUSY, TOO_LARGE, Failures, words_of_error_object
 from sidecar.services.openai_shapes import PROMPT_TOO_LONG, ChatStream, parse_completion, parse_embeddings
 from sidecar.services.openai_tasks import dimensions, embedding_body
-from sidecar.services.settings import (
+from sidecar.services.setting_kinds import (
     MAX_INPUT_TOKENS,
     SIMILARITY,
     Choice,
     Flag,
-    Listed,
     Number,
     PositiveInt,
     RateLimit,
     Refused,
-    Setting,
     Text,
     Url,
 )
+from sidecar.services.settings import Listed, Setting
 
 TOKEN, REALTIME = "token", "realtime"
 DEFAULT_MAX_NEW_TOKENS = 64

@@ -29,17 +29,8 @@ from sidecar.services.openai_shapes import (
     quoting,
 )
 from sidecar.services.openai_tasks import dimensions, embedding_body
-from sidecar.services.settings import (
-    MAX_INPUT_TOKENS,
-    SIMILARITY,
-    Listed,
-    RateLimit,
-    Reading,
-    Secret,
-    Setting,
-    Text,
-    TextMap,
-)
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, RateLimit, Secret, Text, TextMap
+from sidecar.services.settings import Listed, Reading, Setting
 
 # the deployment in the address decides on the model
 FORM = ChatForm(model=False)

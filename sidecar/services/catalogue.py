@@ -12,7 +12,8 @@ from sidecar.core.errors import StatusError
 from sidecar.core.generations import Generation
 from sidecar.core.tasks import TaskType
 from sidecar.services.declaration import Service, Task
-from sidecar.services.settings import Listed, RateLimit, Setting
+from sidecar.services.setting_kinds import RateLimit
+from sidecar.services.settings import Listed, Setting
 
 
 class Catalogue:

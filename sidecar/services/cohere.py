@@ -23,19 +23,8 @@ from sidecar.services.cohere_shapes import (
     parse_ranking,
 )
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
-from sidecar.services.settings import (
-    MAX_INPUT_TOKENS,
-    SIMILARITY,
-    Choice,
-    Flag,
-    Listed,
-    PositiveInt,
-    RateLimit,
-    Reading,
-    Setting,
-    Text,
-    Url,
-)
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, Choice, Flag, PositiveInt, RateLimit, Text, Url
+from sidecar.services.settings import Listed, Reading, Setting
 
 BASE_URL = "https://api.cohere.ai"
 # a hard limit of the embed route

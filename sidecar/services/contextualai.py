@@ -14,17 +14,8 @@ from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, plain_
 from sidecar.services.cohere_shapes import parse_ranking
 from sidecar.services.declaration import RemoteTask, Service
 from sidecar.services.failures import Failures, Words, words_of_body, words_of_detail, words_of_message
-from sidecar.services.settings import (
-    Flag,
-    Listed,
-    PositiveInt,
-    RateLimit,
-    Reading,
-    Setting,
-    Text,
-    url_position,
-    url_problem,
-)
+from sidecar.services.setting_kinds import Flag, PositiveInt, RateLimit, Text, url_position, url_problem
+from sidecar.services.settings import Listed, Reading, Setting
 
 URL = "https://api.contextual.ai/v1/rerank"
 # the provider wants one in every request

@@ -29,17 +29,17 @@ from sidecar.services.custom_settings import (
 )
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, words_of_body
-from sidecar.services.settings import (
+from sidecar.services.setting_kinds import (
     SIMILARITY,
     LooseInt,
     PositiveInt,
     RateLimit,
-    Setting,
     StageEnd,
     Text,
     url_position,
     url_problem,
 )
+from sidecar.services.settings import Setting
 from sidecar.services.template import UnknownPlaceholderError, fill
 
 FAILURES = Failures(words=words_of_body, retried=frozenset({429}), retries_unusable=False)

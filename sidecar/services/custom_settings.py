@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from sidecar.core.errors import StatusError
 from sidecar.core.generations import Generation
 from sidecar.core.javatext import java_text, java_type
-from sidecar.services.settings import Choice, Reading, Setting, Text, TextMap
+from sidecar.services.setting_kinds import Choice, Text, TextMap
+from sidecar.services.settings import Reading, Setting
 
 JSON_PARSER = "json_parser"
 OWNER = "custom_service_settings"

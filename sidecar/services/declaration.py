@@ -16,7 +16,8 @@ from sidecar.core.results import Answer, Result
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamReader, TokenRequest
 from sidecar.services.failures import Failures
-from sidecar.services.settings import API_KEY, Reading, Setting
+from sidecar.services.setting_kinds import API_KEY
+from sidecar.services.settings import Reading, Setting
 
 PUBLIC_INPUT_TYPES = frozenset(
     {InputType.INGEST, InputType.SEARCH, InputType.CLASSIFICATION, InputType.CLUSTERING, InputType.UNSPECIFIED}

@@ -9,7 +9,8 @@ from sidecar.core.tasks import TaskType
 from sidecar.services.declaration import Service
 from sidecar.services.openai_shapes import MAX_TOKENS_FORM
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.settings import Listed, Reading, Secret, Text, Url
+from sidecar.services.setting_kinds import Secret, Text, Url
+from sidecar.services.settings import Listed, Reading
 
 CHAT_URL = "https://api.deepseek.com/chat/completions"
 

@@ -15,16 +15,8 @@ from sidecar.core.errors import ActionRequestValidationError, IllegalArgumentErr
 from sidecar.core.javatext import java_text
 from sidecar.core.tasks import TaskType
 from sidecar.services.declaration import Service, Task
-from sidecar.services.settings import (
-    SIMILARITY,
-    Choice,
-    Flag,
-    Listed,
-    PositiveInt,
-    Reading,
-    Setting,
-    Text,
-)
+from sidecar.services.setting_kinds import SIMILARITY, Choice, Flag, PositiveInt, Text
+from sidecar.services.settings import Listed, Reading, Setting
 
 MAX_THREADS = 32
 

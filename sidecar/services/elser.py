@@ -16,7 +16,7 @@ from sidecar.services.elasticsearch import (
     merge_allocations,
     threads_and_allocations,
 )
-from sidecar.services.settings import Text
+from sidecar.services.setting_kinds import Text
 
 DEFAULT_MODEL = ".elser_model_2"
 

@@ -10,16 +10,8 @@ from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, words_of_error_object
 from sidecar.services.openai_shapes import OPENAI_FORM, parse_embeddings
 from sidecar.services.openai_tasks import ChatProvider, embedding_body
-from sidecar.services.settings import (
-    MAX_INPUT_TOKENS,
-    SIMILARITY,
-    Listed,
-    PositiveInt,
-    RateLimit,
-    Text,
-    TextMap,
-    Url,
-)
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, PositiveInt, RateLimit, Text, TextMap, Url
+from sidecar.services.settings import Listed
 
 EMBEDDINGS_URL = "https://api.fireworks.ai/inference/v1/embeddings"
 CHAT_URL = "https://api.fireworks.ai/inference/v1/chat/completions"

@@ -15,15 +15,8 @@ from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, Unusab
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.google_shapes import GoogleStream, first_text, google_failures, parse_first_text
 from sidecar.services.openai_shapes import dense_vector
-from sidecar.services.settings import (
-    MAX_INPUT_TOKENS,
-    SIMILARITY,
-    Listed,
-    PositiveInt,
-    RateLimit,
-    Setting,
-    Text,
-)
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, PositiveInt, RateLimit, Text
+from sidecar.services.settings import Listed, Setting
 
 TITLE = "Google AI Studio"
 BASE_URL = "https://generativelanguage.googleapis.com/v1/models"

@@ -19,24 +19,21 @@ from sidecar.services.google_shapes import google_failures
 from sidecar.services.google_token import request_token
 from sidecar.services.googleaistudio import TASK_TYPES
 from sidecar.services.openai_shapes import dense_vector
-from sidecar.services.settings import (
+from sidecar.services.setting_kinds import (
     MAX_INPUT_TOKENS,
     SIMILARITY,
-    TASK_SETTINGS,
     Choice,
     Flag,
     Int,
-    Listed,
     PositiveInt,
     RateLimit,
-    Reading,
     Refused,
     Secret,
-    Setting,
     Text,
     TextMap,
     Url,
 )
+from sidecar.services.settings import TASK_SETTINGS, Listed, Reading, Setting
 
 TITLE = "Google Vertex AI"
 RANKING_URL = "https://discoveryengine.googleapis.com/v1/projects/{}/locations/global/rankingConfigs"

@@ -7,7 +7,8 @@ from sidecar.services.calls import Call, bearer
 from sidecar.services.declaration import Service
 from sidecar.services.openai_shapes import OPENAI_FORM
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.settings import Listed, RateLimit, Secret, Text, TextMap, Url
+from sidecar.services.setting_kinds import RateLimit, Secret, Text, TextMap, Url
+from sidecar.services.settings import Listed
 
 CHAT_URL = "https://api.groq.com/openai/v1/chat/completions"
 

@@ -32,17 +32,8 @@ from sidecar.services.openai_shapes import (
     dense_vector,
     parse_completion,
 )
-from sidecar.services.settings import (
-    MAX_INPUT_TOKENS,
-    SIMILARITY,
-    Flag,
-    Listed,
-    PositiveInt,
-    RateLimit,
-    Setting,
-    Text,
-    Url,
-)
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, Flag, PositiveInt, RateLimit, Text, Url
+from sidecar.services.settings import Listed, Setting
 
 # the sparse route has no setting for it: Elasticsearch fixes and shows this limit
 SPARSE_MAX_INPUT_TOKENS = 512

@@ -20,20 +20,18 @@ from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, 
 from sidecar.services.failures import INPUT_VALIDATION, Failures, words_of_detail
 from sidecar.services.openai_shapes import embedding_items
 from sidecar.services.probe_image import PROBE_IMAGE
-from sidecar.services.settings import (
+from sidecar.services.setting_kinds import (
     SIMILARITY,
     Choice,
     Flag,
-    Listed,
     LooseInt,
     PositiveInt,
     RateLimit,
-    Reading,
-    Setting,
     StageEnd,
     Text,
     Url,
 )
+from sidecar.services.settings import Listed, Reading, Setting
 
 EMBEDDINGS_URL = "https://api.jina.ai/v1/embeddings"
 RERANK_URL = "https://api.jina.ai/v1/rerank"

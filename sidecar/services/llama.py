@@ -17,17 +17,8 @@ from sidecar.services.openai_shapes import (
     quoting,
 )
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.settings import (
-    MAX_INPUT_TOKENS,
-    SIMILARITY,
-    Listed,
-    PositiveInt,
-    RateLimit,
-    Reading,
-    Secret,
-    Text,
-    Url,
-)
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, PositiveInt, RateLimit, Secret, Text, Url
+from sidecar.services.settings import Listed, Reading
 
 _MODEL = Text(
     name="model_id",

@@ -15,7 +15,8 @@ from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import SERVER_BUSY, TOO_LARGE
 from sidecar.services.openai_shapes import CHAT_FAILURES, EMBEDDING_FAILURES, NO_USAGE_FORM, parse_embeddings, quoting
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.settings import SIMILARITY, Listed, PositiveInt, RateLimit, Text
+from sidecar.services.setting_kinds import SIMILARITY, PositiveInt, RateLimit, Text
+from sidecar.services.settings import Listed
 
 EMBEDDINGS_URL = "https://api.mistral.ai/v1/embeddings"
 CHAT_URL = "https://api.mistral.ai/v1/chat/completions"

@@ -17,15 +17,8 @@ from sidecar.services.openai_shapes import (
     quoting,
 )
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.settings import (
-    MAX_INPUT_TOKENS,
-    SIMILARITY,
-    Choice,
-    Listed,
-    RateLimit,
-    Text,
-    Url,
-)
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, Choice, RateLimit, Text, Url
+from sidecar.services.settings import Listed
 
 EMBEDDINGS_URL = "https://integrate.api.nvidia.com/v1/embeddings"
 RERANK_URL = "https://ai.api.nvidia.com/v1/retrieval/nvidia/reranking"

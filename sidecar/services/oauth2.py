@@ -11,7 +11,8 @@ from urllib.parse import quote, urlencode
 
 from sidecar.core.errors import OtherError, SidecarError, StatusError, ValidationError
 from sidecar.services.calls import ProviderAnswer, ProviderRequest, TokenRequest
-from sidecar.services.settings import Listed, Reading, Setting, Text, TextList
+from sidecar.services.setting_kinds import Text, TextList
+from sidecar.services.settings import Listed, Reading, Setting
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 # assumed when the server does not say how long a token lives: short, so that a wrong guess costs little

@@ -24,18 +24,8 @@ from sidecar.services.openai_shapes import (
     parse_embeddings,
 )
 from sidecar.services.openai_tasks import dimensions, embedding_body
-from sidecar.services.settings import (
-    MAX_INPUT_TOKENS,
-    SIMILARITY,
-    Listed,
-    RateLimit,
-    Reading,
-    Secret,
-    Setting,
-    Text,
-    TextMap,
-    Url,
-)
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, RateLimit, Secret, Text, TextMap, Url
+from sidecar.services.settings import Listed, Reading, Setting
 
 EMBEDDINGS_URL = "https://api.openai.com/v1/embeddings"
 CHAT_URL = "https://api.openai.com/v1/chat/completions"

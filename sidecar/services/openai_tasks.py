@@ -15,7 +15,8 @@ from sidecar.services.declaration import RemoteTask
 from sidecar.services.failures import Failures
 from sidecar.services.openai_shapes import CHAT_FAILURES, ChatForm, ChatStream, chat_body, parse_completion
 from sidecar.services.reading import SET_BY_USER
-from sidecar.services.settings import API_KEY, Listed, PositiveInt, Reading, Setting
+from sidecar.services.setting_kinds import API_KEY, PositiveInt
+from sidecar.services.settings import Listed, Reading, Setting
 
 # --- embeddings ----------------------------------------------------------------------------------------------
 

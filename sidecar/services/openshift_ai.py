@@ -19,16 +19,8 @@ from sidecar.services.openai_shapes import (
 )
 from sidecar.services.openai_tasks import ChatProvider, embedding_body
 from sidecar.services.reading import SET_BY_USER
-from sidecar.services.settings import (
-    MAX_INPUT_TOKENS,
-    SIMILARITY,
-    Flag,
-    Listed,
-    PositiveInt,
-    RateLimit,
-    Text,
-    Url,
-)
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, Flag, PositiveInt, RateLimit, Text, Url
+from sidecar.services.settings import Listed
 
 _MODEL = Text(name="model_id", listed=Listed("Model ID", "The name of the model to use for the inference task."))
 _URL = Url(name="url", required=True, listed=Listed("URL", "The URL endpoint to use for the requests."))

@@ -1,28 +1,25 @@
 """Declared settings: what a service accepts in ``service_settings`` and ``task_settings``, and how it is read.
 
-A declaration is a tuple of :class:`Setting` objects, read in the order in which they stand: that is also the order of
-the messages in a validation error. Reading removes what it knows from the given mapping; what is left is unknown.
+A declaration is a tuple of :class:`Setting` objects (``setting_kinds`` has them by type of value), read in the order in
+which they stand: that is also the order of the messages in a validation error. Reading removes what it knows from the
+given mapping; what is left is unknown.
 Source: Elasticsearch API reference, "Create an inference endpoint"; wordings as real nodes answer.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sidecar.core.errors import StatusError, ValidationError
 from sidecar.core.generations import Generation
-from sidecar.core.javatext import java_text, java_type
+from sidecar.core.javatext import java_text
 from sidecar.core.tasks import TaskType
 
 SERVICE_SETTINGS = "service_settings"
 TASK_SETTINGS = "task_settings"
 SECRET_SETTINGS = "secret_settings"  # noqa: S105 - the name of a group in messages
-
-_URL_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2}|[^\x00-\xa0\u2028\u2029])*")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 
 class Reading:
@@ -129,296 +126,6 @@ class Setting:
         return value
 
 
-def _invalid(reading: Reading, value: Any, name: str, demand: str) -> None:
-    reading.complain(f"[{reading.scope}] Invalid value [{java_text(value)}]. [{name}] must be {demand}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text(Setting):
-    """A non-empty string."""
-
-    def checked(self, value: Any, reading: Reading) -> Any:
-        if value == "":
-            reading.complain(f"[{reading.scope}] Invalid value empty string. [{self.name}] must be a non-empty string")
-            return None
-        return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret(Text):
-    """A credential: stored encrypted, never shown."""
-
-    shown: bool = False
-    mutable: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Url(Text):
-    """A URI by Java's rules; the scheme is not looked at here."""
-
-    def checked(self, value: Any, reading: Reading) -> Any:
-        text = Text.checked(self, value, reading)
-        if text is None:
-            return None
-        if reason := url_problem(text):
-            reading.complain(
-                f"[{reading.scope}] Invalid url [{text}] received for field [{self.name}]. "
-                f"Error: unable to parse url [{text}]. Reason: {reason}"
-            )
-            return None
-        return text
-
-
-def url_position(text: str) -> int:
-    """How many characters of ``text`` may stand in a URI, up to the first that may not."""
-    match = _URL_CHARACTERS.match(text)
-    return match.end() if match else 0
-
-
-def url_problem(text: str) -> str | None:
-    """Why Java's ``URI`` refuses ``text``, ``None`` when it is accepted."""
-    position = url_position(text)
-    if position == len(text):
-        return _scheme_problem(text)
-    if text[position] == "%":
-        return "Malformed escape pair"
-    scheme, colon, rest = text.partition("://")
-    if "#" in text[:position]:
-        part = "fragment"
-    elif "?" in text[:position]:
-        part = "query"
-    elif ":" in text[position:] and not re.search("[/?#]", text[: text.index(":", position)]):
-        part = "scheme name"
-    elif colon and position < len(scheme) + 3 + len(rest.split("/")[0]):
-        part = "authority"
-    else:
-        part = "path"
-    return f"Illegal character in {part}"
-
-
-def _scheme_problem(text: str) -> str | None:
-    """Without a colon before the first ``/``, ``?`` or ``#`` there is no scheme, which is allowed."""
-    scheme, colon, rest = re.split("[/?#]", text, maxsplit=1)[0].partition(":")
-    if not colon:
-        return None
-    if not scheme:
-        return "Expected scheme name"
-    if not _SCHEME.fullmatch(scheme):
-        return "Illegal character in scheme name"
-    return None if rest or len(text) > len(scheme) + 1 else "Expected scheme-specific part"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice(Setting):
-    """One of ``choices``, matched ignoring case and kept in lower case; ``synonyms`` map further spellings."""
-
-    choices: tuple[str, ...]
-    upper: bool = False
-
-    def checked(self, value: Any, reading: Reading) -> Any:
-        if value == "":
-            reading.complain(f"[{reading.scope}] Invalid value empty string. [{self.name}] must be a non-empty string")
-            return None
-        for choice in self.choices:
-            if value.lower() == choice.lower():
-                return choice.upper() if self.upper else choice
-        allowed = ", ".join(sorted(self.choices))
-        reading.complain(
-            f"[{reading.scope}] Invalid value [{value}] received. [{self.name}] must be one of [{allowed}]"
-        )
-        return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PositiveInt(Setting):
-    """A whole number above 0, at most ``maximum``; no other JSON type is converted."""
-
-    maximum: int | None = None
-
-    java_name: ClassVar[str] = "Integer"
-    list_type: ClassVar[str] = "int"
-    expected: ClassVar[type | tuple[type, ...]] = int
-
-    def checked(self, value: Any, reading: Reading) -> Any:
-        if value <= 0:
-            _invalid(reading, value, self.name, "a positive integer")
-            return None
-        if self.maximum is not None and value > self.maximum:
-            article = reading.generation.bound_article
-            _invalid(reading, float(value), self.name, f"{article}less than or equal to [{float(self.maximum)}]")
-            return None
-        return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Int(Setting):
-    """Any whole number."""
-
-    java_name: ClassVar[str] = "Integer"
-    list_type: ClassVar[str] = "int"
-    expected: ClassVar[type | tuple[type, ...]] = int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageEnd(Setting):
-    """No setting: here everything complained about so far is reported."""
-
-    name: str = ""
-
-    def read(self, reading: Reading) -> None:
-        reading.finish()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LooseInt(Int):
-    """A whole number of any size; another type is reported at once."""
-
-    def read(self, reading: Reading) -> Any:
-        complaints = len(reading.messages)
-        value = Int.read(self, reading)
-        if len(reading.messages) > complaints:
-            raise StatusError(reading.messages[-1])
-        return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Number(Setting):
-    """A number written with a fraction (``1.0``, not ``1``); with bounds, between them inclusive."""
-
-    minimum: float | None = None
-    maximum: float | None = None
-
-    java_name: ClassVar[str] = "Double"
-    list_type: ClassVar[str] = "float"
-    expected: ClassVar[type | tuple[type, ...]] = float
-
-    def checked(self, value: Any, reading: Reading) -> Any:
-        article = reading.generation.bound_article
-        if self.minimum is not None and value < self.minimum:
-            _invalid(reading, float(value), self.name, f"{article}greater than or equal to [{float(self.minimum)}]")
-            return None
-        if self.maximum is not None and value > self.maximum:
-            _invalid(reading, float(value), self.name, f"{article}less than or equal to [{float(self.maximum)}]")
-            return None
-        return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flag(Setting):
-    """``true`` or ``false``."""
-
-    java_name: ClassVar[str] = "Boolean"
-    list_type: ClassVar[str] = "bool"
-    expected: ClassVar[type | tuple[type, ...]] = bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextMap(Setting):
-    """A map of strings; entries with a ``null`` value are dropped. ``allowed`` are the Java types of its values."""
-
-    java_name: ClassVar[str] = "Map"
-    list_type: ClassVar[str] = "map"
-    expected: ClassVar[type | tuple[type, ...]] = dict
-    allowed: ClassVar[tuple[str, ...]] = ("String",)
-
-    def checked(self, value: Any, reading: Reading) -> Any:
-        kept = {key: item for key, item in value.items() if item is not None}
-        for key, item in kept.items():
-            found = "Array" if isinstance(item, list) else java_type(item)
-            if found not in self.allowed:
-                shown = found if reading.generation.at_least("9.4") else java_text(item)
-                reading.complain(
-                    f"Map field [{self.name}] has an entry that is not valid, [{key} => {java_text(item)}]. "
-                    f"Value type of [{shown}] is not one of [{', '.join(self.allowed)}]."
-                )
-                return None
-        return kept
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextList(Setting):
-    """A list of strings."""
-
-    java_name: ClassVar[str] = "List"
-    list_type: ClassVar[str] = "list"
-    expected: ClassVar[type | tuple[type, ...]] = list
-
-    def read(self, reading: Reading) -> Any:
-        value = reading.values.pop(self.name, None)
-        if value is None:
-            return Setting.read(self, reading)
-        field_name = f"{reading.scope}.{self.name}"
-        if not isinstance(value, list):
-            reading.complain(
-                f"field [{field_name}] is not of the expected type. "
-                f"The value [{java_text(value)}] cannot be converted to a [{self.java_name}]"
-            )
-            return None
-        for index, item in enumerate(value):
-            if not isinstance(item, str):
-                reading.complain(
-                    f"Expected all items in list for field [{field_name}] to be of type String "
-                    f"but item [{java_text(item)}] at index [{index}] is of type [{java_type(item)}]"
-                )
-                return None
-        return self.checked(value, reading)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateLimit(Setting):
-    """``rate_limit`` with its one key ``requests_per_minute``; absent, the service's default is stored and shown.
-
-    Raises:
-        StatusError: while reading, for any other key (reported at once, before other messages).
-    """
-
-    name: str = "rate_limit"
-    requests_per_minute: int
-    mutable: bool = True
-    listed: Listed | None = field(
-        default_factory=lambda: Listed(label="Rate Limit", description="Minimize the number of rate limit errors.")
-    )
-
-    list_type: ClassVar[str] = "int"
-
-    def is_known(self, generation: Generation) -> bool:
-        return generation.shows_rate_limit and Setting.is_known(self, generation)
-
-    def read(self, reading: Reading) -> Any:
-        default = {"requests_per_minute": self.requests_per_minute}
-        given = reading.values.pop(self.name, None)
-        if given is None:
-            return default
-        if not isinstance(given, Mapping):
-            raise StatusError(f"[{reading.scope}] [rate_limit] must be an object, but was [{java_text(given)}]")
-        unknown = {key: value for key, value in given.items() if key != "requests_per_minute"}
-        value = given.get("requests_per_minute")
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            reading.complain(
-                "field [requests_per_minute] is not of one of the expected types. "
-                f"The value [{java_text(value)}] cannot be converted to one of [Integer, Long]"
-            )
-            value = None
-        elif value is not None and value <= 0:
-            reading.complain(f"[rate_limit] Invalid value [{value}]. [requests_per_minute] must be a positive long")
-            value = None
-        if unknown:
-            raise unknown_settings(unknown, reading.service, reading.generation)
-        return default if value is None else {"requests_per_minute": value}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(Setting):
-    """A flag that Elasticsearch keeps for itself and that must not be given."""
-
-    java_name: ClassVar[str] = "Boolean"
-    expected: ClassVar[type | tuple[type, ...]] = bool
-
-    def read(self, reading: Reading) -> Any:
-        if reading.take(self.name, self.expected, self.java_name) is not None:
-            reading.complain(f"[{reading.scope}] does not allow the setting [{self.name}]")
-
-
 def read_settings(settings: Sequence[Setting], reading: Reading) -> dict[str, Any]:
     """Read every declared setting of ``reading`` in order; absent optional ones are left out.
 
@@ -432,12 +139,3 @@ def read_settings(settings: Sequence[Setting], reading: Reading) -> dict[str, An
         if value is not None:
             values[setting.name] = value
     return values
-
-
-SIMILARITY = Choice(name="similarity", choices=("cosine", "dot_product", "l2_norm"))
-MAX_INPUT_TOKENS = PositiveInt(name="max_input_tokens", mutable=True)
-API_KEY = Secret(
-    name="api_key",
-    required=True,
-    listed=Listed(label="API Key", description="API Key for the provider you're connecting to."),
-)

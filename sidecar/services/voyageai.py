@@ -15,17 +15,8 @@ from sidecar.services.cohere_shapes import WIRE_TYPES, parse_ranking, typed_embe
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import INPUT_VALIDATION, Failures, words_of_detail
 from sidecar.services.openai_shapes import embedding_items
-from sidecar.services.settings import (
-    Choice,
-    Flag,
-    Listed,
-    LooseInt,
-    PositiveInt,
-    RateLimit,
-    Setting,
-    StageEnd,
-    Text,
-)
+from sidecar.services.setting_kinds import Choice, Flag, LooseInt, PositiveInt, RateLimit, StageEnd, Text
+from sidecar.services.settings import Listed, Setting
 
 EMBEDDINGS_URL = "https://api.voyageai.com/v1/embeddings"
 RERANK_URL = "https://api.voyageai.com/v1/rerank"

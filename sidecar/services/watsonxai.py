@@ -35,17 +35,8 @@ from sidecar.services.openai_shapes import (
     dense_vector,
     parse_completion,
 )
-from sidecar.services.settings import (
-    SIMILARITY,
-    Flag,
-    Listed,
-    PositiveInt,
-    RateLimit,
-    Secret,
-    Setting,
-    Text,
-    Url,
-)
+from sidecar.services.setting_kinds import SIMILARITY, Flag, PositiveInt, RateLimit, Secret, Text, Url
+from sidecar.services.settings import Listed, Setting
 
 TOKEN_URL = "https://iam.cloud.ibm.com/identity/token"  # noqa: S105 - an address
 TOKEN_GRANT = "urn:ibm:params:oauth:grant-type:apikey"  # noqa: S105 - the name of a grant

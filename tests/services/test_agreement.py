@@ -14,7 +14,8 @@ import sidecar.services
 from sidecar.core.generations import GENERATIONS
 from sidecar.services.catalogue import Catalogue
 from sidecar.services.declaration import Service
-from sidecar.services.settings import RateLimit, Refused, Setting
+from sidecar.services.setting_kinds import RateLimit, Refused
+from sidecar.services.settings import Setting
 from tests.recorded.cases import load_cases
 from tests.recorded.comparison import differ
 from tests.services.conftest import Bench, MakeBench
@@ -108,7 +109,7 @@ from sidecar.core.tasks import TaskType
 from sidecar.services.declaration import Service
 from sidecar.services.openai_shapes import MAX_TOKENS_FORM
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.settings import RateLimit, Text
+from sidecar.services.setting_kinds import RateLimit, Text
 
 _CHAT = ChatProvider(
     title="Newcomer",
