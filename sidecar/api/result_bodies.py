@@ -18,6 +18,7 @@ from sidecar.core.results import (
     Result,
     SparseEmbeddings,
     StreamItem,
+    StreamStart,
     Vector,
 )
 from sidecar.core.tasks import ElementType, TaskType
@@ -49,6 +50,8 @@ def event_body(item: StreamItem) -> dict[str, Any]:
             return item.body
         case Completion():
             return {"completion": [{"result": text} for text in item.results]}
+        case StreamStart():
+            raise TypeError("headers are no event")
 
 
 def vector_value(vector: Vector, element_type: ElementType = ElementType.FLOAT) -> Any:

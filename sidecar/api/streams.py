@@ -22,7 +22,7 @@ from sidecar.api.media_types import EVENT_STREAM
 from sidecar.api.middlewares import shared_headers, unexpected
 from sidecar.api.result_bodies import event_body
 from sidecar.core.errors import SidecarError, UpstreamError
-from sidecar.core.results import StreamItem
+from sidecar.core.results import StreamItem, StreamStart
 
 _END = b"event: message\ndata: [DONE]\n\n"
 
@@ -33,11 +33,15 @@ async def event_stream(call: Call, items: AsyncGenerator[StreamItem, None], *, i
     When the client leaves, the handler is cancelled and ``items`` is closed, which ends the provider's call.
     """
     async with aclosing(items):
+        headers = {"Content-Type": EVENT_STREAM, **shared_headers(call, 200)}
         try:
             item = await anext(items, None)
+            if isinstance(item, StreamStart):
+                headers |= item.headers
+                item = await anext(items, None)
         except SidecarError as error:
             return failed_stream(call, error, is_chat=is_chat)
-        response = web.StreamResponse(headers={"Content-Type": EVENT_STREAM, **shared_headers(call, 200)})
+        response = web.StreamResponse(headers=headers)
         await response.prepare(call.request)
         try:
             while item is not None:

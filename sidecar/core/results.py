@@ -79,6 +79,13 @@ class ChatChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamStart:
+    """The response headers that a service hands through; comes before a stream's first item, if it comes at all."""
+
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A result with the response headers a service hands through (Amazon SageMaker's session headers)."""
 
@@ -87,4 +94,4 @@ class Answer:
 
 
 Result: TypeAlias = SparseEmbeddings | DenseEmbeddings | Ranking | Completion
-StreamItem: TypeAlias = CompletionDelta | ChatChunk | Completion
+StreamItem: TypeAlias = CompletionDelta | ChatChunk | Completion | StreamStart

@@ -6,22 +6,29 @@ API reference, "Create an Amazon SageMaker inference endpoint".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from sidecar.core.errors import OtherError, StatusError, UpstreamError
-from sidecar.core.results import Answer
+from sidecar.core.results import Answer, StreamItem, StreamStart
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services.aws import SECRETS, error_type, host, read_error, signed
-from sidecar.services.calls import PLAIN_JSON, Call, ProviderAnswer, ProviderRequest, StreamReader, UnusableAnswerError
+from sidecar.services.calls import (
+    PLAIN_JSON,
+    Call,
+    ProviderAnswer,
+    ProviderRequest,
+    StreamFailedError,
+    UnusableAnswerError,
+)
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, client_status, status_name, words_of_message
 from sidecar.services.reading import SET_BY_USER
-from sidecar.services.sagemaker_payloads import ELASTIC, OPENAI, body_of, result_of
-from sidecar.services.sagemaker_payloads import stream as read_stream
+from sidecar.services.sagemaker_payloads import ELASTIC, OPENAI, body_of, payload_stream, result_of
 from sidecar.services.setting_kinds import Choice, Flag, PositiveInt, Text
 from sidecar.services.settings import Listed, Reading, Setting
 
@@ -211,10 +218,13 @@ def parse(answer: ProviderAnswer, call: Call) -> Answer:
             chat_code=status_name(500),
         )
         raise UnusableAnswerError(failure, is_whole=True) from None
-    returned = {name: answer.headers.get((PREFIX + name).lower()) for name in RETURNED_HEADERS}
-    return Answer(
-        result, {f"X-elastic-sagemaker-{name.lower()}": value for name, value in returned.items() if value is not None}
-    )
+    return Answer(result, returned_headers(answer.headers))
+
+
+def returned_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The caller's headers for those of an answer."""
+    found = {name.lower(): headers.get((PREFIX + name).lower()) for name in RETURNED_HEADERS}
+    return {f"X-elastic-sagemaker-{name}": value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,8 +257,36 @@ FAILURES = SageMakerFailures(
 )
 
 
-def stream(call: Call) -> StreamReader:
-    return read_stream(call, FAILURES)
+class SageMakerStream:
+    """The stream of either form, begun with the headers for the caller."""
+
+    def __init__(self, call: Call) -> None:
+        self._reader = payload_stream(call, FAILURES)
+        self._start: list[StreamItem] = []
+
+    def open(self, headers: Mapping[str, str]) -> None:
+        if found := returned_headers(headers):
+            self._start = [StreamStart(found)]
+
+    def feed(self, data: bytes) -> list[StreamItem]:
+        return self._begun(partial(self._reader.feed, data))
+
+    def finish(self) -> list[StreamItem]:
+        return self._begun(self._reader.finish)
+
+    def _begun(self, read: Callable[[], list[StreamItem]]) -> list[StreamItem]:
+        """What is read, behind the start when it is the first; a failure that comes first has no headers."""
+        try:
+            items = read()
+        except StreamFailedError as failure:
+            raise StreamFailedError(self._with_start(failure.items), failure.error) from None
+        return self._with_start(items)
+
+    def _with_start(self, items: list[StreamItem]) -> list[StreamItem]:
+        if not items:
+            return items
+        start, self._start = self._start, []
+        return [*start, *items]
 
 
 # --- the service ---------------------------------------------------------------------------------------------
@@ -283,7 +321,7 @@ def _task(task_type: TaskType) -> RemoteTask:
     )
 
 
-_COMPLETION = replace(_task(TaskType.COMPLETION), stream=stream, probe=probe_as_ingestion)
+_COMPLETION = replace(_task(TaskType.COMPLETION), stream=SageMakerStream, probe=probe_as_ingestion)
 
 SERVICE = Service(
     name="amazon_sagemaker",
@@ -299,6 +337,6 @@ SERVICE = Service(
         TaskType.SPARSE_EMBEDDING: _task(TaskType.SPARSE_EMBEDDING),
         TaskType.RERANK: _task(TaskType.RERANK),
         TaskType.COMPLETION: _COMPLETION,
-        TaskType.CHAT_COMPLETION: replace(_task(TaskType.CHAT_COMPLETION), stream=stream),
+        TaskType.CHAT_COMPLETION: replace(_task(TaskType.CHAT_COMPLETION), stream=SageMakerStream),
     },
 )

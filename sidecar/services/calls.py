@@ -210,8 +210,12 @@ class TokenRequest:
 class StreamReader(Protocol):
     """Turns the bytes of a provider's stream into items, as they arrive; holds no connection.
 
-    Both methods raise :class:`StreamFailedError` when the provider reports a failure or sends what cannot be read.
+    ``feed`` and ``finish`` raise :class:`StreamFailedError` when the provider reports a failure or sends what cannot be
+    read.
     """
+
+    def open(self, headers: Mapping[str, str]) -> None:
+        """Hear of the headers of the provider's answer, whose names ignore case, before any of its bytes."""
 
     def feed(self, data: bytes) -> list[StreamItem]:
         """Items completed by ``data``."""

@@ -165,7 +165,7 @@ def _ranked(item: Mapping[str, Any]) -> RankedDocument:
 # --- streams -------------------------------------------------------------------------------------------------
 
 
-def stream(call: Call, failures: Failures) -> StreamReader:
+def payload_stream(call: Call, failures: Failures) -> StreamReader:
     """A reader of whole JSON documents from ``elastic`` endpoints, of OpenAI's event stream from the others."""
     if call.settings["api"] == OPENAI:
         return ChatStream(call, failures, "OpenAI", PayloadEvents(call))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import chain
 from typing import Generic, Protocol, TypeVar
@@ -47,6 +47,9 @@ class EventReader(ABC, Generic[E]):
             SidecarError: the event reports a failure, or cannot be read.
             UnusableAnswerError: likewise, in the words of a reader of whole answers; its cause is what callers see.
         """
+
+    def open(self, headers: Mapping[str, str]) -> None:
+        """Most services have nothing to say about headers."""
 
     def feed(self, data: bytes) -> list[StreamItem]:
         return self._items(partial(self._decoder.feed, data))

@@ -175,6 +175,7 @@ class Sender:
                 return await self._opened(service, task, call, request, stack)
 
             response = await self._retrying(service, call, attempt)
+            reader.open(response.headers)
             try:
                 async for data in response.content.iter_any():
                     for item in reader.feed(data):

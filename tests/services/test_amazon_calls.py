@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -19,6 +19,9 @@ from sidecar.services.calls import Call
 from sidecar.services.declaration import RemoteTask, Service
 from sidecar.upstream.connection import ConnectionConfig
 from sidecar.upstream.sender import RetryConfig, Sender
+from tests.services.conftest import Bench
+from tests.services.recordings import VERSIONS, recordings
+from tests.services.stand_in import Reply
 
 SECRETS = {"access_key": "AKIATEST", "secret_key": "test-secret"}
 BEDROCK = {"region": "us-east-1", "provider": "AMAZONTITAN", "model": "amazon.titan-embed-text-v2:0"}
@@ -107,3 +110,35 @@ async def test_sagemakers_own_headers_reach_the_caller(sender: Sender, amazon: A
         "X-elastic-sagemaker-new-session-id": "s-1",
     }
     assert json.dumps(amazon.bodies) == json.dumps([{"input": "Hi", "task_settings": {"k": 1}}])
+
+
+@pytest.mark.parametrize("name", ["elastic_all_parameters", "openai_basic"])
+async def test_sagemakers_own_headers_come_before_its_streams(name: str, bench: Bench) -> None:
+    cases = recordings("amazon_sagemaker", VERSIONS[0])
+    case = next(case for case in cases if (case.task_type, case.name) == ("chat_completion", name))
+    reply = Reply.recorded(case.call_replies[0])
+    own = {"X-Amzn-SageMaker-New-Session-Id": "s-1", "X-Amzn-SageMaker-Custom-Attributes": "a", "X-Other": "o"}
+    bench.provider.play_create(case)
+    bench.provider.replies = [replace(reply, headers={**reply.headers, **own})]
+    assert (await bench.send("PUT", case.create["path"], case.create["body"]))["status"] == 200
+    bench.provider.play_call(case, replace(reply, headers={**reply.headers, **own}))
+    async with bench.open("POST", case.call["path"], case.call["body"]) as response:
+        text = await response.text()
+    assert not bench.provider.refusals
+    assert text.count("event: message") > 2
+    assert text.endswith("data: [DONE]\n\n")
+    handed = {name: value for name, value in response.headers.items() if "sagemaker" in name.lower()}
+    assert handed == {"X-elastic-sagemaker-new-session-id": "s-1", "X-elastic-sagemaker-custom-attributes": "a"}
+
+
+async def test_a_stream_without_items_has_no_headers_of_sagemakers(bench: Bench) -> None:
+    cases = recordings("amazon_sagemaker", VERSIONS[0])
+    case = next(case for case in cases if case.name == "stream_exception")
+    bench.provider.play_create(case)
+    assert (await bench.send("PUT", case.create["path"], case.create["body"]))["status"] == 200
+    reply = Reply.recorded(case.call_replies[0])
+    headers = {**reply.headers, "X-Amzn-SageMaker-New-Session-Id": "s-1"}
+    bench.provider.play_call(case, replace(reply, headers=headers))
+    async with bench.open("POST", case.call["path"], case.call["body"]) as response:
+        assert (await response.text()).startswith("event: error")
+    assert not any("sagemaker" in name.lower() for name in response.headers)
