@@ -46,15 +46,15 @@ class Service:
 
 
 @asynccontextmanager
-async def started_service() -> AsyncIterator[Service]:
-    """A sidecar with default settings and an empty data directory, ready to answer."""
+async def started_service(**environment: str) -> AsyncIterator[Service]:
+    """A sidecar with an empty data directory and default settings but for ``environment``, ready to answer."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as data_dir:
         command = [sys.executable, "-m", "sidecar", "serve", "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen(  # noqa: ASYNC220  (started once, before anything is measured)
-            [*command, "--data-dir", data_dir, "--log-level", "warning"]
+            [*command, "--data-dir", data_dir, "--log-level", "warning"], env=os.environ | environment
         )
         try:
             connector = aiohttp.TCPConnector(limit=0)
