@@ -139,7 +139,7 @@ def make_call(
         query=request.query,
         return_documents=request.return_documents,
         top_n=request.top_n,
-        input_type=effective_input_type(request, task_settings),
+        input_type=effective_input_type(task, request, task_settings),
         chat=request.chat,
         stream=request.stream,
         generation=generation,
@@ -163,11 +163,14 @@ def check_input_type(task: RemoteTask, task_type: TaskType, input_type: InputTyp
         raise ValidationError(f"Input type [{input_type}] is not supported for [{task.label}]")
 
 
-def effective_input_type(request: InferenceRequest, task_settings: Mapping[str, Any]) -> InputType | None:
-    """Request root, then the effective task settings."""
+def effective_input_type(
+    task: RemoteTask, request: InferenceRequest, task_settings: Mapping[str, Any]
+) -> InputType | None:
+    """Request root, then the effective task settings where the task has a setting of that name."""
     if request.input_type not in (None, InputType.UNSPECIFIED):
         return request.input_type
-    text = task_settings.get("input_type")
+    is_declared = any(setting.name == "input_type" for setting in task.task_settings)
+    text = task_settings.get("input_type") if is_declared else None
     return InputType(str(text).lower()) if text else None
 
 

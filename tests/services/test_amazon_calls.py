@@ -11,9 +11,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import SidecarError
+from sidecar.core.generations import DEFAULT_GENERATION
+from sidecar.core.requests import InferenceRequest
 from sidecar.core.results import Answer, Completion, DenseEmbeddings
 from sidecar.core.tasks import TaskType
+from sidecar.inference.remote import make_call
 from sidecar.services import amazon_sagemaker, amazonbedrock
 from sidecar.services.calls import Call
 from sidecar.services.declaration import RemoteTask, Service
@@ -110,6 +114,16 @@ async def test_sagemakers_own_headers_reach_the_caller(sender: Sender, amazon: A
         "X-elastic-sagemaker-new-session-id": "s-1",
     }
     assert json.dumps(amazon.bodies) == json.dumps([{"input": "Hi", "task_settings": {"k": 1}}])
+
+
+def test_sagemakers_further_task_settings_mean_nothing_to_the_sidecar() -> None:
+    task = amazon_sagemaker.SERVICE.tasks[TaskType.SPARSE_EMBEDDING]
+    assert isinstance(task, RemoteTask)
+    endpoint = Endpoint("a", TaskType.SPARSE_EMBEDDING, "amazon_sagemaker", SAGEMAKER)
+    asked = InferenceRequest(input=("a",), task_settings={"input_type": "passage"})
+    made = make_call(task, endpoint, SECRETS, asked, DEFAULT_GENERATION)
+    body = json.loads(task.request(made).body)
+    assert body == {"input": "a", "task_settings": {"input_type": "passage"}}
 
 
 @pytest.mark.parametrize("name", ["elastic_all_parameters", "openai_basic"])

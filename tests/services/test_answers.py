@@ -31,7 +31,7 @@ def answered() -> dict[str, Recording]:
 
 
 @pytest.mark.parametrize("name", answered())
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_an_answer_is_read_or_refused(name: str, data: st.DataObject) -> None:
     case = answered()[name]
@@ -51,7 +51,7 @@ def test_an_answer_is_read_or_refused(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", answered())
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(data=st.data(), status=st.sampled_from([400, 401, 403, 404, 413, 422, 429, 500, 503, 529, 302]))
 def test_an_error_body_is_read_or_passed_over(name: str, data: st.DataObject, status: int) -> None:
     task, call = sample_call(answered()[name])
