@@ -77,6 +77,17 @@ def nested_parent(mapping: Mapping[str, Any], path: str) -> str | None:
     return None
 
 
+def copied_from(mapping: Mapping[str, Any], path: str, above: str = "") -> str | None:
+    """The first field whose values are copied to ``path`` (``copy_to``), ``None`` when there is none."""
+    for name, field in mapping.get("properties", {}).items():
+        copies = field.get("copy_to", ())
+        if path in ([copies] if isinstance(copies, str) else copies):
+            return above + name
+        if found := copied_from(field, path, f"{above}{name}."):
+            return found
+    return None
+
+
 def nest(path: str, field: Mapping[str, Any]) -> dict[str, Any]:
     """``properties`` that hold ``field`` at a dotted path."""
     *parents, leaf = path.split(".")

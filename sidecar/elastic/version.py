@@ -53,6 +53,11 @@ class ServerVersion:
         return self.since((8, 16))
 
     @property
+    def has_inference_fields(self) -> bool:
+        """``semantic_text`` fields whose text stays text, with the inference results beside it."""
+        return self.since((8, 18))
+
+    @property
     def has_int8_hnsw(self) -> bool:
         return self.since((8, 12))
 

@@ -15,6 +15,7 @@ import orjson
 from sidecar.elastic.source import drop_at, put_at
 from sidecar.ingest.document import Candidate, Plan
 from sidecar.ingest.marker import MARKER_FIELD
+from sidecar.ingest.semantic_field import INFERENCE_FIELDS, inference_results
 
 Values = Mapping[str, Sequence[Any]]
 """Per target field one stored value for each of its pieces."""
@@ -60,10 +61,16 @@ def _fill(fields: dict[str, Any], candidate: Candidate, plan: Plan, values: Valu
     for target in plan.targets:
         if target.name in candidate.clears:
             # null is refused by sparse_vector, an empty array empties it.
-            empty: Any = [] if target.profile.is_sparse or plan.splitter is not None else None
+            takes_null = target.semantic is not None or not target.profile.is_sparse
+            empty: Any = None if takes_null and plan.splitter is None else []
             put_at(fields, target.name if plan.splitter is None else target.parent, empty)
         elif target.name in values:
-            if plan.splitter is None:
+            if target.semantic is not None:
+                text, pieces = candidate.stored_texts[target.name], candidate.pieces[target.name]
+                put_at(fields, target.name, text)
+                results = inference_results(target.semantic, target.name, text, pieces, values[target.name])
+                fields.setdefault(INFERENCE_FIELDS, {})[target.name] = results
+            elif plan.splitter is None:
                 put_at(fields, target.name, values[target.name][0])
             else:
                 put_at(fields, target.parent, _passages(target.parent, candidate, plan, values))

@@ -13,7 +13,7 @@ killed at any moment, a backfill leaves each document either untouched or right,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -98,7 +98,9 @@ class Backfill:
         job = self._job
         try:
             version = await server_version(self._client)
-            self.changes = await prepare_indices(self._client, job.index, job.plan, version, dry_run=job.dry_run)
+            prepared = await prepare_indices(self._client, job.index, job.plan, version, dry_run=job.dry_run)
+            self.changes = prepared.changes
+            self._job = job = replace(job, plan=prepared.plan)
             await self._refresh()
             counted = await self._client.count(index=job.index, query=selection(job))
         except NotFoundError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -12,6 +12,8 @@ from sidecar.elastic.source import text_at
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.fieldmap import FieldMap
 from sidecar.ingest.marker import Marker, Stamp, input_hash
+from sidecar.ingest.pieces import Piece, Splitter, whole
+from sidecar.ingest.semantic_field import SemanticField
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,11 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One vector field to be kept up to date."""
+    """One field to be kept up to date: of vectors, or ``semantic`` text with the vectors of its chunks."""
 
     map: FieldMap
     profile: EndpointProfile
+    semantic: SemanticField | None = None
 
     @property
     def name(self) -> str:
@@ -45,21 +48,6 @@ class Target:
     def parent(self) -> str:
         """The nested field that holds the passages: everything but the last part of the target's name."""
         return self.map.target.rpartition(".")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a text; ``start`` is its offset in characters.
-
-    ``chunks`` are the texts that are embedded for it: several where a very long text has more of them than passages.
-    """
-
-    text: str
-    start: int
-    chunks: tuple[str, ...]
-
-
-Splitter = Callable[[str], Sequence[Piece]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +64,19 @@ class Plan:
     @property
     def sources(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(target.map.source for target in self.targets))
+
+    @property
+    def cuts_texts(self) -> bool:
+        """Whether texts are cut, with a user's regular expressions perhaps."""
+        return self.splitter is not None or any(target.semantic for target in self.targets)
+
+    def splitter_of(self, target: Target) -> Splitter:
+        """How the texts for a target are cut."""
+        return target.semantic.splitter if target.semantic else self.splitter or whole
+
+    def circumstances_of(self, target: Target) -> tuple[str, ...]:
+        """What goes into a target's hash beside the text."""
+        return (target.semantic.circumstances,) if target.semantic else self.circumstances
 
 
 class Verdict(Enum):
@@ -103,9 +104,9 @@ def judge(hash: str | None, stamp: Stamp | None, model: str) -> Verdict:
 class Candidate:
     """A document that needs work: ``pieces`` to embed per target field, ``stamps`` they will get, ``clears``.
 
-    ``failure`` says why its texts could not be cut into pieces. ``document`` is the whole document where it is to be
-    indexed, ``None`` where it is to be updated. ``label`` names it in the summary where its id says little (a line
-    number).
+    ``stored_texts`` are what ``semantic`` targets hold beside the vectors. ``failure`` says why texts could not be cut
+    into pieces. ``document`` is the whole document where it is to be indexed, ``None`` where it is to be updated.
+    ``label`` names it in the summary where its id says little (a line number).
     """
 
     ref: Ref
@@ -114,6 +115,7 @@ class Candidate:
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     clears: tuple[str, ...] = ()
     document: Mapping[str, Any] | None = None
+    stored_texts: Mapping[str, str] = field(default_factory=dict)
     failure: str | None = None
     label: str | None = None
     weight: int = 200
@@ -156,7 +158,7 @@ def _decide(
     stamps: dict[str, Stamp] = {}
     for target in plan.targets:
         text = texts[target.map.source]
-        digest = None if text is None else input_hash(text, *plan.circumstances)
+        digest = None if text is None else input_hash(text, *plan.circumstances_of(target))
         stamp = marker.stamps.get(target.name)
         verdicts[target.name] = judge(digest, stamp, target.profile.model)
         if digest is not None:
@@ -175,15 +177,13 @@ def _decide(
             return Verdict.UP_TO_DATE if Verdict.UP_TO_DATE in verdicts.values() else Verdict.NO_TEXT
     try:
         pieces = {
-            target.name: _cut(texts[target.map.source] or "", plan.splitter)
+            target.name: tuple(plan.splitter_of(target)(texts[target.map.source] or ""))
             for target in plan.targets
             if target.name in wanted
         }
     except IllegalArgumentError as error:
         return Candidate(ref, marker, clears=clears, document=document, failure=error.reason)
     made = {name: stamp for name, stamp in stamps.items() if name in wanted}
-    return Candidate(ref, marker, pieces, made, clears, document)
-
-
-def _cut(text: str, splitter: Splitter | None) -> tuple[Piece, ...]:
-    return (Piece(text, 0, (text,)),) if splitter is None else tuple(splitter(text))
+    held = {target.name: texts[target.map.source] or "" for target in plan.targets if target.semantic}
+    held = {name: text for name, text in held.items() if name in wanted}
+    return Candidate(ref, marker, pieces, made, clears, document, held)

@@ -110,7 +110,9 @@ class Indexing:
                 await self._client.indices.get(index=index, features="aliases")
             except NotFoundError:
                 await self._create()
-            self.changes = await prepare_indices(self._client, index, self._job.plan, version)
+            prepared = await prepare_indices(self._client, index, self._job.plan, version)
+            self.changes = prepared.changes
+            self._job = replace(self._job, plan=prepared.plan)
         except (ApiError, TransportError) as error:
             raise stopped_by(error, f"preparing index [{index}]") from error
         return version

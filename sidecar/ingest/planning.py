@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import orjson
 
-from sidecar.core.chunking import DEFAULT_CHUNKING, check_separators, chunk, merge_chunks, slots
+from sidecar.core.chunking import DEFAULT_CHUNKING
 from sidecar.core.errors import IllegalArgumentError
 from sidecar.core.results import DenseEmbeddings
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.inference.embedder import Embedder, EndpointProfile
-from sidecar.ingest.document import Piece, Plan, Splitter, Target
+from sidecar.ingest.document import Plan, Target
 from sidecar.ingest.fieldmap import FieldMap
+from sidecar.ingest.pieces import splitter
 
 _EMBEDS_TEXT = (TaskType.SPARSE_EMBEDDING, TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
 
@@ -48,26 +48,6 @@ async def _dimensions(embedder: Embedder, profile: EndpointProfile) -> int | Non
     """Asks an endpoint that was created without dimensions for one vector."""
     answer = await embedder.embed(profile.inference_id, ["how big"], InputType.INGEST)
     return answer.dimensions if isinstance(answer, DenseEmbeddings) else None
-
-
-def splitter(settings: Mapping[str, Any]) -> Splitter:
-    """Cuts a text into at most 512 pieces with an endpoint's chunking settings; blank chunks are left out.
-
-    Raises ``IllegalArgumentError`` for a separator that is no regular expression; so does the splitter for one that
-    takes too long.
-    """
-    check_separators(settings)
-
-    def split(text: str) -> list[Piece]:
-        chunks = [part for part in chunk(text, settings) if part.of(text).strip()]
-        pieces = []
-        for slot in slots(len(chunks)):
-            held = [chunks[position] for position in slot]
-            whole = merge_chunks(held)
-            pieces.append(Piece(whole.of(text), whole.start, tuple(part.of(text) for part in held)))
-        return pieces
-
-    return split
 
 
 def _check_passages(targets: Sequence[Target]) -> None:

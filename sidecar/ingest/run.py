@@ -13,9 +13,8 @@ import structlog
 from sidecar.core.errors import SidecarError
 from sidecar.ingest.document import Candidate, Plan, Verdict
 from sidecar.ingest.line import Decisions, Line, Round
-from sidecar.ingest.stop import RunStoppedError
+from sidecar.ingest.stop import RunStoppedError, WrongFieldError
 from sidecar.ingest.summary import Summary
-from sidecar.ingest.target_fields import WrongFieldError
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +74,6 @@ async def examined(
     A separator is a user's regular expression, which may run for seconds. Each document is a call of its own, so that
     a run that is cancelled waits for one of them only.
     """
-    if plan.splitter is None:
+    if not plan.cuts_texts:
         return examine(*args, **kwargs)
     return await asyncio.to_thread(examine, *args, **kwargs)

@@ -11,6 +11,10 @@ class RunStoppedError(Exception):
     """Going on would fail for every document that is left; the text is one sentence for the person who waits."""
 
 
+class WrongFieldError(ValueError):
+    """An index's field cannot hold what is to be written; the text says what is there and what is needed."""
+
+
 def stopped_by(error: ApiError | TransportError, doing: str) -> RunStoppedError:
     """The sentence for a failed call to Elasticsearch; ``doing`` completes "while ..."."""
     if isinstance(error, ApiError):

@@ -6,21 +6,28 @@ A field that is not mapped before the first write would be guessed: one field pe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from elasticsearch import AsyncElasticsearch
 
 from sidecar.core.tasks import ElementType, Similarity
-from sidecar.elastic.fields import dense_field, field_at, merge_properties, nest, nested_parent, sparse_field
+from sidecar.elastic.fields import (
+    copied_from,
+    dense_field,
+    field_at,
+    merge_properties,
+    nest,
+    nested_parent,
+    sparse_field,
+)
 from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import EndpointProfile
-from sidecar.ingest.document import Plan
+from sidecar.ingest.document import Plan, Target
 from sidecar.ingest.marker import MARKER_FIELD, MARKER_MAPPING
-
-
-class WrongFieldError(ValueError):
-    """An index's field cannot hold what is to be written; the text says what is there and what is needed."""
+from sidecar.ingest.semantic_field import SEMANTIC_TEXT, SemanticField, read_semantic_field
+from sidecar.ingest.stop import WrongFieldError
 
 
 def vector_field(profile: EndpointProfile, version: ServerVersion) -> dict[str, Any]:
@@ -82,6 +89,8 @@ def missing_fields(index: str, mapping: Mapping[str, Any], plan: Plan, version: 
     properties: dict[str, Any] = {}
     paths: list[str] = []
     for target in plan.targets:
+        if target.semantic is not None:
+            continue
         existing = field_at(mapping, target.name)
         nested = nested_parent(mapping, target.name)
         if plan.splitter is None and nested is not None:
@@ -108,20 +117,76 @@ def missing_fields(index: str, mapping: Mapping[str, Any], plan: Plan, version: 
     return MappingChange(index, properties, tuple(paths))
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan that knows what its targets are in the index, and the mapping ``changes``, made or only found."""
+
+    plan: Plan
+    changes: tuple[MappingChange, ...]
+
+
 async def prepare_indices(
     client: AsyncElasticsearch, index: str, plan: Plan, version: ServerVersion, *, dry_run: bool = False
-) -> tuple[MappingChange, ...]:
+) -> Prepared:
     """Puts the missing fields into every index behind ``index`` (a name, alias, data stream or pattern).
 
-    All indices are checked before the first is changed. Returns the changes, made or, with ``dry_run``, only found.
+    All indices are checked before the first is changed; with ``dry_run`` none is.
     """
     answer = await client.indices.get_mapping(index=index)
-    changes = [missing_fields(name, value["mappings"], plan, version) for name, value in answer.items()]
+    mappings = {name: value["mappings"] for name, value in answer.items()}
+    plan = recognise_semantic_fields(mappings, plan)
+    if any(target.semantic for target in plan.targets):
+        await _require_inference_fields(client, index, version)
+    changes = [missing_fields(name, mapping, plan, version) for name, mapping in mappings.items()]
     needed = tuple(change for change in changes if change.properties)
     if not dry_run:
         for change in needed:
             await client.indices.put_mapping(index=change.index, properties=change.properties)
-    return needed
+    return Prepared(plan, needed)
+
+
+def recognise_semantic_fields(mappings: Mapping[str, Mapping[str, Any]], plan: Plan) -> Plan:
+    """The plan with what ``mappings`` (by index) say of targets that are ``semantic_text`` fields.
+
+    Raises :class:`WrongFieldError` for fields that are so in some indices only, or that Elasticsearch fills itself.
+    """
+    return replace(plan, targets=tuple(_recognised(mappings, plan, target) for target in plan.targets))
+
+
+def _recognised(mappings: Mapping[str, Mapping[str, Any]], plan: Plan, target: Target) -> Target:
+    found: dict[str, SemanticField | None] = {}
+    for index, mapping in mappings.items():
+        where = f"field [{target.name}] of index [{index}]"
+        mapped = field_at(mapping, target.name) or {}
+        found[index] = None
+        if mapped.get("type") != SEMANTIC_TEXT:
+            continue
+        if plan.splitter is not None:
+            raise WrongFieldError(f"{where} is mapped as [{SEMANTIC_TEXT}], which holds passages by itself")
+        if source := copied_from(mapping, target.name):
+            raise WrongFieldError(f"{where} gets its text from [{source}] (copy_to): Elasticsearch fills it itself")
+        found[index] = read_semantic_field(where, mapped, target.profile)
+    for (one, first), (other, second) in pairwise(found.items()):
+        if first != second:
+            raise WrongFieldError(
+                f"field [{target.name}] is another one in index [{other}] than in [{one}]; fill them one by one"
+            )
+    return replace(target, semantic=next(iter(found.values()), None))
+
+
+async def _require_inference_fields(client: AsyncElasticsearch, index: str, version: ServerVersion) -> None:
+    if not version.has_inference_fields:
+        raise WrongFieldError(f"fields of type [{SEMANTIC_TEXT}] can be filled from 8.18 on, this is {version}")
+    answer = await client.indices.get_settings(index=index, name=_LEGACY, include_defaults=True, flat_settings=True)
+    for name, value in answer.items():
+        if "true" in (value["settings"].get(_LEGACY), value.get("defaults", {}).get(_LEGACY)):
+            raise WrongFieldError(
+                f"index [{name}] keeps its [{SEMANTIC_TEXT}] fields in the form of older versions ({_LEGACY});"
+                " reindex it into a new one"
+            )
+
+
+_LEGACY = "index.mapping.semantic_text.use_legacy_format"
 
 
 PASSAGE_MAPPING: dict[str, Any] = {

@@ -18,7 +18,7 @@ from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.ingest.conveyor import Conveyor
-from sidecar.ingest.document import Candidate, Piece, Plan, Ref, Target
+from sidecar.ingest.document import Candidate, Plan, Ref, Target
 from sidecar.ingest.embedding import (
     LOCAL_TEXTS,
     MOST_CHARACTERS,
@@ -31,6 +31,7 @@ from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Indexing, IndexJob
 from sidecar.ingest.line import PROVIDER_CALLS
 from sidecar.ingest.marker import Marker
+from sidecar.ingest.pieces import Piece
 from sidecar.ingest.planning import make_plan
 from sidecar.resources import open_resources
 from sidecar.settings import load_settings

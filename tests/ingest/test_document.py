@@ -8,9 +8,11 @@ import pytest
 from sidecar.core.tasks import Similarity, TaskType
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.action import build_action
-from sidecar.ingest.document import Candidate, Piece, Plan, Ref, Target, Verdict, examine, judge
+from sidecar.ingest.document import Candidate, Plan, Ref, Target, Verdict, examine, judge
 from sidecar.ingest.fieldmap import FieldMap
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, input_hash
+from sidecar.ingest.pieces import Piece
+from sidecar.ingest.reader import read_hit
 
 SPARSE = EndpointProfile("s", TaskType.SPARSE_EMBEDDING, "1")
 DENSE = EndpointProfile("d", TaskType.TEXT_EMBEDDING, "1", 3, Similarity.COSINE)
@@ -87,6 +89,23 @@ def test_a_field_that_failed_gets_no_stamp() -> None:
     assert "v" not in doc
     assert doc[MARKER_FIELD]["model"] == ["sparse=s@1"]
     assert doc[MARKER_FIELD]["error"] == "v.dense: too long"
+
+
+def test_a_document_of_a_data_stream_is_updated_in_its_backing_index() -> None:
+    hit = read_hit(
+        {
+            "_index": ".ds-logs-2026.01.01-000002",
+            "_id": "1",
+            "_seq_no": 7,
+            "_primary_term": 2,
+            "_source": {"text": "sea"},
+        }
+    )
+    candidate = examine(hit.ref, hit.source, PLAN)
+    assert isinstance(candidate, Candidate)
+    (head,) = orjson.loads(build_action(candidate, PLAN, {}, None, NOW).head).items()
+    # Elasticsearch takes no other write into a backing index than a guarded one of a document that is there.
+    assert head == ("update", {"_index": hit.ref.index, "_id": "1", "if_seq_no": 7, "if_primary_term": 2})
 
 
 def halves(text: str) -> list[Piece]:

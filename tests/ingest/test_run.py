@@ -7,9 +7,8 @@ import pytest
 from sidecar.core.errors import IllegalArgumentError
 from sidecar.ingest.document import Plan
 from sidecar.ingest.run import recorded
-from sidecar.ingest.stop import RunStoppedError
+from sidecar.ingest.stop import RunStoppedError, WrongFieldError
 from sidecar.ingest.summary import Summary
-from sidecar.ingest.target_fields import WrongFieldError
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.core.chunking import DEFAULT_CHUNKING, chunk
 from sidecar.core.errors import IllegalArgumentError
-from sidecar.ingest.planning import splitter
+from sidecar.ingest.pieces import splitter
 
 WORDS = {"strategy": "word", "max_chunk_size": 10, "overlap": 1}
 
