@@ -79,7 +79,8 @@ def nested_parent(mapping: Mapping[str, Any], path: str) -> str | None:
 
 def copied_from(mapping: Mapping[str, Any], path: str, above: str = "") -> str | None:
     """The first field whose values are copied to ``path`` (``copy_to``), ``None`` when there is none."""
-    for name, field in mapping.get("properties", {}).items():
+    properties: Mapping[str, Any] = mapping.get("properties", {})
+    for name, field in properties.items():
         copies = field.get("copy_to", ())
         if path in ([copies] if isinstance(copies, str) else copies):
             return above + name

@@ -12,6 +12,7 @@ import pytest
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from sidecar.core.tasks import InputType, Similarity, TaskType
+from sidecar.elastic.fields import copied_from
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Indexing, IndexJob
@@ -202,6 +203,13 @@ async def test_passages_and_other_kinds_of_fields_beside_it_are_refused(
     assert (
         "body" not in (await client.indices.get_mapping(index=f"{index}-two"))[f"{index}-two"]["mappings"]["properties"]
     )
+
+
+def test_fields_that_are_copied_are_found_wherever_they_are() -> None:
+    deep = {"parts": {"properties": {"title": {"type": "text", "copy_to": ["all", "body"]}}}}
+    assert copied_from({"properties": deep}, "body") == "parts.title"
+    assert copied_from({"properties": {"text": {"type": "text", "copy_to": "body"}}}, "body") == "text"
+    assert copied_from({"properties": deep}, "parts") is None
 
 
 PROFILE = EndpointProfile("d", TaskType.TEXT_EMBEDDING, "1", 3, Similarity.COSINE)
