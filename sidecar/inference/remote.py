@@ -14,7 +14,7 @@ from sidecar.core.generations import Generation
 from sidecar.core.requests import ChatRequest, InferenceRequest
 from sidecar.core.results import Answer, DenseEmbeddings, Ranking, StreamItem
 from sidecar.core.tasks import InputType, TaskType
-from sidecar.services.calls import Call
+from sidecar.services.calls import Call, no_reasoning
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.reading import SET_BY_USER, dimensions_differ, merge_task_settings
 from sidecar.upstream.sender import Sender
@@ -125,6 +125,8 @@ def make_call(
     """
     if request.chat is None and task.single_input and len(request.input) > 1:
         raise StatusError(f"{task.single_input} only accepts 1 input")
+    if request.chat is not None and request.chat.reasoning and not task.reads_reasoning:
+        raise no_reasoning(endpoint.service)
     check_input_type(task, endpoint.task_type, request.input_type)
     task_settings = merge_task_settings(
         task, endpoint.task_settings, request.task_settings, generation, endpoint.service

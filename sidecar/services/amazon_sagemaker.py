@@ -24,6 +24,7 @@ from sidecar.services.calls import (
     ProviderRequest,
     StreamFailedError,
     UnusableAnswerError,
+    no_reasoning,
 )
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, client_status, status_name, words_of_message
@@ -174,6 +175,16 @@ def complete_vectors(settings: dict[str, Any], task_settings: dict[str, Any]) ->
 
 
 # --- requests ------------------------------------------------------------------------------------------------
+
+
+def check_chat(call: Call) -> None:
+    """Only the ``elastic`` form has a place for ``reasoning``.
+
+    Raises:
+        OtherError: it was given for the other.
+    """
+    if call.chat and call.chat.reasoning and call.settings["api"] == OPENAI:
+        raise no_reasoning("amazon_sagemaker")
 
 
 def request(call: Call) -> ProviderRequest:
@@ -337,6 +348,8 @@ SERVICE = Service(
         TaskType.SPARSE_EMBEDDING: _task(TaskType.SPARSE_EMBEDDING),
         TaskType.RERANK: _task(TaskType.RERANK),
         TaskType.COMPLETION: _COMPLETION,
-        TaskType.CHAT_COMPLETION: replace(_task(TaskType.CHAT_COMPLETION), stream=SageMakerStream),
+        TaskType.CHAT_COMPLETION: replace(
+            _task(TaskType.CHAT_COMPLETION), stream=SageMakerStream, check_call=check_chat, reads_reasoning=True
+        ),
     },
 )

@@ -177,6 +177,12 @@ def field_missing(name: str, where: str) -> UnusableAnswerError:
     )
 
 
+def no_reasoning(service: str) -> OtherError:
+    """The error for a chat that asks a service for reasoning that it cannot pass on; in Elasticsearch it is a 500."""
+    reason = f"The {service} service does not support unified completion with reasoning inputs"
+    return OtherError("unsupported_operation_exception", reason)
+
+
 _TOKENS = {dict: "START_OBJECT", list: "START_ARRAY", str: "VALUE_STRING", bool: "VALUE_BOOLEAN"}
 
 

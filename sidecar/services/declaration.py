@@ -108,6 +108,7 @@ class RemoteTask(Task):
     after the validation call.
     ``sign`` adds to a built request what depends on its bytes and the time. ``max_inputs_of`` is a hard limit that
     depends on the settings. ``keeps_unknown_task_settings`` hands a request's unknown task settings to the provider.
+    A chat that asks for ``reasoning`` is refused unless the task ``reads_reasoning``.
     With ``parses_empty`` even an empty body goes to ``parse``; with ``stores_unvalidated`` an endpoint is stored
     although its validation call failed.
     """
@@ -136,6 +137,7 @@ class RemoteTask(Task):
     sign: Callable[[ProviderRequest, Call, datetime], ProviderRequest] | None = None
     max_inputs_of: Callable[[Mapping[str, Any]], int | None] | None = None
     keeps_unknown_task_settings: bool = False
+    reads_reasoning: bool = False
     parses_empty: bool = False
     stores_unvalidated: bool = False
 

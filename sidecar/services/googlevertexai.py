@@ -294,6 +294,7 @@ def _chat_task(task_type: TaskType) -> RemoteTask:
         failures=FAILURES,
         failures_of=chat_failures,
         single_input="Google VertexAI chat completion" if task_type is TaskType.COMPLETION else None,
+        reads_reasoning=True,
         since="8.19",
     )
 

@@ -14,7 +14,7 @@ from sidecar.core.results import Completion
 from sidecar.services import anthropic
 from sidecar.services.anthropic_shapes import MessageStream, chat_fields, max_tokens, parse_message
 from sidecar.services.anthropic_shapes import check_chat as check_anthropic_chat
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamReader
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamReader, no_reasoning
 from sidecar.services.failures import Failures
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
@@ -75,8 +75,10 @@ def check_chat(call: Call, maker: Maker) -> None:
     """Refuse a chat that the maker's form cannot carry.
 
     Raises:
-        StatusError: it says what.
+        SidecarError: it says what.
     """
+    if call.chat and call.chat.reasoning:
+        raise no_reasoning("googlevertexai")
     if maker.form is None:
         check_anthropic_chat(call)
 

@@ -194,6 +194,7 @@ def _chat_task(since: str) -> RemoteTask:
         stream=stream,
         failures=CHAT_FAILURES,
         single_input="OpenAI chat completions",
+        reads_reasoning=True,
         since=since,
     )
 

@@ -5,21 +5,28 @@ Expected values are written out by hand from Anthropic's and Amazon's API refere
 
 from __future__ import annotations
 
+import functools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import SidecarError
-from sidecar.core.requests import ChatRequest
+from sidecar.core.generations import DEFAULT_GENERATION
+from sidecar.core.requests import ChatRequest, InferenceRequest
 from sidecar.core.results import ChatChunk, CompletionDelta, StreamItem
 from sidecar.core.tasks import TaskType
+from sidecar.inference.remote import make_call
 from sidecar.services import amazonbedrock, anthropic
 from sidecar.services.anthropic_shapes import MessageStream, check_chat
 from sidecar.services.bedrock_converse import ConverseStream
 from sidecar.services.calls import Call, StreamFailedError
 from sidecar.services.event_stream import Frame
 from tests.services.frames import encoded
+from tests.services.recordings import VERSIONS, Recording, recordings, services
+from tests.services.sample_calls import sample_call
 
 TOOL = {
     "type": "function",
@@ -362,3 +369,34 @@ def test_bedrocks_stop_reasons_are_translated(reason: str, finish: str) -> None:
     (chunk,) = ConverseStream(call(settings, CONVERSATION)).read(frame)
     assert isinstance(chunk, ChatChunk)
     assert chunk.body["choices"][0]["finish_reason"] == finish
+
+
+# --- reasoning -----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def chats() -> dict[str, Recording]:
+    """By id, a chat of every service, and of every form that the endpoint's settings choose."""
+    found: dict[tuple[Any, ...], Recording] = {}
+    for service in services():
+        for case in recordings(service, VERSIONS[0]):
+            if case.task_type == "chat_completion" and case.create_answer["status"] == 200:
+                settings = case.create["body"]["service_settings"]
+                found.setdefault((service, settings.get("api"), settings.get("provider")), case)
+    return {case.id: case for case in found.values()}
+
+
+@pytest.mark.parametrize("name", chats())
+def test_reasoning_is_passed_on_or_refused_but_never_dropped(name: str) -> None:
+    case = chats()[name]
+    task, sample = sample_call(case)
+    endpoint = Endpoint("id", sample.task_type, case.service, sample.settings, sample.task_settings)
+    chat = ChatRequest(({"role": "user", "content": "Hi"},), reasoning={"effort": "low"})
+    try:
+        made = make_call(task, endpoint, sample.secrets, InferenceRequest(chat=chat, stream=True), DEFAULT_GENERATION)
+    except SidecarError as error:
+        assert (error.type, error.status) == ("unsupported_operation_exception", 400)
+        assert error.reason == (f"The {case.service} service does not support unified completion with reasoning inputs")
+        assert not task.reads_reasoning or case.service in ("amazon_sagemaker", "googlevertexai")
+    else:
+        assert b'"low"' in task.request(replace(made, token="T")).body.lower()
