@@ -20,6 +20,7 @@ from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, 
 from sidecar.services.failures import INPUT_VALIDATION, Failures, words_of_detail
 from sidecar.services.openai_shapes import embedding_items
 from sidecar.services.probe_image import PROBE_IMAGE
+from sidecar.services.reading import SET_BY_USER
 from sidecar.services.setting_kinds import (
     SIMILARITY,
     Choice,
@@ -27,6 +28,7 @@ from sidecar.services.setting_kinds import (
     LooseInt,
     PositiveInt,
     RateLimit,
+    Refused,
     StageEnd,
     Text,
     Url,
@@ -108,6 +110,7 @@ _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
             since="9.4",
         ),
     ),
+    Refused(name=SET_BY_USER, since="9.4"),
 )
 _EMBEDDING_TASK_SETTINGS: tuple[Setting, ...] = (
     Choice(
@@ -170,7 +173,7 @@ def request_embeddings(call: Call) -> ProviderRequest:
         body["task"] = task
     if (late_chunking := call.task_settings.get("late_chunking")) is not None:
         body["late_chunking"] = late_chunking and fits_late_chunking(items)
-    if call.settings.get("dimensions_set_by_user"):
+    if call.settings.get(SET_BY_USER):
         body["dimensions"] = call.settings["dimensions"]
     return request(call, EMBEDDINGS_URL, body)
 

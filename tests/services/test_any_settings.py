@@ -96,3 +96,19 @@ def test_task_settings_of_a_request(name: str, data: st.DataObject) -> None:
         sent(task, make_call(task, endpoint, call.secrets, request, DEFAULT_GENERATION))
     except SidecarError as error:
         assert error.status == 400
+
+
+@pytest.mark.parametrize("name", [name for name in endpoints() if "/text_embedding/" in name])
+def test_the_mark_that_elasticsearch_keeps_for_itself_is_refused(name: str) -> None:
+    case = endpoints()[name]
+    body = {name: value for name, value in case.create["body"].items() if name != "service"}
+    body["service_settings"] = {**body["service_settings"], "dimensions_set_by_user": True}
+    service = catalogue().get(case.service)
+    assert service is not None
+    with pytest.raises(SidecarError) as caught:
+        read_endpoint(service, TaskType.TEXT_EMBEDDING, "id", body, DEFAULT_GENERATION)
+    assert caught.value.status == 400
+    if case.service in ("amazonbedrock", "azureaistudio", "googlevertexai", "jinaai", "mistral"):
+        assert "[service_settings] does not allow the setting [dimensions_set_by_user]" in (caught.value.reason or "")
+    else:
+        assert "contains settings [{dimensions_set_by_user=true}] unknown to" in (caught.value.reason or "")
