@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.core.generations import GENERATIONS
 from sidecar.core.results import ChatChunk, CompletionDelta, StreamItem
 from sidecar.services.calls import StreamFailedError, StreamReader
+from sidecar.services.openai_shapes import CHAT_FAILURES, ChatStream
 from tests.services import frames
 from tests.services.altered import altered
 from tests.services.recordings import VERSIONS, Recording, recordings, services
@@ -114,3 +117,68 @@ def changed(event: bytes, data: st.DataObject) -> bytes:
     if match is None:
         return event
     return frames.replaced(event, match[0], json.dumps(altered(json.loads(match[0]), data)).encode())
+
+
+CHUNK: Json = {
+    "id": "c1",
+    "object": "chat.completion.chunk",
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "delta": {
+                "content": "Hel",
+                "reasoning": "Greet.",
+                "reasoning_content": "not passed on",
+                "reasoning_details": [{"type": "reasoning.text", "text": "Greet."}],
+            },
+            "finish_reason": None,
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 1,
+        "completion_tokens": 2,
+        "total_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 2, "audio_tokens": 0},
+    },
+}
+
+
+def read_chat(chunk: Json, generation: str) -> tuple[list[StreamItem], str | None]:
+    _, call = sample_call(streams()["ai21/chat_completion/basic"])
+    call = dataclasses.replace(call, generation=GENERATIONS[generation])
+    return read(ChatStream(call, CHAT_FAILURES), b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+
+def test_chunks_tell_of_reasoning_and_of_details_of_usage_from_9_4_on() -> None:
+    body = {"id": "c1", "model": "m", "object": "chat.completion.chunk"}
+    usage = {"completion_tokens": 2, "prompt_tokens": 1, "total_tokens": 3}
+    newer = {name: CHUNK["choices"][0]["delta"][name] for name in ("content", "reasoning", "reasoning_details")}
+    details = {
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    assert read_chat(CHUNK, "9.4") == (
+        [ChatChunk({**body, "choices": [{"delta": newer, "index": 0}], "usage": {**usage, **details}})],
+        None,
+    )
+    assert read_chat(CHUNK, "8.19") == (
+        [ChatChunk({**body, "choices": [{"delta": {"content": "Hel"}, "index": 0}], "usage": usage})],
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("chunk", "reason"),
+    [
+        ({"id": "c1"}, "Required [choices]"),
+        ({"id": "c1", "choices": 1}, "expecting token of type [START_ARRAY] but found [VALUE_NUMBER]"),
+        ({"id": "c1", "choices": ["a"]}, "expecting token of type [START_OBJECT] but found [VALUE_STRING]"),
+    ],
+)
+def test_a_chunk_that_is_none_ends_the_stream(chunk: Json, reason: str) -> None:
+    items, failure = read_chat(chunk, "9.4")
+    assert items == []
+    assert failure is not None
+    assert failure.endswith(reason)
