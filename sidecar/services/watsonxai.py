@@ -195,15 +195,17 @@ def request_rerank(call: Call) -> ProviderRequest:
 
 def parse_ranking(answer: ProviderAnswer, call: Call) -> Ranking:
     """``{"results": [{"index", "score", "input": {"text"}}]}``."""
-    results(answer, "score", "rerank")
-    return Ranking(tuple(_ranked(item) for item in results(answer, "index", "rerank")))
+    return Ranking(tuple(_ranked(item) for item in results(answer, "score", "rerank")))
 
 
 def _ranked(item: dict[str, Any]) -> RankedDocument:
-    index, score, document = item["index"], item["score"], item.get("input")
-    if not isinstance(index, int) or isinstance(score, bool) or not isinstance(score, (int, float)):
-        raise field_missing("index" if not isinstance(index, int) else "score", "IBM watsonx rerank")
-    return RankedDocument(index, score, document.get("text") if isinstance(document, dict) else None)
+    index, score, document = item.get("index"), item["score"], item.get("input")
+    if isinstance(index, bool) or not isinstance(index, int):
+        raise field_missing("index", "IBM watsonx rerank")
+    if isinstance(score, bool) or not isinstance(score, (int, float)):
+        raise field_missing("score", "IBM watsonx rerank")
+    text = document.get("text") if isinstance(document, dict) else None
+    return RankedDocument(index, score, text if isinstance(text, str) else None)
 
 
 def request_chat(call: Call) -> ProviderRequest:
