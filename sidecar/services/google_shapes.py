@@ -97,7 +97,8 @@ class GoogleStream(EventReader[Event]):
         self._items_of = items
 
     def read(self, event: Event) -> list[StreamItem]:
-        words = words_of_google_text(event.data)
+        # looked for first, because reading every event twice would cost as much again
+        words = words_of_google_text(event.data) if '"error"' in event.data else None
         if words is not None:
             raise self._failures.stream_error(words, self._call)
         return self._items_of(parse_stream_json(event.data))
