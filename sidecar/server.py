@@ -13,6 +13,7 @@ from sidecar.app import create_app
 from sidecar.settings import Settings, UserError
 
 _log = structlog.stdlib.get_logger(__name__)
+_SETTLING_SECONDS = 0.05
 
 
 async def serve(settings: Settings) -> None:
@@ -43,8 +44,19 @@ async def serve(settings: Settings) -> None:
             loop.add_signal_handler(number, end, number)
         await stop.wait()
     finally:
+        await _stop_accepting(runner)
         await runner.cleanup()
     _log.info("stopped")
+
+
+async def _stop_accepting(runner: web.AppRunner) -> None:
+    """No new connections, and those accepted last get their first turn of the loop.
+
+    A connection that aiohttp closes before that turn would neither be read nor ended until ``shutdown_timeout``.
+    """
+    for site in runner.sites:
+        await site.stop()
+    await asyncio.sleep(_SETTLING_SECONDS)
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
