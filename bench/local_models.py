@@ -1,6 +1,6 @@
 """The HTTP service on local models, beside the bare ONNX Runtime loop: same model, same threads, same texts.
 
-    python -m bench.local_models [TEXTS] [--seconds 10] [--requests 10000] [--parts rates,latency,memory]
+    python -m bench.local_models [TEXTS] [--seconds 10] [--requests 10000] [--parts rates,latency,memory] [--task NAME]
 
 TEXTS is a directory with the Cranfield collection; without it the passages of the demo corpus are used. The program
 starts a sidecar of its own. It prints documents per second and the p50 and p99 of requests at concurrency 1, 8 and 64;
@@ -109,12 +109,12 @@ async def load(service: Service, kind: str, slices: list[list[str]], concurrency
     return Load(documents / elapsed, documents / max(processor, 1e-9), latencies)
 
 
-async def measure_rates(texts: list[str], seconds: float, threads: int) -> None:
+async def measure_rates(texts: list[str], kinds: Sequence[str], seconds: float, threads: int) -> None:
     print(f"\nRates: {PER_REQUEST} documents a request, {threads} threads.\n")
     print("| task | concurrency | docs/s | p50 ms | p99 ms | bare docs/s | ratio | ratio by processor time |")
     print("|---|---|---|---|---|---|---|---|")
     slices = [texts[n : n + PER_REQUEST] for n in range(0, len(texts) - PER_REQUEST + 1, PER_REQUEST)]
-    for kind in ENDPOINTS:
+    for kind in kinds:
         bare = await asyncio.to_thread(bare_rate, kind, texts, threads)
         async with service_for(kind) as service:
             await create(service, kind, threads)
@@ -212,7 +212,7 @@ async def run(options: argparse.Namespace) -> None:
     if "latency" in parts:
         await measure_latency(300, available_cpus())
     if "rates" in parts:
-        await measure_rates(texts[:SAMPLE], options.seconds, available_cpus())
+        await measure_rates(texts[:SAMPLE], options.task or list(ENDPOINTS), options.seconds, available_cpus())
     if "memory" in parts:
         await measure_memory(texts, options.requests)
 
@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("texts", type=Path, nargs="?", help="directory of the Cranfield collection")
     parser.add_argument("--seconds", type=float, default=10, help="length of each load")
     parser.add_argument("--requests", type=int, default=10_000, help="requests of the memory run")
+    parser.add_argument("--task", action="append", choices=ENDPOINTS, help="whose rate; repeatable, default all")
     parser.add_argument("--parts", default="latency,rates,memory", help="what to measure, separated by commas")
     asyncio.run(run(parser.parse_args()))
 
