@@ -35,7 +35,7 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
     opaque_id = request.headers.get("X-Opaque-Id")
     started = time.perf_counter()
     status = _CLIENT_CLOSED_REQUEST
-    # Never unbound: the next request of this connection, which shares the context, puts its own id in the place.
+    # Never unbound: aiohttp runs each request in a task, and so in a context, of its own.
     structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(16))
     try:
         response = await handler(request)
