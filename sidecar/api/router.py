@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 from aiohttp import web
@@ -62,9 +63,13 @@ class Router:
             for route in ranked:
                 if route.exists(generation):
                     self._known.setdefault((generation, len(route.segments)), []).append(route)
+        self._remembered = lru_cache(maxsize=512)(self._find)  # callers come back to the same few endpoints
 
     def find(self, segments: tuple[str, ...], generation: Generation) -> Match | None:
         """The route of a path in a generation, ``None`` when there is none."""
+        return self._remembered(segments, generation)
+
+    def _find(self, segments: tuple[str, ...], generation: Generation) -> Match | None:
         for route in self._known.get((generation, len(segments)), ()):
             values: dict[str, str] = {}
             for part, segment in zip(route.segments, segments, strict=True):
