@@ -45,8 +45,7 @@ def resolve_task_type(url: TaskType | None, given: Any, generation: Generation) 
         raise StatusError(f"Unknown task_type [{text}]")
     if url is not None and url is not task_type:
         raise StatusError(
-            f"Cannot resolve conflicting task_type parameter in the request URL [{url}] "
-            f"and the request body [{task_type}]"
+            f"Cannot resolve conflicting task_type parameter in the request URL [{url}] and the request body [{text}]"
         )
     return task_type
 

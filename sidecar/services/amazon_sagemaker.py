@@ -31,7 +31,7 @@ from sidecar.services.failures import Failures, client_status, status_name, word
 from sidecar.services.reading import SET_BY_USER
 from sidecar.services.sagemaker_payloads import ELASTIC, OPENAI, body_of, payload_stream, result_of
 from sidecar.services.setting_kinds import Choice, Flag, PositiveInt, Text
-from sidecar.services.settings import Listed, Reading, Setting
+from sidecar.services.settings import Listed, Setting
 
 # the task types of each api, in the order in which Elasticsearch names them
 OPENAI_TASKS = (TaskType.COMPLETION, TaskType.TEXT_EMBEDDING, TaskType.CHAT_COMPLETION)
@@ -161,10 +161,9 @@ def vector_settings(settings: Mapping[str, Any]) -> tuple[Setting, ...]:
     return (_DIMENSIONS,) if settings["api"] == OPENAI else _ELASTIC_VECTORS
 
 
-def check_user(values: dict[str, Any], settings: dict[str, Any], reading: Reading) -> None:
+def task_settings_of(settings: Mapping[str, Any]) -> tuple[Setting, ...]:
     """Only OpenAI's form knows ``user``; for the other it is an unknown task setting."""
-    if settings["api"] != OPENAI and "user" in values:
-        reading.values["user"] = values.pop("user")
+    return tuple(setting for setting in _TASK_SETTINGS if setting.name != "user" or settings["api"] == OPENAI)
 
 
 def complete_vectors(settings: dict[str, Any], task_settings: dict[str, Any]) -> None:
@@ -315,7 +314,7 @@ def _task(task_type: TaskType) -> RemoteTask:
         secrets_first=True,
         ignores_top_level=True,
         task_settings=_TASK_SETTINGS,
-        check_task_settings=check_user,
+        task_settings_of=task_settings_of,
         further_settings=further_settings,
         shows_empty_task_settings=True,
         keeps_unknown_task_settings=True,

@@ -94,6 +94,7 @@ _COMMON: tuple[Setting, ...] = (
     ),
     RateLimit(
         requests_per_minute=240,
+        owner="amazon_bedrock",
         listed=Listed(
             "Rate Limit", "By default, the amazonbedrock service sets the number of requests allowed per minute to 240."
         ),

@@ -20,7 +20,7 @@ from sidecar.services.anthropic_shapes import (
 from sidecar.services.calls import Call, ProviderRequest
 from sidecar.services.declaration import RemoteTask, Service
 from sidecar.services.failures import PERMISSION, Failures, words_of_error_object
-from sidecar.services.setting_kinds import Int, Number, PositiveInt, RateLimit, Text
+from sidecar.services.setting_kinds import LooseInt, LooseNumber, PositiveInt, RateLimit, Text
 from sidecar.services.settings import Listed, Setting
 
 URL = "https://api.anthropic.com/v1/messages"
@@ -47,9 +47,9 @@ _TASK_SETTINGS: tuple[Setting, ...] = (
         required=True,
         listed=Listed("Max Tokens", "The maximum number of tokens to generate before stopping."),
     ),
-    Number(name="temperature"),
-    Number(name="top_p"),
-    Int(name="top_k"),
+    LooseNumber(name="temperature"),
+    LooseNumber(name="top_p"),
+    LooseInt(name="top_k"),
 )
 
 

@@ -102,8 +102,10 @@ def check_settings(values: dict[str, Any], reading: Reading) -> None:
         return
     if len({"client_id", "scopes"} & set(missing)) == 1:
         name = "scopes" if "scopes" in missing else "client_id"
-        reading.complain(
-            f"[service_settings] OAuth2 fields [client_id, scopes] must be provided together; missing: [{name}]"
+        # before what is said of the tenant
+        at = next((at for at, text in enumerate(reading.messages) if "[tenant_id]" in text), len(reading.messages))
+        reading.messages.insert(
+            at, f"[service_settings] OAuth2 fields [client_id, scopes] must be provided together; missing: [{name}]"
         )
     # without a tenant the settings are looked at again as a whole, and so are those of a tenant alone
     if missing == ["client_id", "scopes"] or "tenant_id" in missing:
@@ -114,14 +116,14 @@ def check_settings(values: dict[str, Any], reading: Reading) -> None:
 
 
 def check_secrets(secrets: dict[str, Any], reading: Reading) -> None:
-    """Exactly one of the three credentials, of two before 9.4."""
-    if len(secrets) == 1:
+    """Exactly one of the three credentials, of two before 9.4, and no wrong one beside it."""
+    if len(secrets) == 1 and not (reading.messages and reading.generation.at_least("9.4")):
         return
     if not reading.generation.at_least("9.4"):
         wanted = "must have only one of" if secrets else "must have either"
         reading.complain(f"[secret_settings] {wanted} the [api_key] or the [entra_id] key set")
         return
-    received = f", received: [{', '.join(secrets)}]" if secrets else ""
+    received = f", received: [{', '.join(secrets)}]" if secrets and not reading.messages else ""
     reading.complain(
         f"[secret_settings] must have exactly one of [api_key], [entra_id], or [client_secret] field set{received}"
     )

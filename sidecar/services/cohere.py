@@ -42,16 +42,15 @@ MODEL_REQUIRED = "The [service_settings.model_id] field is required for the Cohe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelId(Text):
-    """``model_id``, which older requests call ``model``; a bad old name is reported, a good new one wins."""
+    """``model_id``, which older requests for vectors call ``model``; a good new name wins, none is reported here."""
 
     name: str = "model_id"
-    reports_missing: bool = True
     listed: Listed | None = _MODEL_LISTED
 
     def read(self, reading: Reading) -> Any:
         older = Text(name="model").read(reading)
         model = Text(name=self.name).read(reading)
-        if self.reports_missing and model is None and older is None:
+        if model is None and older is None:
             reading.complain(MODEL_REQUIRED)
         return older if model is None else model
 
@@ -72,6 +71,7 @@ class EmbeddingType(Choice):
 
 
 _URL = Url(name="url")
+_MODEL_ID = Text(name="model_id", listed=_MODEL_LISTED)
 _RATE_LIMIT = RateLimit(requests_per_minute=10_000)
 _INPUT_TYPE = Choice(
     name="input_type",
@@ -173,7 +173,7 @@ SERVICE = Service(
         ),
         TaskType.RERANK: RemoteTask(
             sending="Failed to send Cohere rerank request",
-            settings=(_URL, ModelId(reports_missing=False), _RATE_LIMIT),
+            settings=(_URL, _MODEL_ID, _RATE_LIMIT),
             check=check_model,
             task_settings=_RERANK_TASK_SETTINGS,
             request=request_rerank,
@@ -183,7 +183,7 @@ SERVICE = Service(
         ),
         TaskType.COMPLETION: RemoteTask(
             sending="Failed to send Cohere completion request",
-            settings=(_URL, _RATE_LIMIT, ModelId(reports_missing=False)),
+            settings=(_URL, _RATE_LIMIT, _MODEL_ID),
             check=check_model,
             request=request_chat,
             parse=parse_completion,

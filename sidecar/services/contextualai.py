@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.core.errors import OtherError
+from sidecar.core.java_uri import uri_refusal
 from sidecar.core.results import Ranking
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, plain_bearer, required
 from sidecar.services.cohere_shapes import parse_ranking
 from sidecar.services.declaration import RemoteTask, Service
 from sidecar.services.failures import Failures, Words, words_of_body, words_of_detail, words_of_message
-from sidecar.services.setting_kinds import Flag, PositiveInt, RateLimit, Text, url_position, url_problem
+from sidecar.services.setting_kinds import Flag, PositiveInt, RateLimit, Text
 from sidecar.services.settings import Listed, Reading, Setting
 
 URL = "https://api.contextual.ai/v1/rerank"
@@ -48,11 +48,8 @@ def check_url(values: dict[str, Any], reading: Reading) -> None:
     Raises:
         OtherError: it is no URI.
     """
-    url = values["url"]
-    if reading.messages or (reason := url_problem(url)) is None:
-        return
-    cause = OtherError("u_r_i_syntax_exception", f"{reason} at index {url_position(url)}: {url}")
-    raise OtherError("illegal_argument_exception", f"unable to parse url [{url}]. Reason: {reason}", cause=cause)
+    if not reading.messages and (refusal := uri_refusal(values["url"])):
+        raise refusal
 
 
 def request(call: Call) -> ProviderRequest:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from sidecar.core.errors import StatusError, ValidationError
 from sidecar.core.generations import Generation
+from sidecar.core.java_uri import uri_problem
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services.calls import JSON_TYPE, Call, ProviderRequest
 from sidecar.services.custom_answers import parse_completion, parse_dense, parse_ranking, parse_sparse
@@ -36,8 +37,6 @@ from sidecar.services.setting_kinds import (
     RateLimit,
     StageEnd,
     Text,
-    url_position,
-    url_problem,
 )
 from sidecar.services.settings import Setting
 from sidecar.services.template import UnknownPlaceholderError, fill
@@ -128,9 +127,9 @@ def address(call: Call) -> str:
     texts = text_values(call)
     template = call.settings["url"]
     url = filled(template, texts, "url")
-    if reason := url_problem(url):
+    if problem := uri_problem(url):
         # the template is quoted, not the address: it may hold a secret
-        raise StatusError(f"Failed to build URI, error: {reason} at index {url_position(url)}: {template}")
+        raise StatusError(f"Failed to build URI, error: {problem}: {template}")
     pairs = [
         (name, filled(value, texts, f"query parameters: [{name}]"))
         for name, value in call.settings.get("query_parameters") or ()

@@ -119,6 +119,7 @@ class InputTypes(Setting):
                 break
             names[key.lower()] = name
         if inner.values:
+            reading.finish()
             raise unknown_within(inner.values, self.name, "input_type_translator", reading.generation)
         reading.messages.extend(inner.messages)
         return {"translation": names, "default": default or ""}

@@ -51,6 +51,7 @@ class Task:
     and ``merge_update`` makes the new settings of the stored ones, those that it changes and its body (default: what it
     gives replaces what is stored).
     ``shows`` are stored values shown besides the declared ones.
+    ``task_settings_of`` says which task settings endpoints with certain settings have, where they differ.
     ``further_settings`` gives the settings that depend on those read before, and ``check_together`` looks at settings
     and task settings when everything is read. With ``secrets_first`` secrets come before anything else; with
     ``ignores_top_level`` unknown keys beside the settings are not reported.
@@ -72,6 +73,7 @@ class Task:
     merge_update: (
         Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], Reading], dict[str, Any]] | None
     ) = None
+    task_settings_of: Callable[[Mapping[str, Any]], tuple[Setting, ...]] | None = None
     further_settings: Callable[[Mapping[str, Any]], tuple[Setting, ...]] | None = None
     check_together: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     secrets_first: bool = False

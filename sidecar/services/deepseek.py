@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from sidecar.core.java_uri import uri_refusal
 from sidecar.core.tasks import TaskType
 from sidecar.services.declaration import Service
 from sidecar.services.openai_shapes import MAX_TOKENS_FORM
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.setting_kinds import Secret, Text, Url
-from sidecar.services.settings import Listed, Reading
+from sidecar.services.setting_kinds import Secret, Text
+from sidecar.services.settings import Listed, Reading, unknown_settings
 
 CHAT_URL = "https://api.deepseek.com/chat/completions"
 
@@ -25,10 +26,19 @@ _KEY = Secret(
 )
 
 
-def require_key(_: dict[str, Any], reading: Reading) -> None:
-    """Elasticsearch reports a missing key among the service settings."""
-    if reading.values.get("api_key") is None:
-        reading.complain(f"[{reading.scope}] does not contain the required setting [api_key]")
+def check_settings(values: dict[str, Any], reading: Reading) -> None:
+    """The address comes first and is reported alone, or not at all where anything is left unread beside it.
+
+    Elasticsearch reports a bad key among the service settings.
+
+    Raises:
+        SidecarError: the address is no URI.
+    """
+    if refusal := uri_refusal(values.get("url", CHAT_URL)):
+        raise unknown_settings(reading.values, reading.service, reading.generation) if reading.values else refusal
+    key = Reading(dict(reading.values), reading.scope, reading.generation, reading.service)
+    replace(_KEY, required=True).read(key)
+    reading.messages.extend(key.messages)
 
 
 _CHAT = ChatProvider(
@@ -42,10 +52,10 @@ _CHAT = ChatProvider(
             required=True,
             listed=Listed("Model ID", "The name of the model to use for the inference task."),
         ),
-        Url(name="url", listed=Listed("URL", "The URL endpoint to use for the requests.", default=CHAT_URL)),
+        Text(name="url", listed=Listed("URL", "The URL endpoint to use for the requests.", default=CHAT_URL)),
     ),
     secrets=(_KEY,),
-    check=require_key,
+    check=check_settings,
     form=MAX_TOKENS_FORM,
     ignores_task_settings=True,
 )
@@ -55,9 +65,12 @@ SERVICE = Service(
     title="DeepSeek",
     settings_first=True,
     tasks={
-        TaskType.COMPLETION: _CHAT.task(TaskType.COMPLETION, "8.19"),
-        TaskType.CHAT_COMPLETION: replace(_CHAT, sending="Failed to send deepseek chat completions request").task(
-            TaskType.CHAT_COMPLETION, "8.19"
+        TaskType.COMPLETION: replace(_CHAT.task(TaskType.COMPLETION, "8.19"), ignores_top_level=True),
+        TaskType.CHAT_COMPLETION: replace(
+            replace(_CHAT, sending="Failed to send deepseek chat completions request").task(
+                TaskType.CHAT_COMPLETION, "8.19"
+            ),
+            ignores_top_level=True,
         ),
     },
 )

@@ -39,7 +39,7 @@ from sidecar.services.settings import Listed, Setting
 SPARSE_MAX_INPUT_TOKENS = 512
 
 URL = Url(name="url", required=True, listed=Listed("URL", "The URL endpoint to use for the requests."))
-_RATE_LIMIT = RateLimit(requests_per_minute=3000)
+_RATE_LIMIT = RateLimit(requests_per_minute=3000, owner="hugging_face")
 _RERANK_TASK_SETTINGS: tuple[Setting, ...] = (Flag(name="return_documents"), PositiveInt(name="top_n"))
 
 FAILURES = Failures(

@@ -25,10 +25,10 @@ from sidecar.services.setting_kinds import (
     SIMILARITY,
     Choice,
     Flag,
+    Int,
     LooseInt,
     PositiveInt,
     RateLimit,
-    Refused,
     StageEnd,
     Text,
     Url,
@@ -97,7 +97,7 @@ _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
         ),
     ),
     LooseInt(name="max_input_tokens", mutable=True, until="9.4", shown=False),
-    LooseInt(name="max_input_tokens", mutable=True, since="9.4"),
+    Int(name="max_input_tokens", mutable=True, since="9.4"),
     Choice(
         name="embedding_type",
         choices=("float", "bit", "binary"),
@@ -110,7 +110,6 @@ _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
             since="9.4",
         ),
     ),
-    Refused(name=SET_BY_USER, since="9.4"),
 )
 _EMBEDDING_TASK_SETTINGS: tuple[Setting, ...] = (
     Choice(

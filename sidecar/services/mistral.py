@@ -15,8 +15,7 @@ from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import SERVER_BUSY, TOO_LARGE
 from sidecar.services.openai_shapes import CHAT_FAILURES, EMBEDDING_FAILURES, NO_USAGE_FORM, parse_embeddings, quoting
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.reading import SET_BY_USER
-from sidecar.services.setting_kinds import SIMILARITY, PositiveInt, RateLimit, Refused, Text
+from sidecar.services.setting_kinds import SIMILARITY, PositiveInt, RateLimit, Text
 from sidecar.services.settings import Listed
 
 EMBEDDINGS_URL = "https://api.mistral.ai/v1/embeddings"
@@ -74,14 +73,7 @@ SERVICE = Service(
     tasks={
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send Mistral text_embedding request from inference entity id [{id}]",
-            settings=(
-                _MODEL,
-                SIMILARITY,
-                _MAX_INPUT_TOKENS,
-                _RATE_LIMIT,
-                PositiveInt(name="dimensions"),
-                Refused(name=SET_BY_USER),
-            ),
+            settings=(_MODEL, SIMILARITY, _MAX_INPUT_TOKENS, _RATE_LIMIT, PositiveInt(name="dimensions")),
             request=request_embeddings,
             parse=parse_vectors,
             failures=_EMBEDDING_FAILURES,

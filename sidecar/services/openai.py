@@ -24,7 +24,7 @@ from sidecar.services.openai_shapes import (
     parse_embeddings,
 )
 from sidecar.services.openai_tasks import dimensions, embedding_body
-from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, RateLimit, Secret, Text, TextMap, Url
+from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, RateLimit, Secret, Text, TextMap, Url, UrlType
 from sidecar.services.settings import Listed, Reading, Setting
 
 EMBEDDINGS_URL = "https://api.openai.com/v1/embeddings"
@@ -35,19 +35,20 @@ _RATE_LIMIT_HELP = Listed(
     "Rate Limit", "Default number of requests allowed per minute. For text_embedding is 3000. For completion is 500."
 )
 _ADDRESS: tuple[Setting, ...] = (
-    Url(name="url", listed=Listed("URL", "The absolute URL of the external service to send requests to.")),
     Text(
         name="organization_id",
         mutable=True,
         listed=Listed("Organization ID", "The unique identifier of your organization.", updatable=False),
     ),
+    Url(name="url", listed=Listed("URL", "The absolute URL of the external service to send requests to.")),
 )
 _MODEL = Text(
     name="model_id", required=True, listed=Listed("Model ID", "The name of the model to use for the inference task.")
 )
 # newer than 9.4's own list of settings, so not listed there
 _OAUTH2: tuple[Setting, ...] = (*client_settings(None, listed_since="9.5"), Url(name="token_url", mutable=True))
-_EMBEDDING_SETTINGS = (
+_EMBEDDING_SETTINGS: tuple[Setting, ...] = (
+    UrlType(),
     *_ADDRESS,
     SIMILARITY,
     MAX_INPUT_TOKENS,

@@ -232,7 +232,8 @@ def _read_service_settings(task: Task, reading: Reading) -> dict[str, Any]:
 def _read_task_settings(task: Task, settings: dict[str, Any], reading: Reading) -> dict[str, Any]:
     if task.screen_task_settings:
         task.screen_task_settings(reading.values, reading.generation)
-    values = read_settings(task.task_settings, reading)
+    declared = task.task_settings_of(settings) if task.task_settings_of else task.task_settings
+    values = read_settings(declared, reading)
     if task.check_task_settings:
         task.check_task_settings(values, settings, reading)
     reading.finish()

@@ -5,18 +5,18 @@ Source: Elasticsearch API reference, "Create an inference endpoint"; wordings as
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sidecar.core.errors import StatusError
 from sidecar.core.generations import Generation
+from sidecar.core.java_uri import uri_problem
 from sidecar.core.javatext import java_text, java_type
 from sidecar.services.settings import Listed, Reading, Setting, unknown_settings
 
-_URL_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2}|[^\x00-\xa0\u2028\u2029])*")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+# what Java trims: the control characters and the space
+SPACE = "".join(map(chr, range(0x21)))
 
 
 def _invalid(reading: Reading, value: Any, name: str, demand: str) -> None:
@@ -50,57 +50,18 @@ class Url(Text):
         text = Text.checked(self, value, reading)
         if text is None:
             return None
-        if reason := url_problem(text):
+        if problem := uri_problem(text):
             reading.complain(
                 f"[{reading.scope}] Invalid url [{text}] received for field [{self.name}]. "
-                f"Error: unable to parse url [{text}]. Reason: {reason}"
+                f"Error: unable to parse url [{text}]. Reason: {problem.reason}"
             )
             return None
         return text
 
 
-def url_position(text: str) -> int:
-    """How many characters of ``text`` may stand in a URI, up to the first that may not."""
-    match = _URL_CHARACTERS.match(text)
-    return match.end() if match else 0
-
-
-def url_problem(text: str) -> str | None:
-    """Why Java's ``URI`` refuses ``text``, ``None`` when it is accepted."""
-    position = url_position(text)
-    if position == len(text):
-        return _scheme_problem(text)
-    if text[position] == "%":
-        return "Malformed escape pair"
-    scheme, colon, rest = text.partition("://")
-    if "#" in text[:position]:
-        part = "fragment"
-    elif "?" in text[:position]:
-        part = "query"
-    elif ":" in text[position:] and not re.search("[/?#]", text[: text.index(":", position)]):
-        part = "scheme name"
-    elif colon and position < len(scheme) + 3 + len(rest.split("/")[0]):
-        part = "authority"
-    else:
-        part = "path"
-    return f"Illegal character in {part}"
-
-
-def _scheme_problem(text: str) -> str | None:
-    """Without a colon before the first ``/``, ``?`` or ``#`` there is no scheme, which is allowed."""
-    scheme, colon, rest = re.split("[/?#]", text, maxsplit=1)[0].partition(":")
-    if not colon:
-        return None
-    if not scheme:
-        return "Expected scheme name"
-    if not _SCHEME.fullmatch(scheme):
-        return "Illegal character in scheme name"
-    return None if rest or len(text) > len(scheme) + 1 else "Expected scheme-specific part"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice(Setting):
-    """One of ``choices``, matched ignoring case and kept in lower case; ``synonyms`` map further spellings."""
+    """One of ``choices``, matched ignoring case and space around it, and kept in lower case."""
 
     choices: tuple[str, ...]
     upper: bool = False
@@ -110,7 +71,7 @@ class Choice(Setting):
             reading.complain(f"[{reading.scope}] Invalid value empty string. [{self.name}] must be a non-empty string")
             return None
         for choice in self.choices:
-            if value.lower() == choice.lower():
+            if value.strip(SPACE).lower() == choice.lower():
                 return choice.upper() if self.upper else choice
         allowed = ", ".join(sorted(self.choices))
         reading.complain(
@@ -172,6 +133,18 @@ class LooseInt(Int):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UrlType(Text):
+    """Looks at the type of an address alone, for services that look at its form later."""
+
+    name: str = "url"
+
+    def read(self, reading: Reading) -> None:
+        value = reading.values.get(self.name)
+        if not isinstance(value, str) or not value:
+            Text.read(self, reading)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Number(Setting):
     """A number written with a fraction (``1.0``, not ``1``); with bounds, between them inclusive."""
 
@@ -190,6 +163,18 @@ class Number(Setting):
         if self.maximum is not None and value > self.maximum:
             _invalid(reading, float(value), self.name, f"{article}less than or equal to [{float(self.maximum)}]")
             return None
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LooseNumber(Number):
+    """A number written with a fraction; another type is reported at once."""
+
+    def read(self, reading: Reading) -> Any:
+        complaints = len(reading.messages)
+        value = Number.read(self, reading)
+        if len(reading.messages) > complaints:
+            raise StatusError(reading.messages[-1])
         return value
 
 
@@ -258,12 +243,15 @@ class TextList(Setting):
 class RateLimit(Setting):
     """``rate_limit`` with its one key ``requests_per_minute``; absent, the service's default is stored and shown.
 
+    ``owner`` is what the refusal of another key calls the service, where that is not its name.
+
     Raises:
         StatusError: while reading, for any other key (reported at once, before other messages).
     """
 
     name: str = "rate_limit"
     requests_per_minute: int
+    owner: str | None = None
     mutable: bool = True
     listed: Listed | None = field(
         default_factory=lambda: Listed(label="Rate Limit", description="Minimize the number of rate limit errors.")
@@ -283,7 +271,8 @@ class RateLimit(Setting):
             raise StatusError(f"[{reading.scope}] [rate_limit] must be an object, but was [{java_text(given)}]")
         unknown = {key: value for key, value in given.items() if key != "requests_per_minute"}
         value = given.get("requests_per_minute")
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        is_long = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+        if value is not None and not is_long:
             reading.complain(
                 "field [requests_per_minute] is not of one of the expected types. "
                 f"The value [{java_text(value)}] cannot be converted to one of [Integer, Long]"
@@ -293,7 +282,7 @@ class RateLimit(Setting):
             reading.complain(f"[rate_limit] Invalid value [{value}]. [requests_per_minute] must be a positive long")
             value = None
         if unknown:
-            raise unknown_settings(unknown, reading.service, reading.generation)
+            raise unknown_settings(unknown, self.owner or reading.service, reading.generation)
         return default if value is None else {"requests_per_minute": value}
 
 

@@ -108,7 +108,7 @@ def test_the_mark_that_elasticsearch_keeps_for_itself_is_refused(name: str) -> N
     with pytest.raises(SidecarError) as caught:
         read_endpoint(service, TaskType.TEXT_EMBEDDING, "id", body, DEFAULT_GENERATION)
     assert caught.value.status == 400
-    if case.service in ("amazonbedrock", "azureaistudio", "googlevertexai", "jinaai", "mistral"):
+    if case.service in ("amazonbedrock", "azureaistudio", "googlevertexai"):
         assert "[service_settings] does not allow the setting [dimensions_set_by_user]" in (caught.value.reason or "")
     else:
         assert "contains settings [{dimensions_set_by_user=true}] unknown to" in (caught.value.reason or "")
