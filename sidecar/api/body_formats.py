@@ -13,6 +13,7 @@ from sidecar.api.json_writer import plain, write_json
 from sidecar.api.media_types import Format
 from sidecar.core.errors import OtherError, XContentParseError
 from sidecar.core.generations import Generation
+from sidecar.core.json_bytes import json_bytes
 
 # Both formats can name a part again and again; a few hundred bytes must not become gigabytes of text.
 _MOST_GROWTH = 8
@@ -34,7 +35,7 @@ def as_json(data: bytes, body_format: Format) -> bytes:
     value = _load_yaml(data) if body_format is Format.YAML else _load_cbor(data)
     try:
         _check_growth(value, max(_ALWAYS_ALLOWED, _MOST_GROWTH * len(data)))
-        return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        return json_bytes(json.dumps(value, ensure_ascii=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise XContentParseError(f"[1:1] the {body_format} body holds a value that JSON cannot: {error}") from None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sidecar.api import object_parser as declare
 from sidecar.api.json_scanner import MAX_DEPTH, JsonScanner, Token
+from sidecar.api.json_text import MAX_NUMBER_LENGTH
 from sidecar.api.object_parser import ObjectParser
 from sidecar.core.errors import (
     ActionRequestValidationError,
@@ -20,6 +21,7 @@ from sidecar.core.errors import (
     XContentParseError,
 )
 from sidecar.core.generations import Generation
+from sidecar.core.javatext import java_trim
 from sidecar.core.requests import Content, ContentGroup, InferenceRequest
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.core.time_values import parse_time_value
@@ -71,7 +73,7 @@ def _read_timeout(scanner: JsonScanner) -> str:
 
 
 def _read_input_type(scanner: JsonScanner) -> InputType:
-    text = scanner.text().strip()
+    text = java_trim(scanner.text())
     try:
         return InputType(text.lower())
     except ValueError:
@@ -122,7 +124,13 @@ def _refuse(_constant: str) -> None:
     raise _NotPlainError
 
 
-_PLAIN_JSON = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refuse)
+def _whole_number(letters: str) -> int:
+    if len(letters) > MAX_NUMBER_LENGTH:
+        raise _NotPlainError
+    return int(letters)
+
+
+_PLAIN_JSON = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refuse, parse_int=_whole_number)
 
 
 def _is_plain(name: str, value: Any, generation: Generation) -> bool:

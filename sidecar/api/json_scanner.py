@@ -13,10 +13,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from sidecar.api.json_text import JsonText
+from sidecar.api.json_text import IN_NAME, JsonText, beyond
 from sidecar.core.errors import OtherError, XContentParseError
 
-# Below Python's own limit of nested calls; Elasticsearch allows 1000.
+# What Elasticsearch allows, and how deep a value may be here, below Python's own limit of nested calls.
+MAX_PARSED_DEPTH = 1000
 MAX_DEPTH = 400
 
 _LITERALS: dict[int, tuple[bytes, Any]] = {
@@ -73,10 +74,11 @@ class JsonScanner(JsonText):
     def next(self) -> Token | None:
         """The next token, ``None`` at the end of the text; raises ``XContentParseError``."""
         if self._pending is not None:
-            self.token, self._start = self._pending
+            token, start = self._pending
             self._pending = None
-            self._enter()
-            return self.token
+            self._enter(token, start)  # what it raises is told at the name
+            self.token, self._start = token, start
+            return token
         if self._unread_string:
             self._finish_string()
         char = self._skip_blank()
@@ -107,7 +109,7 @@ class JsonScanner(JsonText):
         if container is None or container.kind == "Array":
             self._start = self._at
             self.token, self._start = self._value_token(char)
-            self._enter()
+            self._enter(self.token, self._start)
             return
         name_start = self._at
         self._read_name(char, container)
@@ -118,12 +120,11 @@ class JsonScanner(JsonText):
             self._fail_at_end(" within/between Object entries")
         self._pending = self._value_token(value_char)
 
-    def _enter(self) -> None:
-        if self.token in (Token.START_OBJECT, Token.START_ARRAY):
-            self._open.append(_Container("Object" if self.token is Token.START_OBJECT else "Array", self._start))
-            if len(self._open) > MAX_DEPTH:
-                text = f"Document nesting depth ({len(self._open)}) exceeds the maximum allowed ({MAX_DEPTH})"
-                raise XContentParseError(text, cause=OtherError("stream_constraints_exception", text))
+    def _enter(self, token: Token, start: int) -> None:
+        if token in (Token.START_OBJECT, Token.START_ARRAY):
+            if len(self._open) >= MAX_PARSED_DEPTH:
+                raise beyond("Document nesting depth", len(self._open) + 1, MAX_PARSED_DEPTH, "getMaxNestingDepth")
+            self._open.append(_Container("Object" if token is Token.START_OBJECT else "Array", start))
 
     def _close(self, char: int) -> Token:
         token, kind = (Token.END_ARRAY, "Array") if char == ord("]") else (Token.END_OBJECT, "Object")
@@ -185,7 +186,12 @@ class JsonScanner(JsonText):
         return self._value is True
 
     def value(self) -> Any:
-        """The whole value that begins with the current token, as Python objects."""
+        """The whole value that begins with the current token, as Python objects; raises what is too deep for them."""
+        if len(self._open) > MAX_DEPTH:
+            while len(self._open) > MAX_DEPTH and self.next():
+                pass
+            text = f"Document nesting depth ({MAX_DEPTH + 1}) exceeds the maximum allowed ({MAX_DEPTH})"
+            raise XContentParseError(text, cause=OtherError("stream_constraints_exception", text))
         match self.token:
             case Token.START_OBJECT:
                 result: dict[str, Any] = {}
@@ -210,9 +216,9 @@ class JsonScanner(JsonText):
 
     def _read_name(self, char: int, container: _Container) -> None:
         if char != ord('"'):
-            self._fail_on(char, "was expecting double-quote to start field name")
+            self._fail_on_name(char)
         self._at += 1
-        self.name = self._read_string(" in field name")
+        self.name = self._read_string(IN_NAME)
         if self.name in container.names:
             self._fail(f"Duplicate field '{self.name}'", self._at)
         container.names.add(self.name)

@@ -5,6 +5,7 @@ What is wrong is told the way Elasticsearch's parser tells it, at the place wher
 
 from __future__ import annotations
 
+import json
 import re
 from typing import NoReturn
 
@@ -18,6 +19,11 @@ _PLAIN_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
 _AFTER_ROOT_VALUE = (b"", b" ", b"\t", b"\r", b"\n")
 _NAME_PART = re.compile(rb"[A-Za-z0-9_$]|[\x80-\xff]")
 _ESCAPES = {b'"': '"', b"\\": "\\", b"/": "/", b"b": "\b", b"f": "\f", b"n": "\n", b"r": "\r", b"t": "\t"}
+# how many bytes follow a first byte, by its upper five bits
+_MORE_BYTES = (*[0] * 16, *[-1] * 8, *[1] * 4, *[2] * 2, 3, -1)
+# what begins a word in Latin-1, which is how the parser looks at the first byte of one
+_WORD_STARTS = frozenset(range(0xC0, 0x100)) - {0xD7, 0xF7}
+IN_NAME = " in field name"
 _VALID_VALUES = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
 
 
@@ -31,7 +37,7 @@ class JsonText:
     """A JSON text and a place in it; the base of :class:`~sidecar.api.json_scanner.JsonScanner`."""
 
     def __init__(self, data: bytes, *, names_end_of_input: bool) -> None:
-        self._data = data
+        self._data = data = _as_utf8(data)
         self._names_end_of_input = names_end_of_input
         self._at = 3 if data.startswith(b"\xef\xbb\xbf") else 0
 
@@ -92,7 +98,7 @@ class JsonText:
         while True:
             match = _PLAIN_STRING.match(self._data, self._at)
             if match is not None:
-                parts.append(self._decode(match.start(), match.end()))
+                parts.append(self._decode(match.start(), match.end(), is_name=where == IN_NAME))
                 self._at = match.end()
             char = self._data[self._at : self._at + 1]
             if not char:
@@ -108,15 +114,29 @@ class JsonText:
                 )
             parts.append(self._read_escape(where))
 
-    def _decode(self, start: int, end: int) -> str:
+    def _decode(self, start: int, end: int, *, is_name: bool) -> str:
         try:
             return self._data[start:end].decode()
-        except UnicodeDecodeError as error:
-            first, wrong = start + error.start, start + error.end
-            if error.reason == "invalid start byte":
-                self._fail(f"Invalid UTF-8 start byte 0x{self._data[first]:x}", first + 1)
-            byte = self._data[wrong] if wrong < len(self._data) else 0
-            self._fail(f"Invalid UTF-8 middle byte 0x{byte:x}", wrong + 1)
+        except UnicodeDecodeError:
+            return self._decode_loosely(start, end, is_name=is_name)
+
+    def _decode_loosely(self, at: int, end: int, *, is_name: bool) -> str:
+        """UTF-8 as Elasticsearch's parser reads it: overlong forms and surrogates pass; a name is read, then judged."""
+        parts = []
+        while at < end:
+            first = self._data[at]
+            more = _MORE_BYTES[first >> 3]
+            if more < 0:
+                self._fail(f"Invalid UTF-8 start byte 0x{first:x}", end + 1 if is_name else at + 1)
+            code = first & (0x7F if not more else 0x3F >> more)
+            for wrong in range(at + 1, at + 1 + more):
+                byte = self._data[wrong] if wrong < len(self._data) else 0
+                if byte & 0xC0 != 0x80:
+                    self._fail(f"Invalid UTF-8 middle byte 0x{byte:x}", end + 1 if is_name else wrong + 1)
+                code = code << 6 | byte & 0x3F
+            parts.append(chr(code) if code <= 0x10FFFF else _halves(code))
+            at += 1 + more
+        return _joined(parts)
 
     def _read_escape(self, where: str) -> str:
         char = self._data[self._at + 1 : self._at + 2]
@@ -144,6 +164,8 @@ class JsonText:
         data, start = self._data, self._at
         match = _NUMBER.match(data, start)
         if match is None:
+            if data.startswith(b"-Infinity", start):
+                self._fail_on_constant(b"-Infinity")
             self._at = start + 1
             self._fail_on_number("expected digit (0-9) to follow minus sign, for valid numeric value")
         self._at = match.end()
@@ -161,8 +183,7 @@ class JsonText:
             self._fail("Expected space separating root-level values", self._at)
         text = match.group()
         if len(text) > MAX_NUMBER_LENGTH:
-            message = f"Number value length ({len(text)}) exceeds the maximum allowed ({MAX_NUMBER_LENGTH})"
-            raise XContentParseError(message, cause=OtherError("stream_constraints_exception", message))
+            raise beyond("Number value length", len(text), MAX_NUMBER_LENGTH, "getMaxNumberLength")
         return int(text) if is_whole else float(text)
 
     def number_text(self, start: int) -> str:
@@ -182,22 +203,34 @@ class JsonText:
 
     # --- failures ----------------------------------------------------------------------------------------
 
+    def _fail_on_constant(self, text: bytes) -> NoReturn:
+        self._fail(f"Non-standard token '{text.decode()}': not a number of JSON", self._at + len(text))
+
     def _fail_on_value(self, char: int) -> NoReturn:
         for text in (b"NaN", b"Infinity"):
             if char == text[0]:
+                start = self._at
                 self._match(text)
-                self._fail(
-                    f"Non-standard token '{text.decode()}': not a number of JSON",
-                    self._at,
-                )
+                self._at = start
+                self._fail_on_constant(text)
         if char == ord("+"):
             self._at += 1
             self._fail_on_number("JSON spec does not allow numbers to have plus signs")
         if char in b",]}":
             self._fail_on(char, "expected a value")
+        second = self._data[self._at + 1 : self._at + 2]
+        if char in _WORD_STARTS and second and 0x80 <= second[0] < 0xC0:
+            self._fail(f"Invalid UTF-8 start byte 0x{second[0]:x}", self._at + 2)
         if _NAME_PART.match(self._data, self._at):
             self._fail_on_token(self._at, self._at + 1)
         self._fail_on(char, f"expected a valid value {_VALID_VALUES}")
+
+    def _fail_on_name(self, char: int) -> NoReturn:
+        more = max(_MORE_BYTES[char >> 3], 0)
+        letter = self._data[self._at : self._at + 1 + more].decode(errors="replace") if more else chr(char)
+        self._at += more
+        message = "was expecting double-quote to start field name"
+        self._fail(f"Unexpected character ('{letter}' (code {ord(letter[0])})): {message}", self._at)
 
     def _fail_on_token(self, start: int, at: int) -> NoReturn:
         """Reports an unknown word; the position is behind the character that ends it."""
@@ -236,8 +269,31 @@ class JsonText:
         return f"[Source: (byte[]); line: {line}, column: {column}]"
 
 
+def beyond(what: str, found: int, limit: int, method: str) -> XContentParseError:
+    """A text that passes a limit of the parser; such errors tell no place."""
+    message = f"{what} ({found}) exceeds the maximum allowed ({limit}, from `StreamReadConstraints.{method}()`)"
+    return XContentParseError(message, cause=OtherError("stream_constraints_exception", message))
+
+
 def _shown(char: int) -> str:
     return chr(char) if char < 0x80 else "\N{REPLACEMENT CHARACTER}"
+
+
+def _as_utf8(data: bytes) -> bytes:
+    """``data`` in UTF-8; the parser recognises UTF-16 and UTF-32 by the zeros or the mark they begin with."""
+    encoding = json.detect_encoding(data[:4])
+    if encoding.startswith("utf-8"):
+        return data
+    try:
+        return data.decode(encoding).encode()
+    except UnicodeError:
+        return data
+
+
+def _halves(code: int) -> str:
+    """What the parser makes of a character beyond the last one."""
+    code -= 0x10000
+    return chr(0xD800 | code >> 10) + chr(0xDC00 | code & 0x3FF)
 
 
 def _joined(parts: list[str]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from sidecar.core.json_bytes import json_bytes
+
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
@@ -18,13 +20,12 @@ def write_json(body: Any, *, pretty: bool = False) -> bytes:
     ``pretty`` gives two spaces of indent, ``"key" : value`` and a newline at the end.
     """
     if pretty:
-        return (_pretty(body, "") + "\n").encode("utf-8", "replace")
+        return json_bytes(_pretty(body, "") + "\n")
     try:
         return orjson.dumps(body, default=_plain, option=_OPTIONS)
     except (TypeError, orjson.JSONEncodeError):
         # A lone surrogate from a caller's escape sequence, or an integer beyond 64 bits.
-        text = json.dumps(plain(body), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        return text.encode("utf-8", "replace")
+        return json_bytes(json.dumps(plain(body), ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
 def plain(body: Any) -> Any:

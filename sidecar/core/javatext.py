@@ -67,3 +67,8 @@ def java_type(value: Any) -> str:
     if isinstance(value, str):
         return "String"
     return "Map" if isinstance(value, Mapping) else "List"
+
+
+def java_trim(text: str) -> str:
+    """Java's ``String.trim``: without the spaces and control characters at both ends."""
+    return text.strip("".join(map(chr, range(0x21))))

@@ -11,6 +11,7 @@ import orjson
 
 from sidecar.core.errors import OtherError, SidecarError
 from sidecar.core.generations import DEFAULT_GENERATION, Generation
+from sidecar.core.json_bytes import json_bytes
 from sidecar.core.requests import ChatRequest, Input
 from sidecar.core.results import StreamItem
 from sidecar.core.tasks import InputType, TaskType
@@ -88,7 +89,7 @@ def encode_json(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:  # large integers and lone surrogates
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        return json_bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def bearer(call: Call, name: str = "api_key") -> dict[str, str]:

@@ -87,6 +87,12 @@ def test_what_the_standard_library_takes_is_taken(text: str) -> None:
         (b'{"a":1,"a":2}', "[1:11] Duplicate field 'a'"),
         (b'{"a":"\xff"}', "[1:8] Invalid UTF-8 start byte 0xff"),
         (b'{\n "a":\r\n  tru}', "[3:7] Unrecognized token 'tru'"),
+        (b'{"input":-Infinity}', "[1:19] Non-standard token '-Infinity'"),
+        (b'{"\xff":1}', "[1:5] Invalid UTF-8 start byte 0xff"),
+        (b'\xef\xbb{"input":"a"}', "[1:3] Invalid UTF-8 start byte 0xbb"),
+        (b'{"input":\xc3\xa9}', "[1:12] Invalid UTF-8 start byte 0xa9"),
+        (b'{"input":\xe2\x80\xa8"a"}', "[1:12] Invalid UTF-8 start byte 0x80"),
+        (b'{\xc2\xa0"input":"a"}', "[1:3] Unexpected character ('\xa0' (code 160)): was expecting double-quote"),
     ],
 )
 def test_places_are_those_of_elasticsearch(text: bytes, reason: str) -> None:
@@ -130,6 +136,33 @@ def test_marks_comments_and_what_follows_are_skipped(text: bytes) -> None:
     assert read(text) == {"a": 1}
 
 
-def test_depth_is_bounded() -> None:
-    with pytest.raises(XContentParseError, match="Document nesting depth"):
-        read(b'{"a":' * 5000)
+# As Elasticsearch reads them.
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(('{"a":"é"}'.encode(encoding), "é") for encoding in ("utf-16", "utf-16-be", "utf-16-le", "utf-32-be")),
+        (b'{"a":"b\xed\xa0\x80"}', "b\ud800"),
+        (b'{"a":"b\xc0\x80"}', "b\0"),
+        (b'{"a":"\xf4\x90\x80\x80"}', "\udc00\udc00"),
+    ],
+)
+def test_other_encodings_and_loose_utf_8_are_read(text: bytes, value: str) -> None:
+    assert read(text) == {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b'{"a":' * 5000, "depth (1001) exceeds the maximum allowed (1000, from `StreamReadConstraints.getMaxNesting"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, "Document nesting depth (401) exceeds the maximum allowed (400)"),
+        (
+            b"9" * 1500,
+            "length (1500) exceeds the maximum allowed (1000, from `StreamReadConstraints.getMaxNumberLength()`)",
+        ),
+    ],
+)
+def test_depth_and_numbers_are_bounded(text: bytes, reason: str) -> None:
+    with pytest.raises(XContentParseError) as raised:
+        read(text)
+    assert reason in str(raised.value.reason)
+    assert raised.value.cause is not None and raised.value.cause.type == "stream_constraints_exception"
