@@ -96,6 +96,10 @@ class Call:
         is_completion = task_type in (TaskType.COMPLETION, TaskType.CHAT_COMPLETION)
         return TimeValue(self.generation.completion_timeout_seconds, "s") if is_completion else DEFAULT_TIMEOUT
 
+    def know(self, *names: str) -> None:
+        """Counts parameters as known."""
+        self._asked.update(names)
+
     def refuse_unknown(self) -> None:
         """Raises ``IllegalArgumentError`` for parameters nobody asked for, and for a body that nobody reads."""
         unknown = sorted(self.parameters.keys() - self._asked)

@@ -49,8 +49,8 @@ class MediaType:
 
     @property
     def version(self) -> str | None:
-        """The requested compatible version, for vendor types only."""
-        return self.parameters.get("compatible-with") if self.is_vendor else None
+        """The requested compatible version; Elasticsearch heeds it beside any type."""
+        return self.parameters.get("compatible-with")
 
 
 @lru_cache(maxsize=256)
@@ -80,15 +80,14 @@ class Negotiation:
         spoken = self.accept if self.accept and self.accept.format else None
         source = spoken or (self.content if self.content and self.content.format else None)
         chosen = source.format if source and source.format else Format.JSON
+        asked = self.accept.parameters if self.accept else {}  # repeated even where the type itself is not spoken
+        parameters = "".join(f";{key}={asked[key]}" for key in sorted(asked))
         override = Format(requested.lower()) if requested and requested.lower() in set(Format) else None
         if override is not None and override is not chosen:
-            return override, f"application/{override}"
+            return override, f"application/{override}{parameters}"
         if source is None:
-            return chosen, "application/json"
-        name = source.name.replace("x-ndjson", "json")
-        if spoken is None:
-            return chosen, name
-        return chosen, name + "".join(f";{key}={value}" for key, value in sorted(spoken.parameters.items()))
+            return chosen, f"application/json{parameters}"
+        return chosen, source.name.replace("x-ndjson", "json") + parameters
 
 
 @lru_cache(maxsize=256)  # clients send the same few values with every request

@@ -32,7 +32,7 @@ _CLIENT_CLOSED_REQUEST = 499
 async def access_log(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request an id for all its log lines and writes one line when it ends; never bodies or credentials."""
     call = request[CALL] = Call.begin(request)
-    opaque_id = request.headers.get("X-Opaque-Id")
+    opaque_id = _opaque_id(request)
     started = time.perf_counter()
     status = _CLIENT_CLOSED_REQUEST
     # Never unbound: aiohttp runs each request in a task, and so in a context, of its own.
@@ -102,7 +102,13 @@ def unexpected(error: Exception) -> SidecarError:
 def shared_headers(call: Call, status: int) -> dict[str, str]:
     """Headers of every answer: the product (but not on 401 and 403, as Elasticsearch does) and the caller's own id."""
     headers = {} if status in (401, 403) else dict(PRODUCT)
-    opaque_id = call.request.headers.get("X-Opaque-Id")
+    opaque_id = _opaque_id(call.request)
     if opaque_id is not None:
         headers["X-Opaque-Id"] = opaque_id
     return headers
+
+
+def _opaque_id(request: web.Request) -> str | None:
+    """The caller's id of the request; bytes in it that are not UTF-8 become question marks."""
+    opaque_id = request.headers.get("X-Opaque-Id")
+    return None if opaque_id is None else opaque_id.encode("utf-8", "replace").decode()

@@ -7,17 +7,26 @@ names, a value of the wrong kind at its place, and whatever fails inside a value
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sidecar.api.json_scanner import JsonScanner, Token
 from sidecar.core.errors import IllegalArgumentError, OtherError, SidecarError, XContentParseError
+from sidecar.core.javatext import java_trim
 
 Reader = Callable[[JsonScanner], Any]
 Build = Callable[[dict[str, Any]], Any]
 
 _UNBUILT = object()
+
+_PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_PLAIN_DECIMAL = re.compile(_PLAIN)
+_DECIMAL = re.compile(rf"{_PLAIN}[fFdD]?|[+-]?(?:NaN|Infinity)")
+_HEXADECIMAL = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+[fFdD]?")
 
 _STRING = frozenset({Token.STRING})
 _NUMBER = frozenset({Token.NUMBER, Token.STRING})
@@ -174,7 +183,7 @@ def parse_boolean(value: str) -> bool:
 
 
 def _read_integer(scanner: JsonScanner, bits: int) -> int:
-    number = scanner.number() if scanner.token is Token.NUMBER else _number_in(scanner.text())
+    number = scanner.number() if scanner.token is Token.NUMBER else _whole_number_in(scanner.text(), bits)
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     if low <= number <= high:
         return int(number)
@@ -192,11 +201,26 @@ def _read_decimal(scanner: JsonScanner) -> float:
 
 
 def _number_in(value: str) -> float:
-    try:
-        return float(value.strip())
-    except ValueError:
-        message = "empty String" if not value.strip() else f'For input string: "{value}"'
-        raise OtherError("number_format_exception", message) from None
+    """``value`` as Java's ``Double.parseDouble`` reads it."""
+    value = java_trim(value)
+    if _DECIMAL.fullmatch(value):
+        return float(value.rstrip("fFdD"))
+    if _HEXADECIMAL.fullmatch(value):
+        return float.fromhex(value.rstrip("fFdD"))
+    message = f'For input string: "{value}"' if value else "empty String"
+    raise OtherError("number_format_exception", message)
+
+
+def _whole_number_in(value: str, bits: int) -> float:
+    """``value`` as a number whose fraction will be cut off; long ones may have no blanks around them, nor a suffix."""
+    if bits == 32:
+        number = _number_in(value)
+        return 0 if math.isnan(number) else number
+    if _WHOLE.fullmatch(value):
+        return int(value)
+    if _PLAIN_DECIMAL.fullmatch(value):
+        return float(value)
+    raise IllegalArgumentError(f'For input string: "{value}"')
 
 
 # --- near misses -------------------------------------------------------------------------------------------
@@ -212,7 +236,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def near_misses(name: str, known: Iterable[str]) -> list[str]:
     """Known names whose edit distance is less than half of the longer name, nearest first."""
-    scored = [(1 - _edit_distance(name, other) / max(len(name), len(other), 1), other) for other in known]
+    close = [other for other in known if 2 * min(len(name), len(other)) > max(len(name), len(other))]
+    scored = [(1 - _edit_distance(name, other) / max(len(name), len(other)), other) for other in close]
     return [other for score, other in sorted(scored, key=lambda item: (-item[0], item[1])) if score > 0.5]
 
 

@@ -52,9 +52,9 @@ def parse_query(query: str) -> dict[str, str]:
     if not query:
         return parameters
     for pair in re.split("[&;]", query):
-        if not pair:
+        if not pair.strip("="):
             continue
-        name, _, value = pair.partition("=")
+        name, _, value = pair.lstrip("=").partition("=")
         try:
             parameters[decode(name, plus_is_space=True)] = decode(value, plus_is_space=True)
         except IllegalArgumentError as cause:

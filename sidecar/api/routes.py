@@ -27,6 +27,7 @@ _ENDPOINT = {
 }
 _UPDATE = {"PUT": endpoints.update_endpoint}
 _STREAM = {"POST": stream_inference}
+_SERVICES_OF_TYPE = "/_inference/_services/{task_type}"
 
 
 async def _nothing_here(call: Call, _values: Mapping[str, str]) -> web.StreamResponse:
@@ -39,7 +40,7 @@ ROUTES = (
     Route("/_inference/_all", {"GET": endpoints.get_endpoints}),
     Route("/_inference/.diagnostics", {"GET": endpoints.get_diagnostics}, lambda g: g.has_diagnostics),
     Route("/_inference/_services", {"GET": endpoints.get_services}, lambda g: g.has_services_route),
-    Route("/_inference/_services/{task_type}", {"GET": endpoints.get_services}, lambda g: g.has_services_route),
+    Route(_SERVICES_OF_TYPE, {"GET": endpoints.get_services}, lambda g: g.has_services_route),
     Route("/_inference/{inference_id}", _ENDPOINT, lambda g: g.one_segment_paths),
     Route("/_inference/{inference_id}/_update", _UPDATE, lambda g: g.has_update),
     Route("/_inference/{inference_id}/_stream", _STREAM, lambda g: g.has_stream),
@@ -69,7 +70,7 @@ def add_routes(app: web.Application, options: ApiOptions, extra: tuple[Route, ..
     app[ROUTER] = Router((*ROUTES, *COMPAT_ROUTES, *extra))
     app[UNFINISHED] = set[asyncio.Task[object]]()
     app.cleanup_ctx.append(unfinished_writes)
-    app.router.add_route("*", "/{path:.*}", dispatch)
+    app.router.add_route("*", r"/{path:[\s\S]*}", dispatch)
 
 
 async def dispatch(request: web.Request) -> web.StreamResponse:
@@ -79,18 +80,34 @@ async def dispatch(request: web.Request) -> web.StreamResponse:
     if match is not None:
         call.template = match.route.template
     handler = match.route.handlers.get(request.method) if match else None
+    call.read_trace_flag()
     if match is None or handler is None:
         return _unrouted(call, match)
-    call.read_trace_flag()
     if call.has_body:
         call.types.body_format()
     try:
-        return await handler(call, match.values)
+        return await handler(call, _path_values(call, match))
     except SidecarError as error:
         if match.route.on_error is None:
             raise
         call.facts.setdefault("error", error.type)
         return match.route.on_error(call, error)
+
+
+def _path_values(call: Call, match: Match) -> Mapping[str, str]:
+    """The values in the path; Elasticsearch takes them from the query as well, by its names, and the path wins."""
+    values = match.values
+    if match.route.template == _SERVICES_OF_TYPE:
+        call.know("task_type")
+    elif (
+        "inference_id" in values
+        and match.route.template.startswith("/_inference/")
+        and call.generation.one_segment_paths
+    ):
+        if "task_type" not in values and "inference_id" in call.parameters:
+            values = {"task_type": values["inference_id"], "inference_id": call.parameters["inference_id"]}
+        call.know("task_type_or_id", *(["inference_id"] if "task_type" in values else []))
+    return values
 
 
 def _unrouted(call: Call, match: Match | None) -> web.Response:

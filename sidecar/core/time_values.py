@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from sidecar.core.errors import IllegalArgumentError, OtherError
+from sidecar.core.javatext import java_trim
 
 _NANOS_PER_UNIT = {
     "nanos": 1,
@@ -56,7 +57,7 @@ def parse_time_value(text: str, setting: str) -> TimeValue:
 
     Raises ``IllegalArgumentError`` for a missing or unknown unit, a negative, fractional or unreadable number.
     """
-    lowered = text.lower().strip()
+    lowered = java_trim(text.lower())
     for unit in _IGNORING_CASE:
         if lowered.endswith(unit):
             return TimeValue(_count(text, lowered.removesuffix(unit), setting), unit)

@@ -24,6 +24,8 @@ RULE = (
         ("*/*", "application/json"),
         ("text/html,application/xml;q=0.9,*/*;q=0.8", "application/json"),
         ("text/event-stream", "application/json"),
+        ("*/*;q=0.1", "application/json;q=0.1"),
+        ("text/plain;charset=utf-8", "application/json;charset=utf-8"),
         ("application/json; charset=utf-8", "application/json;charset=utf-8"),
         (f"{VENDOR}; compatible-with=9", f"{VENDOR};compatible-with=9"),
         (f"{VENDOR};compatible-with=8", f"{VENDOR};compatible-with=8"),
@@ -98,6 +100,7 @@ async def test_types_that_cannot_be_read(api: Client, headers: dict[str, str], n
         (f"{VENDOR};compatible-with=8", None, f"{RULE} and the compatible versions must match. Accept=null, "),
         (f"{VENDOR};compatible-with=9", None, f"{RULE}. Accept=null, "),
         ("application/json", f"{VENDOR};compatible-with=9", f"{RULE}. Accept={VENDOR};compatible-with=9, "),
+        ("application/json", "application/json;compatible-with=8", f"{RULE} and the compatible versions must match. "),
         (f"{VENDOR};compatible-with=8", f"{VENDOR};compatible-with=9", f"{RULE} and the compatible versions must"),
     ],
 )

@@ -58,10 +58,17 @@ async def test_wrong_bodies(api: Client, dense: str, body: str, kind: str, reaso
         ('{"input": [["a"]]}', ("illegal_state_exception", "expected value but got [START_ARRAY]")),
         ('{"input": [{"a": 1}]}', ("illegal_argument_exception", "Expected text at 1:12 but found START_OBJECT")),
         ('{"input":"x","top_n":"abc"}', ("number_format_exception", 'For input string: "abc"')),
+        ('{"input":"x","top_n":"\\u0000"}', ("number_format_exception", "empty String")),
+        ('{"input":"x","top_n":"1_0"}', ("number_format_exception", 'For input string: "1_0"')),
+        ('{"input":"x","top_n":"\\ud800"}', ("number_format_exception", 'For input string: "\ud800"')),
         ('{"input":"x","top_n":"1e99"}', ("illegal_argument_exception", "Value [1e99] is out of range for an integer")),
         (
             '{"input":"x","input_type":"query"}',
             ("illegal_argument_exception", "No enum constant org.elasticsearch.inference.InputType.QUERY"),
+        ),
+        (
+            '{"input":"x","input_type":"\\u0000"}',
+            ("illegal_argument_exception", "No enum constant org.elasticsearch.inference.InputType."),
         ),
         (
             '{"input":"x","input_type":"internal_search"}',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -93,6 +94,11 @@ async def test_unknown_paths(api: Client, path: str) -> None:
             "bad_parameter_exception",
             "java.lang.IllegalArgumentException: invalid escape sequence `%zz' at index 0 of: %zz",
         ),
+        (
+            "/_inference/x?=foo&=",
+            "illegal_argument_exception",
+            "request [/_inference/x] contains unrecognized parameter: [foo]",
+        ),
         ("/_inference//x", "status_exception", "Unknown task_type []"),
         ("/_inference/bogus/x?foo", "status_exception", "Unknown task_type [bogus]"),
     ],
@@ -104,12 +110,39 @@ async def test_broken_targets(api: Client, path: str, kind: str, reason: str) ->
 
 
 @pytest.mark.parametrize(
-    ("path", "inference_id"), [("a%2Fb", "a/b"), ("a%20b", "a b"), ("a+b", "a+b"), ("%C3%A9", "é")]
+    ("path", "inference_id"), [("a%2Fb", "a/b"), ("a%20b", "a b"), ("a+b", "a+b"), ("%C3%A9", "é"), ("a%0Ab", "a\nb")]
 )
 async def test_ids_are_decoded_after_the_path_is_split(api: Client, path: str, inference_id: str) -> None:
     async with api.session.get(raw(api, f"/_inference/{path}")) as response:
         assert response.status == 404
         assert (await response.json())["error"]["reason"] == f"Inference endpoint not found [{inference_id}]"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "reason"),
+    [
+        ("none?task_type_or_id=x", 404, "Inference endpoint not found [none]"),
+        ("none?inference_id=x", 400, "Unknown task_type [none]"),
+        ("text_embedding?inference_id=none", 404, "Inference endpoint not found [none]"),
+        ("text_embedding/none?inference_id=x&task_type_or_id=y", 404, "Inference endpoint not found [none]"),
+        ("none?inference_i=x", 400, "request [/_inference/none] contains unrecognized parameter: [inference_i]"),
+        (
+            "text_embedding/none?inference_i=x",
+            400,
+            "request [/_inference/text_embedding/none] contains unrecognized parameter: [inference_i]"
+            " -> did you mean [inference_id]?",
+        ),
+        (
+            "_services/rerank?task_typ=x",
+            400,
+            "request [/_inference/_services/rerank] contains unrecognized parameter: [task_typ]"
+            " -> did you mean [task_type]?",
+        ),
+    ],
+)
+async def test_values_of_the_path_may_stand_in_the_query(api: Client, path: str, status: int, reason: str) -> None:
+    async with api.get(f"/_inference/{path}") as response:
+        assert (response.status, (await response.json())["error"]["reason"]) == (status, reason)
 
 
 async def test_bodies_where_none_belongs(api: Client) -> None:
@@ -127,6 +160,15 @@ async def test_the_callers_id_comes_back(api: Client) -> None:
         assert response.status == 400
         reason = "multiple values for single-valued header [X-Opaque-Id]."
         assert (await response.json())["error"]["reason"] == reason
+
+
+async def test_an_id_that_is_no_utf_8_breaks_nothing(api: Client) -> None:
+    reader, writer = await asyncio.open_connection(api.host, api.port)
+    writer.write(b"GET /_inference/x HTTP/1.1\r\nHost: x\r\nX-Opaque-Id: a\xe9\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"\r\nX-Opaque-Id: a?\r\n" in answer
 
 
 async def test_error_trace(api: Client) -> None:

@@ -19,6 +19,7 @@ NO_UNIT = "failed to parse setting [timeout] with value [{}] as a time value: un
     [
         ("30s", 30, "30s"),
         (" 10 s ", 10, "10s"),
+        ("30s\0", 30, "30s"),
         ("10S", 10, "10s"),
         ("5000000micros", 5, "5s"),
         ("1500ms", 1.5, "1.5s"),
