@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sidecar.core.errors import StatusError
+from sidecar.core.errors import OtherError, StatusError
+from sidecar.core.java_uri import uri_problem
 from sidecar.core.results import Completion, Ranking
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services import cohere_shapes
@@ -30,7 +31,6 @@ from sidecar.services.setting_kinds import (
     RateLimit,
     Refused,
     Text,
-    Url,
 )
 from sidecar.services.settings import Listed, Setting
 
@@ -54,7 +54,7 @@ ROUTES = {
 INPUT_TYPES = {InputType.INGEST: "document", InputType.SEARCH: "query"}
 
 _SETTINGS: tuple[Setting, ...] = (
-    Url(
+    Text(
         name="target",
         required=True,
         listed=Listed("Target", "The target URL of your Azure AI Studio model deployment."),
@@ -98,16 +98,22 @@ _EMBEDDING_FAILURES = Failures(
 )
 # neither a chat nor a list of documents can be shortened; Elasticsearch repeats a 413 as it is
 _FAILURES = replace(
-    _EMBEDDING_FAILURES, retried=frozenset({413, 429, 500, 503}), shortened=frozenset(), too_large_phrase=None
+    _EMBEDDING_FAILURES, retried=frozenset({413, 429, 500, 503}), shortened=frozenset(), can_shorten=False
 )
 
 
 def check_available(task_type: TaskType, settings: Mapping[str, Any]) -> None:
-    """Raise for a maker that does not offer the task, or not with this kind of endpoint.
+    """Raise for a wrong target, and for a maker that does not offer the task, or not with this kind of endpoint.
 
     Raises:
-        StatusError: it does not.
+        OtherError: the target with its route is no URI; Elasticsearch calls that an error of its own (500).
+        StatusError: the maker does not.
     """
+    address = address_of(task_type, settings)
+    if problem := uri_problem(address):
+        reason = f"{problem}: {address}"
+        cause = OtherError("u_r_i_syntax_exception", reason)
+        raise OtherError("runtime_exception", f"java.net.URISyntaxException: {reason}", cause=cause)
     kinds, provider, kind = AVAILABLE[task_type], settings["provider"], settings["endpoint_type"]
     if not any(provider in makers for makers in kinds.values()):
         raise StatusError(f"The [{task_type}] task type for provider [{provider}] is not available")
@@ -117,12 +123,16 @@ def check_available(task_type: TaskType, settings: Mapping[str, Any]) -> None:
         )
 
 
-def url(call: Call) -> str:
+def address_of(task_type: TaskType, settings: Mapping[str, Any]) -> str:
     """The target as it stands for OpenAI's models and managed endpoints, with the task's route for all others."""
-    target = str(call.settings["target"])
-    if call.settings["provider"] == "openai" or call.settings["endpoint_type"] == REALTIME:
+    target = str(settings["target"])
+    if settings["provider"] == "openai" or settings["endpoint_type"] == REALTIME:
         return target
-    return target.removesuffix("/") + ROUTES[call.task_type]
+    return target.removesuffix("/") + ROUTES[task_type]
+
+
+def url(call: Call) -> str:
+    return address_of(call.task_type, call.settings)
 
 
 def headers(call: Call) -> dict[str, str]:

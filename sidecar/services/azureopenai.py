@@ -81,6 +81,7 @@ _VECTORS: tuple[Setting, ...] = (
     MAX_INPUT_TOKENS,
     SIMILARITY,
 )
+_VECTOR_NAMES = tuple(setting.name for setting in _VECTORS)
 _TASK_SETTINGS: tuple[Setting, ...] = (Text(name="user"), TextMap(name="headers", since="9.4"))
 
 
@@ -102,28 +103,34 @@ def check_settings(values: dict[str, Any], reading: Reading) -> None:
         return
     if len({"client_id", "scopes"} & set(missing)) == 1:
         name = "scopes" if "scopes" in missing else "client_id"
-        # before what is said of the tenant
-        at = next((at for at, text in enumerate(reading.messages) if "[tenant_id]" in text), len(reading.messages))
-        reading.messages.insert(
-            at, f"[service_settings] OAuth2 fields [client_id, scopes] must be provided together; missing: [{name}]"
-        )
+        text = f"[service_settings] OAuth2 fields [client_id, scopes] must be provided together; missing: [{name}]"
+        _complain_before(reading, ("tenant_id", *_VECTOR_NAMES), text)
     # without a tenant the settings are looked at again as a whole, and so are those of a tenant alone
     if missing == ["client_id", "scopes"] or "tenant_id" in missing:
         rest = missing if missing == ["client_id", "scopes"] else ["tenant_id"]
-        reading.complain(
-            f"[service_settings] all Azure OpenAI OAuth2 fields must be provided together; missing: [{', '.join(rest)}]"
-        )
+        names = ", ".join(rest)
+        text = f"[service_settings] all Azure OpenAI OAuth2 fields must be provided together; missing: [{names}]"
+        _complain_before(reading, _VECTOR_NAMES, text)
+
+
+def _complain_before(reading: Reading, names: tuple[str, ...], text: str) -> None:
+    """Complain before anything that was said of the settings of these names."""
+    later = (at for at, known in enumerate(reading.messages) if any(f"[{name}]" in known for name in names))
+    reading.messages.insert(next(later, len(reading.messages)), text)
 
 
 def check_secrets(secrets: dict[str, Any], reading: Reading) -> None:
-    """Exactly one of the three credentials, of two before 9.4, and no wrong one beside it."""
-    if len(secrets) == 1 and not (reading.messages and reading.generation.at_least("9.4")):
+    """Exactly one of the three credentials, of two before 9.4; from then on a wrong one before it is counted too."""
+    wrong = [s.name for s in _SECRETS if any(f"[{s.name}]" in text for text in reading.messages)]
+    given = [s.name for s in _SECRETS if s.name in secrets or s.name in wrong]
+    is_wrong = reading.generation.at_least("9.4") and given[:1] == wrong[:1] != []
+    if len(secrets) == 1 and not is_wrong:
         return
     if not reading.generation.at_least("9.4"):
         wanted = "must have only one of" if secrets else "must have either"
         reading.complain(f"[secret_settings] {wanted} the [api_key] or the [entra_id] key set")
         return
-    received = f", received: [{', '.join(secrets)}]" if secrets and not reading.messages else ""
+    received = f", received: [{', '.join(secrets)}]" if secrets and not wrong else ""
     reading.complain(
         f"[secret_settings] must have exactly one of [api_key], [entra_id], or [client_secret] field set{received}"
     )

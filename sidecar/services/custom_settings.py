@@ -119,7 +119,6 @@ class InputTypes(Setting):
                 break
             names[key.lower()] = name
         if inner.values:
-            reading.finish()
             raise unknown_within(inner.values, self.name, "input_type_translator", reading.generation)
         reading.messages.extend(inner.messages)
         return {"translation": names, "default": default or ""}
@@ -140,15 +139,20 @@ def _problem_of_translation(key: str, name: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseShape(Setting):
-    """Looks at ``response`` without taking it: whether it is there and holds a parser."""
+    """Looks at ``response`` without taking it: whether it is there and holds a parser.
+
+    Where it does, what is wrong so far is reported at once.
+    """
 
     name: str = "response"
 
     def read(self, reading: Reading) -> None:
         response = _non_empty_map(reading, reading.values.get(self.name), self.name)
         inner = Reading({}, f"{reading.scope}.{self.name}", reading.generation, reading.service)
-        _non_empty_map(inner, (response or {}).get(JSON_PARSER), JSON_PARSER)
+        parser = _non_empty_map(inner, (response or {}).get(JSON_PARSER), JSON_PARSER)
         reading.messages.extend(inner.messages)
+        if parser:
+            reading.finish()
 
 
 def _non_empty_map(reading: Reading, value: Any, name: str) -> dict[str, Any] | None:

@@ -10,7 +10,16 @@ from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, words_of_error_object
 from sidecar.services.openai_shapes import OPENAI_FORM, parse_embeddings
 from sidecar.services.openai_tasks import ChatProvider, embedding_body
-from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, PositiveInt, RateLimit, Text, TextMap, Url
+from sidecar.services.setting_kinds import (
+    MAX_INPUT_TOKENS,
+    SIMILARITY,
+    PositiveInt,
+    RateLimit,
+    Text,
+    TextMap,
+    Url,
+    UrlType,
+)
 from sidecar.services.settings import Listed
 
 EMBEDDINGS_URL = "https://api.fireworks.ai/inference/v1/embeddings"
@@ -50,7 +59,7 @@ SERVICE = Service(
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send Fireworks AI embeddings request",
             settings=(
-                replace(_URL, default=EMBEDDINGS_URL),
+                UrlType(),
                 SIMILARITY,
                 MAX_INPUT_TOKENS,
                 PositiveInt(
@@ -64,6 +73,7 @@ SERVICE = Service(
                 ),
                 _MODEL,
                 _RATE_LIMIT,
+                replace(_URL, default=EMBEDDINGS_URL),
             ),
             request=request_embeddings,
             parse=parse_embeddings,

@@ -28,13 +28,13 @@ _CHAT = ChatProvider(
     url=CHAT_URL,
     settings=(
         Text(name="model_id", required=True, listed=Listed("Model ID", "The Groq model ID to use for this endpoint.")),
-        Url(
-            name="url",
-            listed=Listed("URL", "The absolute URL of the Groq chat completions endpoint.", default=CHAT_URL),
-        ),
         Text(
             name="organization_id",
             listed=Listed("Organization ID", "Optional Groq organization identifier to scope API usage."),
+        ),
+        Url(
+            name="url",
+            listed=Listed("URL", "The absolute URL of the Groq chat completions endpoint.", default=CHAT_URL),
         ),
         RateLimit(
             requests_per_minute=1000,

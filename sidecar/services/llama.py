@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sidecar.core.results import DenseEmbeddings
@@ -20,6 +21,17 @@ from sidecar.services.openai_tasks import ChatProvider
 from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, PositiveInt, RateLimit, Secret, Text, Url
 from sidecar.services.settings import Listed, Reading
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key(Secret):
+    """A credential that may be left out, but not be ``null``."""
+
+    def read(self, reading: Reading) -> Any:
+        if self.name in reading.values and reading.values[self.name] is None:
+            reading.complain(f"[{reading.scope}] does not contain the required setting [{self.name}]")
+        return Secret.read(self, reading)
+
+
 _MODEL = Text(
     name="model_id",
     required=True,
@@ -28,7 +40,7 @@ _MODEL = Text(
 _URL = Url(name="url", required=True, listed=Listed("URL", "The URL endpoint to use for the requests."))
 _RATE_LIMIT = RateLimit(requests_per_minute=3000)
 _SECRETS = (
-    Secret(
+    Key(
         name="api_key",
         listed=Listed("API Key", "API Key for the provider you're connecting to.", required=True),
     ),
@@ -77,8 +89,8 @@ SERVICE = Service(
             settings=(
                 _MODEL,
                 _URL,
-                SIMILARITY,
                 PositiveInt(name="dimensions"),
+                SIMILARITY,
                 MAX_INPUT_TOKENS,
                 _RATE_LIMIT,
             ),

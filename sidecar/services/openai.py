@@ -34,14 +34,12 @@ CLIENT = ClientCredentials(("client_id", "scopes", "token_url"))
 _RATE_LIMIT_HELP = Listed(
     "Rate Limit", "Default number of requests allowed per minute. For text_embedding is 3000. For completion is 500."
 )
-_ADDRESS: tuple[Setting, ...] = (
-    Text(
-        name="organization_id",
-        mutable=True,
-        listed=Listed("Organization ID", "The unique identifier of your organization.", updatable=False),
-    ),
-    Url(name="url", listed=Listed("URL", "The absolute URL of the external service to send requests to.")),
+_ORGANIZATION = Text(
+    name="organization_id",
+    mutable=True,
+    listed=Listed("Organization ID", "The unique identifier of your organization.", updatable=False),
 )
+_URL = Url(name="url", listed=Listed("URL", "The absolute URL of the external service to send requests to."))
 _MODEL = Text(
     name="model_id", required=True, listed=Listed("Model ID", "The name of the model to use for the inference task.")
 )
@@ -49,17 +47,19 @@ _MODEL = Text(
 _OAUTH2: tuple[Setting, ...] = (*client_settings(None, listed_since="9.5"), Url(name="token_url", mutable=True))
 _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
     UrlType(),
-    *_ADDRESS,
+    _ORGANIZATION,
     SIMILARITY,
     MAX_INPUT_TOKENS,
     dimensions("https://platform.openai.com/docs/api-reference/embeddings/create#embeddings-create-dimensions"),
+    _URL,
     _MODEL,
     RateLimit(requests_per_minute=3000, listed=_RATE_LIMIT_HELP),
     *_OAUTH2,
 )
 _CHAT_SETTINGS = (
     _MODEL,
-    *_ADDRESS,
+    _ORGANIZATION,
+    _URL,
     MAX_INPUT_TOKENS,
     RateLimit(requests_per_minute=500, listed=_RATE_LIMIT_HELP),
     *_OAUTH2,

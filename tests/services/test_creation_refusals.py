@@ -16,6 +16,10 @@ from tests.services.sample_calls import catalogue
 MISTYPED = "field [{}] is not of the expected type. The value [{}] cannot be converted to a [{}]"
 AZURE = {"resource_name": "r", "deployment_id": "d", "api_version": "1"}
 ONE_SECRET = "[secret_settings] must have exactly one of [api_key], [entra_id], or [client_secret] field set"
+WRONG_URL = (
+    "[service_settings] Invalid url [ ] received for field [url]. Error: unable to parse url [ ]. "
+    "Reason: Illegal character in path"
+)
 SAGEMAKER = {"access_key": "a", "secret_key": "s", "region": "r", "endpoint_name": "e"}
 
 
@@ -66,11 +70,7 @@ REFUSALS: list[tuple[str, TaskType, dict[str, Any], dict[str, Any], str]] = [
         TaskType.TEXT_EMBEDDING,
         {"model_id": "m", "api_key": "k", "organization_id": 2, "url": " "},
         {},
-        failed(
-            MISTYPED.format("organization_id", 2, "String"),
-            "[service_settings] Invalid url [ ] received for field [url]. Error: unable to parse url [ ]. "
-            "Reason: Illegal character in path",
-        ),
+        failed(MISTYPED.format("organization_id", 2, "String"), WRONG_URL),
     ),
     ("cohere", TaskType.RERANK, {"model_id": "m", "api_key": "k", "model": 0}, {}, unknown("{model=0}", "cohere")),
     (
@@ -161,6 +161,96 @@ REFUSALS: list[tuple[str, TaskType, dict[str, Any], dict[str, Any], str]] = [
         {**SAGEMAKER, "api": "elastic"},
         {"user": 0},
         unknown("{user=0}", "amazon_sagemaker"),
+    ),
+    (
+        "azureopenai",
+        TaskType.TEXT_EMBEDDING,
+        {**AZURE, "api_key": "k", "entra_id": 2},
+        {},
+        failed(MISTYPED.format("entra_id", 2, "String")),
+    ),
+    (
+        "azureopenai",
+        TaskType.TEXT_EMBEDDING,
+        {**AZURE, "api_key": "k", "client_id": 1, "scopes": ["a"], "tenant_id": "t", "dimensions": "x"},
+        {},
+        failed(
+            MISTYPED.format("client_id", 1, "String"),
+            "[service_settings] OAuth2 fields [client_id, scopes] must be provided together; missing: [client_id]",
+            MISTYPED.format("dimensions", "x", "Integer"),
+        ),
+    ),
+    (
+        "azureaistudio",
+        TaskType.COMPLETION,
+        {"target": "h t", "provider": "openai", "endpoint_type": "realtime", "api_key": "k"},
+        {},
+        "java.net.URISyntaxException: Illegal character in path at index 1: h t",
+    ),
+    (
+        "groq",
+        TaskType.CHAT_COMPLETION,
+        {"url": " ", "organization_id": 1, "model_id": 1, "rate_limit": {"requests_per_minute": 0}},
+        {},
+        failed(
+            MISTYPED.format("model_id", 1, "String"),
+            MISTYPED.format("organization_id", 1, "String"),
+            WRONG_URL,
+            "[rate_limit] Invalid value [0]. [requests_per_minute] must be a positive long",
+        ),
+    ),
+    (
+        "fireworksai",
+        TaskType.TEXT_EMBEDDING,
+        {"url": " ", "model_id": 1, "dimensions": "x"},
+        {},
+        failed(MISTYPED.format("dimensions", "x", "Integer"), MISTYPED.format("model_id", 1, "String"), WRONG_URL),
+    ),
+    (
+        "openai",
+        TaskType.TEXT_EMBEDDING,
+        {"url": " ", "model_id": 1, "dimensions": "x"},
+        {},
+        failed(MISTYPED.format("dimensions", "x", "Integer"), WRONG_URL, MISTYPED.format("model_id", 1, "String")),
+    ),
+    (
+        "llama",
+        TaskType.COMPLETION,
+        {"url": "http://x", "model_id": "m", "api_key": None},
+        {},
+        failed("[secret_settings] does not contain the required setting [api_key]"),
+    ),
+    (
+        "custom",
+        TaskType.COMPLETION,
+        {
+            **{"url": "http://x", "request": 1, "response": {"json_parser": {"completion_result": "b"}}},
+            **{"input_type": ["a"], "rate_limit": {"requests_per_minute": 0}},
+        },
+        {},
+        failed(MISTYPED.format("request", 1, "String")),
+    ),
+    (
+        "custom",
+        TaskType.COMPLETION,
+        {"url": "http://x", "request": 1, "response": {"a": "b"}, "rate_limit": {"requests_per_minute": -1}},
+        {},
+        failed(
+            MISTYPED.format("request", 1, "String"),
+            "[service_settings.response] does not contain the required setting [json_parser]",
+            "[rate_limit] Invalid value [-1]. [requests_per_minute] must be a positive long",
+        ),
+    ),
+    (
+        "llama",
+        TaskType.TEXT_EMBEDDING,
+        {"url": "http://x", "model_id": "m", "similarity": 1, "dimensions": "x", "max_input_tokens": "y"},
+        {},
+        failed(
+            MISTYPED.format("dimensions", "x", "Integer"),
+            MISTYPED.format("similarity", 1, "String"),
+            MISTYPED.format("max_input_tokens", "y", "Integer"),
+        ),
     ),
     (
         "custom",
