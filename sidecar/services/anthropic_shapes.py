@@ -14,7 +14,7 @@ from typing import Any
 from sidecar.core.errors import StatusError, UpstreamError
 from sidecar.core.results import ChatChunk, Completion, CompletionDelta, StreamItem
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, field_missing
+from sidecar.services.calls import Call, ProviderAnswer, as_list, as_object, field_missing
 from sidecar.services.failures import Failures, words_of_openai
 from sidecar.services.openai_shapes import parse_stream_json
 from sidecar.services.sse import Event, EventDecoder
@@ -203,12 +203,11 @@ def parse_message(answer: ProviderAnswer, call: Call) -> Completion:
     Raises:
         UnusableAnswerError: a field is missing.
     """
-    body = answer.json()
-    blocks = body.get("content") if isinstance(body, dict) else None
-    if not isinstance(blocks, list):
+    body = as_object(answer.json())
+    if "content" not in body:
         raise field_missing("content", "Anthropic chat completions")
     texts = []
-    for block in blocks:
+    for block in as_list(body["content"]):
         if not isinstance(block, dict) or not isinstance(block.get("type"), str):
             raise field_missing("type", "Anthropic chat completions")
         if block["type"] == "text":

@@ -132,11 +132,23 @@ class ProviderAnswer:
             return self._lenient_json()
 
     def _lenient_json(self) -> Any:
-        """What the quick parser refuses: ``NaN``, which some providers write, and errors, which it words otherwise."""
+        """What the quick parser refuses: ``NaN`` and text after an object, and errors, which it words otherwise."""
         try:
             return json.loads(self.body)
         except ValueError as error:
-            raise unparsable(self.text, error) from None
+            value = _leading_object(self.text)
+            if value is None:
+                raise unparsable(self.text, error) from None
+            return value
+
+
+def _leading_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that ``text`` begins with, whatever follows it: Elasticsearch reads no further either."""
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text.lstrip())
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 class UnusableAnswerError(Exception):
@@ -197,6 +209,48 @@ def unexpected_token(wanted: str, found: Any) -> UnusableAnswerError:
         is_elasticsearch_level=True,
     )
     return UnusableAnswerError(cause, status=400, is_whole=True)
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """``value``.
+
+    Raises:
+        UnusableAnswerError: it is no JSON object.
+    """
+    if not isinstance(value, dict):
+        raise unexpected_token("START_OBJECT", value)
+    return value
+
+
+def as_objects(value: Any) -> list[dict[str, Any]]:
+    """``value``.
+
+    Raises:
+        UnusableAnswerError: it is no list of JSON objects.
+    """
+    return [as_object(item) for item in as_list(value)]
+
+
+def as_list(value: Any) -> list[Any]:
+    """``value``.
+
+    Raises:
+        UnusableAnswerError: it is no JSON array.
+    """
+    if not isinstance(value, list):
+        raise unexpected_token("START_ARRAY", value)
+    return value
+
+
+def as_text(value: Any) -> str:
+    """``value``.
+
+    Raises:
+        UnusableAnswerError: it is no string.
+    """
+    if not isinstance(value, str):
+        raise unexpected_token("VALUE_STRING", value)
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

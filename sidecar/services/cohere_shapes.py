@@ -15,6 +15,7 @@ from sidecar.core.tasks import ElementType
 from sidecar.services.calls import (
     ProviderAnswer,
     UnusableAnswerError,
+    as_object,
     field_missing,
     unexpected_token,
 )
@@ -50,12 +51,14 @@ def parse_embeddings(answer: ProviderAnswer) -> DenseEmbeddings:
     Raises:
         UnusableAnswerError: a field is missing or not what it should be.
     """
-    body = answer.json()
-    embeddings = body.get("embeddings") if isinstance(body, dict) else None
+    body = as_object(answer.json())
+    if "embeddings" not in body:
+        raise field_missing("embeddings", "Cohere embeddings")
+    embeddings = body["embeddings"]
     if isinstance(embeddings, list):
         return typed_embeddings(embeddings, ElementType.FLOAT)
     if not isinstance(embeddings, dict):
-        raise field_missing("embeddings", "Cohere embeddings")
+        raise unexpected_token("START_OBJECT", embeddings)
     element_types = {name: element_type for element_type, name in WIRE_TYPES.items()}
     for name, vectors in embeddings.items():
         if name in element_types:

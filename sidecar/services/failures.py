@@ -31,7 +31,7 @@ NOT_FOUND = "Resource not found at [{url}]"
 
 # Elasticsearch names these statuses; any other one below 500 reaches its callers as 400
 _KNOWN_STATUSES = frozenset(
-    {*range(100, 102), *range(200, 208), *range(300, 306), 307, *range(400, 418), *range(421, 425), 426, 429}
+    {*range(100, 102), *range(200, 208), *range(300, 306), 307, *range(400, 418), 422, 423, 424, 429}
 )
 
 
@@ -52,11 +52,12 @@ WordsReader = Callable[[ProviderAnswer], Words | None]
 class Failures:
     """One family of failure handling; services take one and change what differs with ``dataclasses.replace``.
 
-    ``retried`` statuses are repeated as they are, ``shortened`` ones with every text cut to half. ``prefixes`` add to
-    401, 429 and the 3xx and 5xx rules. ``chat_type`` is the error type a chat caller sees when the provider's body
-    names none (``None``: the generation's). ``stream_words`` reads an error event of a stream where it is not OpenAI's.
-    Calls whose body cannot be used, or that got no answer, are repeated unless ``retries_unusable`` or
-    ``retries_unanswered`` is false.
+    ``retried`` statuses are repeated as they are, ``shortened`` ones and a 400 with ``too_large_phrase`` with all texts
+    cut to half, unless ``can_shorten`` is false. ``prefixes`` add to 401, 429 and the 3xx and 5xx rules. ``chat_type``
+    is the error type a chat caller sees when the provider's body names none (``None``: the generation's).
+    ``stream_words`` reads an error event of a stream where it is not OpenAI's; with ``quotes_chunks`` a chunk that
+    cannot be read is such an event too. Calls whose body cannot be used, or that got no answer, are repeated unless
+    ``retries_unusable`` or ``retries_unanswered`` is false.
     """
 
     words: WordsReader
@@ -64,12 +65,14 @@ class Failures:
     shortened: frozenset[int] = frozenset()
     prefixes: Mapping[int, str] = field(default_factory=dict)
     too_large_phrase: str | None = None
+    can_shorten: bool = True
     rate_limit_details: Callable[[Mapping[str, str]], str] | None = None
     retries_unusable: bool = True
     retries_unanswered: bool = True
     chat_type: str | None = None
     chat_fields: bool = True
     stream_words: Callable[[str], Words | None] | None = None
+    quotes_chunks: bool = False
 
     def is_too_large(self, answer: ProviderAnswer) -> bool:
         """True when shorter texts may help."""
@@ -85,10 +88,10 @@ class Failures:
 
     def prefix(self, answer: ProviderAnswer) -> str:
         status = answer.status
-        if status in self.prefixes:
-            text = self.prefixes[status].replace("{url}", answer.url)
-        elif self.is_too_large(answer):
+        if self.is_too_large(answer):
             text = TOO_LARGE
+        elif status in self.prefixes:
+            text = self.prefixes[status].replace("{url}", answer.url)
         elif 300 <= status < 400:
             text = REDIRECTION
         elif status == 401:
@@ -125,18 +128,26 @@ class Failures:
             chat_param=words.param,
         )
 
+    def unreadable_stream_error(self, call: Call) -> UpstreamError:
+        """The error for an error event in a running stream that says nothing readable."""
+        reason = f"Received an error response for request from inference entity id [{call.inference_id}]"
+        return _error_class(call)(
+            reason, status=400, chat_type=call.generation.stream_error_type, chat_code="stream_error"
+        )
+
     def with_chat_fields(
         self, reason: str, words: Words | None, status: int, call: Call, upstream_status: int | None = None
     ) -> UpstreamError:
         """An error whose chat form copies the provider's type, code and param, or names the family's type."""
         named = words if words is not None and self.chat_fields and (words.type or words.code) else None
+        family_type = self.chat_type if words is not None else None
         has_default_code = named is None or call.generation.chat_code_from_status
         code = (named.code if named else None) or (status_name(status) if has_default_code else None)
         return _error_class(call)(
             reason,
             status=status,
             upstream_status=upstream_status,
-            chat_type=(named.type if named else None) or self.chat_type or call.generation.stream_error_type,
+            chat_type=(named.type if named else None) or family_type or call.generation.stream_error_type,
             chat_code=code,
             chat_param=named.param if named else None,
         )

@@ -6,11 +6,11 @@ Source: Gemini API reference, "GenerateContentResponse"; Google Cloud API design
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from sidecar.core.results import Completion, StreamItem
-from sidecar.services.calls import Call, ProviderAnswer, field_missing
+from sidecar.services.calls import Call, ProviderAnswer, as_list, as_object, as_text, field_missing
 from sidecar.services.failures import NOT_FOUND, PERMISSION, UNSUCCESSFUL, Failures, Words
 from sidecar.services.openai_shapes import parse_stream_json
 from sidecar.services.sse import Event, EventDecoder
@@ -65,19 +65,20 @@ def first_text(body: Any, service: str) -> str:
     candidate = _first(_field(body, "candidates", where), "candidates", where)
     content = _field(candidate, "content", where)
     part = _first(_field(content, "parts", where), "parts", where)
-    return str(_field(part, "text", where))
+    return as_text(_field(part, "text", where))
 
 
 def _field(value: Any, name: str, where: str) -> Any:
-    if not isinstance(value, Mapping) or value.get(name) is None:
+    if name not in as_object(value):
         raise field_missing(name, where)
     return value[name]
 
 
 def _first(value: Any, name: str, where: str) -> Any:
-    if not isinstance(value, list) or not value:
+    items = as_list(value)
+    if not items:
         raise field_missing(name, where)
-    return value[0]
+    return items[0]
 
 
 def parse_first_text(answer: ProviderAnswer, service: str) -> Completion:

@@ -11,7 +11,15 @@ from urllib.parse import quote
 from sidecar.core.errors import ValidationError
 from sidecar.core.results import Completion, CompletionDelta, DenseEmbeddings, StreamItem
 from sidecar.core.tasks import InputType, TaskType
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, UnusableAnswerError, field_missing
+from sidecar.services.calls import (
+    Call,
+    ProviderAnswer,
+    ProviderRequest,
+    UnusableAnswerError,
+    as_object,
+    as_objects,
+    field_missing,
+)
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.google_shapes import GoogleStream, first_text, google_failures, parse_first_text
 from sidecar.services.openai_shapes import dense_vector
@@ -70,11 +78,11 @@ def request_embeddings(call: Call) -> ProviderRequest:
 
 def parse_vectors(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
     """``{"embeddings": [{"values": [...]}]}``."""
-    body = answer.json()
-    embeddings = body.get("embeddings") if isinstance(body, dict) else None
-    if not isinstance(embeddings, list):
+    body = as_object(answer.json())
+    if "embeddings" not in body:
         raise field_missing("embeddings", f"{TITLE} embeddings")
-    if any(not isinstance(item, dict) or "values" not in item for item in embeddings):
+    embeddings = as_objects(body["embeddings"])
+    if any("values" not in item for item in embeddings):
         raise field_missing("values", f"{TITLE} embeddings")
     return DenseEmbeddings(tuple(dense_vector(item["values"]) for item in embeddings))
 

@@ -73,13 +73,17 @@ EMBEDDING_FAILURES = Failures(
 )
 # a chat body cannot be shortened; Elasticsearch repeats a 413 as it is
 CHAT_FAILURES = Failures(
-    words=words_of_error_object, retried=frozenset({413, 500, 503}), prefixes=OPENAI_PREFIXES, chat_fields=True
+    words=words_of_error_object,
+    retried=frozenset({413, 500, 503}),
+    prefixes=OPENAI_PREFIXES,
+    too_large_phrase=PROMPT_TOO_LONG,
+    can_shorten=False,
 )
 
 
 def quoting(failures: Failures, chat_type: str | None = None) -> Failures:
     """The family with the provider's whole body as its words, for providers whose error bodies have no one form."""
-    return replace(failures, words=words_of_body, stream_words=Words, chat_type=chat_type)
+    return replace(failures, words=words_of_body, stream_words=Words, quotes_chunks=True, chat_type=chat_type)
 
 
 # --- embeddings ----------------------------------------------------------------------------------------------
@@ -250,23 +254,43 @@ class ChatStream(EventReader[Event]):
     def read(self, event: Event) -> list[StreamItem]:
         if event.data.strip().lower() == "[done]":
             return []
-        chunk = parse_stream_json(event.data)
         if not self._is_chat:
-            deltas = completion_deltas(chunk, self._service)
+            deltas = completion_deltas(parse_stream_json(event.data), self._service)
             return [CompletionDelta(tuple(deltas))] if deltas else []
-        if event.name == "error" or "error" in chunk:
-            raise self._failure(event.data)
-        return [ChatChunk(chat_chunk(chunk, self._call))]
+        if event.name == "error":
+            raise self._failure(event.data) or self._failures.unreadable_stream_error(self._call)
+        try:
+            chunk = parse_stream_json(event.data)
+            error = self._failure(event.data) if "error" in chunk else None
+            if error is None:
+                return [ChatChunk(chat_chunk(chunk, self._call))]
+        except (SidecarError, UnusableAnswerError):
+            error = self._failure(event.data) if self._failures.quotes_chunks else None
+            if error is None:
+                raise
+        raise error
 
-    def _failure(self, data: str) -> SidecarError:
-        words = (self._failures.stream_words or words_of_event)(data)
-        if words is None:
-            return OtherError("illegal_state_exception", f"Received an error event: {data}", status=500)
-        return self._failures.stream_error(words, self._call)
+    def _failure(self, data: str) -> SidecarError | None:
+        """What an error event says; ``None`` when it cannot be read as one."""
+        try:
+            words = (self._failures.stream_words or words_of_openai_event)(data)
+        except SidecarError:
+            return None
+        return None if words is None else self._failures.stream_error(words, self._call)
+
+
+def words_of_openai_event(data: str) -> Words | None:
+    """What OpenAI's error object in an event says; Elasticsearch reads it only with all fields as OpenAI types them."""
+    error = parse_stream_json(data).get("error")
+    if not isinstance(error, dict) or not isinstance(error.get("type"), str):
+        return None
+    if any(not isinstance(error.get(name), str | None) for name in ("code", "param")):
+        return None
+    return words_of_openai(error)
 
 
 def words_of_event(data: str) -> Words | None:
-    """What an error event with OpenAI's error object says."""
+    """What an error event says whose error object has a message at least."""
     chunk = parse_stream_json(data)
     error = chunk.get("error", chunk)
     return words_of_openai(error) if isinstance(error, dict) else None
@@ -308,15 +332,17 @@ def chat_chunk(chunk: Mapping[str, Any], call: Call) -> dict[str, Any]:
     """A chunk as callers see it: known fields only, null ones left out.
 
     Raises:
-        UnusableAnswerError: it has no ``choices``, or something in it has another type than it should.
+        UnusableAnswerError: a field is missing, or something in it has another type than it should.
     """
-    if chunk.get("choices") is None:
-        raise required("choices")
-    body: dict[str, Any] = {"id": chunk.get("id"), "choices": [_choice(c, call) for c in _objects(chunk["choices"])]}
+    needed = ["id", "choices", *([] if call.generation.at_least("9.4") else ["model", "object"])]
+    missing = [name for name in needed if chunk.get(name) is None]
+    if missing:
+        raise required(", ".join(missing))
+    body: dict[str, Any] = {"id": chunk["id"], "choices": [_choice(c, call) for c in _objects(chunk["choices"])]}
     body |= {"model": chunk.get("model"), "object": chunk.get("object")}
     if isinstance(usage := chunk.get("usage"), dict):
         body["usage"] = _usage(usage, call)
-    return {name: value for name, value in body.items() if value is not None}
+    return body
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from sidecar.core.results import Ranking
@@ -10,6 +9,7 @@ from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, plain_bearer, required
 from sidecar.services.cohere_shapes import parse_ranking
 from sidecar.services.declaration import Dense, RemoteTask, Service
+from sidecar.services.failures import INPUT_VALIDATION, Failures
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
     EMBEDDING_FAILURES,
@@ -25,6 +25,10 @@ from sidecar.services.settings import Listed
 _MODEL = Text(name="model_id", listed=Listed("Model ID", "The name of the model to use for the inference task."))
 _URL = Url(name="url", required=True, listed=Listed("URL", "The URL endpoint to use for the requests."))
 _RATE_LIMIT = RateLimit(requests_per_minute=3000)
+# of another family than OpenShift AI's other tasks, and without the provider's words
+_RERANK_FAILURES = Failures(
+    words=lambda _: None, retried=frozenset({429, 500}), prefixes={400: INPUT_VALIDATION, 422: INPUT_VALIDATION}
+)
 
 
 def request_embeddings(call: Call) -> ProviderRequest:
@@ -78,9 +82,7 @@ SERVICE = Service(
             task_settings=(Flag(name="return_documents"), PositiveInt(name="top_n")),
             request=request_rerank,
             parse=parse_results,
-            failures=replace(
-                EMBEDDING_FAILURES, words=lambda _: None, retried=frozenset({429, 500}), shortened=frozenset()
-            ),
+            failures=_RERANK_FAILURES,
             since="9.4",
         ),
         TaskType.COMPLETION: _CHAT.task(TaskType.COMPLETION, "9.4"),

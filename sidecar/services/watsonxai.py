@@ -14,7 +14,15 @@ from urllib.parse import quote, urlsplit
 from sidecar.core.errors import OtherError, SidecarError
 from sidecar.core.results import DenseEmbeddings, RankedDocument, Ranking
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, TokenRequest, field_missing
+from sidecar.services.calls import (
+    Call,
+    ProviderAnswer,
+    ProviderRequest,
+    TokenRequest,
+    as_object,
+    as_objects,
+    field_missing,
+)
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import (
     BAD_REQUEST,
@@ -100,7 +108,7 @@ FAILURES = Failures(
     retried=frozenset({500}),
     prefixes={400: BAD_REQUEST, 403: PERMISSION, 404: NOT_FOUND, 429: UNSUCCESSFUL, 503: UNSUCCESSFUL},
 )
-_CHAT_FAILURES = replace(CHAT_FAILURES, words=words_of_watsonx)
+_CHAT_FAILURES = replace(CHAT_FAILURES, words=words_of_watsonx, chat_type="watsonx_error", chat_fields=False)
 _COMPLETION_FAILURES = replace(_CHAT_FAILURES, retried=frozenset({500}))
 
 
@@ -161,11 +169,11 @@ def results(answer: ProviderAnswer, name: str, where: str) -> list[dict[str, Any
     Raises:
         UnusableAnswerError: a field is missing.
     """
-    body = answer.json()
-    items = body.get("results") if isinstance(body, dict) else None
-    if not isinstance(items, list):
+    body = as_object(answer.json())
+    if "results" not in body:
         raise field_missing("results", f"IBM watsonx {where}")
-    if any(not isinstance(item, dict) or item.get(name) is None for item in items):
+    items = as_objects(body["results"])
+    if any(item.get(name) is None for item in items):
         raise field_missing(name, f"IBM watsonx {where}")
     return items
 

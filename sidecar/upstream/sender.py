@@ -227,7 +227,7 @@ class Sender:
         failures = task.failures_for(call)
         error = failures.error(answer, call)
         if failures.is_too_large(answer):
-            raise _RetryableError(error, _halved(call), answer.status)
+            raise _RetryableError(error, _halved(call) if failures.can_shorten else call, answer.status)
         if failures.is_retried(answer):
             raise _RetryableError(error, call, answer.status)
         raise error
