@@ -12,7 +12,7 @@ from sidecar.services.settings import Listed
 
 _CHAT = ChatProvider(
     title="AI21",
-    sending="Failed to send AI21 completions request",
+    sending="Failed to send AI21 {task} request from inference entity id [{id}]",
     single_input="AI21 completions",
     url="https://api.ai21.com/studio/v1/chat/completions",
     settings=(

@@ -122,3 +122,10 @@ def test_watsonx_chat_errors_have_a_type_of_their_own() -> None:
     error = task.failures_for(call).error(answer(429, ERROR), call)
     told = [getattr(error, name) for name in ("chat_type", "chat_code", "chat_param")]
     assert told == ["watsonx_error", "too_many_requests", None]
+
+
+@pytest.mark.parametrize("task_type", ["completion", "chat_completion"])
+def test_ai21_failures_name_task_and_endpoint(task_type: str) -> None:
+    task, _, _ = task_and_call("ai21", task_type)
+    told = task.sending.replace("{task}", task_type).replace("{id}", "x")
+    assert told == f"Failed to send AI21 {task_type} request from inference entity id [x]"
