@@ -5,6 +5,7 @@ Source: OpenAI API reference, "Create embeddings" and "Create chat completion"; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -104,6 +105,18 @@ def check_secrets(secrets: dict[str, Any], reading: Reading) -> None:
         reading.complain("[secret_settings] must have exactly one of [api_key] or [client_secret] field set")
 
 
+def drop_empty_headers(task_settings: dict[str, Any], _settings: dict[str, Any], _reading: Reading) -> None:
+    """No headers are none to show."""
+    if not task_settings.get("headers", True):
+        del task_settings["headers"]
+
+
+def merge(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is given replaces what is stored; a map without headers removes them."""
+    merged = {**stored, **given}
+    return {name: value for name, value in merged.items() if name != "headers" or value}
+
+
 def request_token(call: Call) -> TokenRequest | None:
     """The OAuth2 token of endpoints that were created with a ``client_secret``."""
     if "client_secret" not in call.secrets:
@@ -167,6 +180,8 @@ _TEXT_EMBEDDING = RemoteTask(
     check_endpoint=CLIENT.check_endpoint,
     check_update=CLIENT.check_update,
     task_settings=_TASK_SETTINGS,
+    check_task_settings=drop_empty_headers,
+    merge=merge,
     token=request_token,
     request=request_embeddings,
     parse=parse_embeddings,
@@ -188,6 +203,8 @@ def _chat_task(since: str) -> RemoteTask:
         check_endpoint=CLIENT.check_endpoint,
         check_update=CLIENT.check_update,
         task_settings=_TASK_SETTINGS,
+        check_task_settings=drop_empty_headers,
+        merge=merge,
         token=request_token,
         check_call=check_chat,
         request=request_chat,

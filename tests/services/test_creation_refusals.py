@@ -10,7 +10,7 @@ from sidecar.core.errors import SidecarError
 from sidecar.core.generations import DEFAULT_GENERATION
 from sidecar.core.tasks import TaskType
 from sidecar.inference.checks import resolve_task_type
-from sidecar.services.reading import Draft, read_endpoint
+from sidecar.services.reading import Draft, merge_task_settings, read_endpoint
 from tests.services.sample_calls import catalogue
 
 MISTYPED = "field [{}] is not of the expected type. The value [{}] cannot be converted to a [{}]"
@@ -276,6 +276,17 @@ def test_space_around_a_choice_is_ignored() -> None:
     settings = {"model_id": "m", "api_key": "k", "similarity": " L2_norm\t"}
     draft = read("openai", TaskType.TEXT_EMBEDDING, settings)
     assert draft.endpoint.service_settings["similarity"] == "l2_norm"
+
+
+@pytest.mark.parametrize("headers", [{}, {"a": None}])
+def test_no_headers_of_openai_are_none_to_show(headers: dict[str, Any]) -> None:
+    draft = read("openai", TaskType.TEXT_EMBEDDING, {"model_id": "m", "api_key": "k"}, {"headers": headers})
+    assert draft.endpoint.task_settings == {}
+    service = catalogue().get("openai")
+    assert service is not None
+    task = service.tasks[TaskType.TEXT_EMBEDDING]
+    stored = {"user": "u", "headers": {"a": "b"}}
+    assert merge_task_settings(task, stored, {"headers": headers}, DEFAULT_GENERATION) == {"user": "u"}
 
 
 def test_deepseek_ignores_what_stands_beside_its_settings() -> None:
