@@ -5,7 +5,7 @@ Source: Elasticsearch API reference, "Perform chat completion inference on the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from sidecar.api import object_parser as declare
@@ -17,12 +17,18 @@ from sidecar.core.errors import (
     XContentParseError,
 )
 from sidecar.core.generations import Generation
+from sidecar.core.javatext import java_trim
 from sidecar.core.requests import ChatRequest, InferenceRequest
 
 _TEXT_OR_ARRAY = frozenset({Token.STRING, Token.START_ARRAY})
 _TEXT_OR_OBJECT = frozenset({Token.STRING, Token.START_OBJECT})
 _DETAILS = ("auto", "low", "high")
 _EFFORTS = ("xhigh", "high", "medium", "low", "minimal", "none")
+_DETAIL_FIELDS: dict[str, Set[str]] = {
+    "reasoning.encrypted": {"data"},
+    "reasoning.summary": {"summary"},
+    "reasoning.text": {"text", "signature"},
+}
 _SUMMARIES = ("auto", "concise", "detailed")
 
 
@@ -45,7 +51,10 @@ def parse_chat_body(data: bytes, generation: Generation) -> InferenceRequest:
 def _read_text_content(scanner: JsonScanner) -> str | list[Any]:
     if scanner.token is Token.STRING:
         return scanner.text()
-    return list(declare.nested_list("content", _CONTENT_OBJECT.parse).read(scanner))
+    items = []
+    while scanner.next() is not Token.END_ARRAY:
+        items.append(_CONTENT_OBJECT.parse(scanner))
+    return items
 
 
 def _read_content(scanner: JsonScanner) -> str | list[Any]:
@@ -60,9 +69,9 @@ def _read_content_object(scanner: JsonScanner) -> dict[str, Any]:
         raise XContentParseError(f"[{scanner.location}] Expected START_OBJECT but was: {scanner.token}")
     item: dict[str, Any] = scanner.value()
     kind = item.get("type")
-    if not isinstance(kind, str) or kind.lower() not in ("text", "image_url", "file"):
+    if not isinstance(kind, str) or _choice(kind) not in ("text", "image_url", "file"):
         raise IllegalArgumentError(f"Unrecognized type [{kind}], must be one of [text, image_url, file]")
-    kind = kind.lower()
+    kind = _choice(kind)
     if kind == "text":
         _require(item, "text", str)
     else:
@@ -70,8 +79,10 @@ def _read_content_object(scanner: JsonScanner) -> dict[str, Any]:
         if kind == "image_url":
             _require(inner, "url", str)
             detail = inner.get("detail")
-            if detail is not None and str(detail).lower() not in _DETAILS:
-                raise IllegalArgumentError(f"Unrecognized detail [{detail}], must be one of [auto, low, high]")
+            if detail is not None:
+                if _choice(str(detail)) not in _DETAILS:
+                    raise IllegalArgumentError(f"Unrecognized detail [{detail}], must be one of [auto, low, high]")
+                item[kind] = {**inner, "detail": _choice(str(detail))}
             _refuse_others(inner, {"url", "detail"})
         else:
             _require(inner, "file_data", str)
@@ -88,7 +99,7 @@ def _require(item: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def _refuse_others(item: Mapping[str, Any], known: set[str]) -> None:
+def _refuse_others(item: Mapping[str, Any], known: Set[str]) -> None:
     for name in item:
         if name not in known:
             raise IllegalArgumentError(f"unknown field [{name}]")
@@ -106,24 +117,34 @@ def _read_tool_choice(scanner: JsonScanner) -> str | dict[str, Any]:
 
 def _read_reasoning(scanner: JsonScanner) -> dict[str, Any]:
     reasoning: dict[str, Any] = _REASONING.parse(scanner)
-    if "effort" not in reasoning and "enabled" not in reasoning:
+    if "effort" not in reasoning and not reasoning.get("enabled"):
         raise IllegalArgumentError("Required one of fields [effort, enabled], but none were specified.")
     _lower_choice(reasoning, "effort", _EFFORTS)
     _lower_choice(reasoning, "summary", _SUMMARIES)
     return reasoning
 
 
-def _read_reasoning_detail(scanner: JsonScanner) -> dict[str, Any]:
-    if scanner.token is not Token.START_OBJECT:
-        raise XContentParseError(f"[{scanner.location}] Expected START_OBJECT but was: {scanner.token}")
-    detail: dict[str, Any] = scanner.value()
-    _require(detail, "type", str)
+def _checked_detail(detail: dict[str, Any]) -> dict[str, Any]:
+    """A detail with nothing but what its type has, and at least one field that is only its own."""
+    own = _DETAIL_FIELDS.get(detail["type"])
+    if own is None:
+        raise IllegalArgumentError(
+            f"Unrecognized type [{detail['type']}], must be one of [{', '.join(_DETAIL_FIELDS)}]"
+        )
+    if not own & detail.keys():
+        raise IllegalArgumentError(f"Required one of fields [{', '.join(sorted(own))}], but none were specified.")
+    _refuse_others(detail, own | {"type", "id", "format", "index"})
     return detail
+
+
+def _choice(text: str) -> str:
+    """One of a few words, which may be written in capitals and with blanks around it."""
+    return java_trim(text).lower()
 
 
 def _lower_choice(fields: dict[str, Any], name: str, allowed: tuple[str, ...]) -> None:
     if name in fields:
-        value = fields[name].lower()
+        value = _choice(fields[name])
         if value not in allowed:
             raise IllegalArgumentError(f"Unrecognized {name} [{value}], must be one of [{', '.join(allowed)}]")
         fields[name] = value
@@ -169,6 +190,15 @@ _REASONING = ObjectParser(
         declare.text("summary"),
     ],
 )
+_REASONING_DETAIL = ObjectParser(
+    "reasoning_detail",
+    [
+        declare.text("type", required=True),
+        *map(declare.text, ("id", "format", "data", "signature", "summary", "text")),
+        declare.integer("index", bits=64),
+    ],
+    _checked_detail,
+)
 
 
 def _request_parser(*, multimodal: bool) -> ObjectParser:
@@ -187,7 +217,7 @@ def _request_parser(*, multimodal: bool) -> ObjectParser:
         declare.decimal("top_p"),
     ]
     if multimodal:
-        message += [declare.text("reasoning"), declare.nested_list("reasoning_details", _read_reasoning_detail)]
+        message += [declare.text("reasoning"), declare.nested_list("reasoning_details", _REASONING_DETAIL.parse)]
         request.append(Field("reasoning", frozenset({Token.START_OBJECT}), _read_reasoning))
     messages = declare.nested_list("messages", ObjectParser("message", message).parse, required=True)
     tools = declare.nested_list("tools", _TOOL.parse)
