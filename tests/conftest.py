@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 from tools.elasticsearch.pool import Kind, NodePool
 from tools.elasticsearch_node import Line, NodeFailedError, NodeUnavailableError, choose_line
@@ -13,6 +14,10 @@ WITHOUT = "TESTS_WITHOUT_ELASTICSEARCH"
 """Set it to 1 to skip, rather than fail, what needs a node that cannot be had."""
 
 LINES: tuple[Line, ...] = ("8", "9")
+
+# How long an example takes depends on the machine, and says nothing of what is tested.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ def test_screening_finds_exactly_what_the_whole_graph_finds(published: tuple[Pad
     assert head.count.bounded + head.count.exact < head.count.pairs * 1.1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     vocabulary=st.integers(1, 3000),
