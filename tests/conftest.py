@@ -1,4 +1,4 @@
-"""Real Elasticsearch nodes for every test that asks for one; tests that do not ask start none."""
+"""Real Elasticsearch nodes for every test that asks for one; where none asks, none is started."""
 
 import os
 from collections.abc import Iterator
@@ -30,6 +30,17 @@ def elasticsearch_nodes(request: pytest.FixtureRequest) -> Iterator[NodePool]:
         _without(error)
     yield pool
     pool.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _early_start(request: pytest.FixtureRequest) -> None:
+    """Begins with the nodes that the selected tests need, so that they come up while the other tests run."""
+    try:
+        wanted = _wanted(request.session.items)
+    except NodeUnavailableError:
+        return  # the tests that need one say so
+    if wanted:
+        request.getfixturevalue("elasticsearch_nodes")
 
 
 @pytest.fixture(scope="session")
