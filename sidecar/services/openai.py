@@ -171,18 +171,21 @@ def stream(call: Call) -> ChatStream:
     return ChatStream(call, CHAT_FAILURES, "OpenAI")
 
 
+_COMMON: dict[str, Any] = {
+    "secrets": _SECRETS,
+    "task_settings": _TASK_SETTINGS,
+    "check": check_settings,
+    "check_secrets": check_secrets,
+    "check_endpoint": CLIENT.check_endpoint,
+    "check_update": CLIENT.check_update,
+    "check_task_settings": drop_empty_headers,
+    "merge": merge,
+    "token": request_token,
+}
+
 _TEXT_EMBEDDING = RemoteTask(
     sending="Failed to send OpenAI embeddings request",
     settings=_EMBEDDING_SETTINGS,
-    secrets=_SECRETS,
-    check=check_settings,
-    check_secrets=check_secrets,
-    check_endpoint=CLIENT.check_endpoint,
-    check_update=CLIENT.check_update,
-    task_settings=_TASK_SETTINGS,
-    check_task_settings=drop_empty_headers,
-    merge=merge,
-    token=request_token,
     request=request_embeddings,
     parse=parse_embeddings,
     failures=EMBEDDING_FAILURES,
@@ -190,6 +193,7 @@ _TEXT_EMBEDDING = RemoteTask(
     max_inputs=2048,
     characters_per_token=3,
     since="8.12",
+    **_COMMON,
 )
 
 
@@ -197,15 +201,6 @@ def _chat_task(since: str) -> RemoteTask:
     return RemoteTask(
         sending="Failed to send OpenAI chat completions request",
         settings=_CHAT_SETTINGS,
-        secrets=_SECRETS,
-        check=check_settings,
-        check_secrets=check_secrets,
-        check_endpoint=CLIENT.check_endpoint,
-        check_update=CLIENT.check_update,
-        task_settings=_TASK_SETTINGS,
-        check_task_settings=drop_empty_headers,
-        merge=merge,
-        token=request_token,
         check_call=check_chat,
         request=request_chat,
         parse=parse_completion,
@@ -214,6 +209,7 @@ def _chat_task(since: str) -> RemoteTask:
         single_input="OpenAI chat completions",
         reads_reasoning=True,
         since=since,
+        **_COMMON,
     )
 
 

@@ -120,16 +120,22 @@ class StageEnd(Setting):
         reading.finish()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LooseInt(Int):
-    """A whole number of any size; another type is reported at once."""
+class _ReportedAtOnce(Setting):
+    """What is wrong with the setting is reported alone, before anything else is read."""
+
+    __slots__ = ()
 
     def read(self, reading: Reading) -> Any:
         complaints = len(reading.messages)
-        value = Int.read(self, reading)
+        value = super().read(reading)
         if len(reading.messages) > complaints:
             raise StatusError(reading.messages[-1])
         return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LooseInt(_ReportedAtOnce, Int):
+    """A whole number of any size; another type is reported at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,15 +173,8 @@ class Number(Setting):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LooseNumber(Number):
+class LooseNumber(_ReportedAtOnce, Number):
     """A number written with a fraction; another type is reported at once."""
-
-    def read(self, reading: Reading) -> Any:
-        complaints = len(reading.messages)
-        value = Number.read(self, reading)
-        if len(reading.messages) > complaints:
-            raise StatusError(reading.messages[-1])
-        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
