@@ -69,6 +69,9 @@ def java_type(value: Any) -> str:
     return "Map" if isinstance(value, Mapping) else "List"
 
 
+_BLANKS = "".join(map(chr, range(0x21)))
+
+
 def java_trim(text: str) -> str:
     """Java's ``String.trim``: without the spaces and control characters at both ends."""
-    return text.strip("".join(map(chr, range(0x21))))
+    return text.strip(_BLANKS)

@@ -29,6 +29,8 @@ from sidecar.ingest.marker import MARKER_FIELD, MARKER_MAPPING
 from sidecar.ingest.semantic_field import SEMANTIC_TEXT, SemanticField, read_semantic_field
 from sidecar.ingest.stop import WrongFieldError
 
+_LEGACY = "index.mapping.semantic_text.use_legacy_format"
+
 
 def vector_field(profile: EndpointProfile, version: ServerVersion) -> dict[str, Any]:
     """The field that holds what the endpoint makes."""
@@ -184,9 +186,6 @@ async def _require_inference_fields(client: AsyncElasticsearch, index: str, vers
                 f"index [{name}] keeps its [{SEMANTIC_TEXT}] fields in the form of older versions ({_LEGACY});"
                 " reindex it into a new one"
             )
-
-
-_LEGACY = "index.mapping.semantic_text.use_legacy_format"
 
 
 PASSAGE_MAPPING: dict[str, Any] = {

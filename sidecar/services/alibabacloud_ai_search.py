@@ -27,6 +27,8 @@ from sidecar.services.calls import (
     UnusableAnswerError,
     bearer,
     field_missing,
+    is_number,
+    is_whole,
     unexpected_token,
 )
 from sidecar.services.declaration import Dense, RemoteTask, Service
@@ -224,7 +226,7 @@ def token_weights(entries: list[Any], missing: partial[UnusableAnswerError]) -> 
         if not isinstance(entry, dict):
             raise unexpected_token("START_OBJECT", entry)
         weight = entry.get("weight")
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        if not is_number(weight):
             raise missing("weight")
         token = entry["token"] if "token" in entry else entry.get("token_id")
         name = "" if token is None else str(token)
@@ -261,9 +263,9 @@ def parse_ranking(answer: ProviderAnswer, call: Call) -> Ranking:
     documents = []
     for item in result_list(answer, "scores", missing, is_final=False):
         index, score = item.get("index"), item.get("score")
-        if isinstance(index, bool) or not isinstance(index, int):
+        if not is_whole(index):
             raise missing("index")
-        if isinstance(score, bool) or not isinstance(score, (int, float)):
+        if not is_number(score):
             raise missing("score")
         documents.append(RankedDocument(index, score))
     return Ranking(tuple(documents))

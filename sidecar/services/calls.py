@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import orjson
 
@@ -209,6 +209,16 @@ def unexpected_token(wanted: str, found: Any) -> UnusableAnswerError:
         is_elasticsearch_level=True,
     )
     return UnusableAnswerError(cause, status=400, is_whole=True)
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether ``value`` is a JSON number; Python counts ``true`` and ``false`` among its integers."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether ``value`` is a JSON number without a fraction."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def as_object(value: Any) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from sidecar.services.calls import (
     UnusableAnswerError,
     as_object,
     field_missing,
+    is_number,
+    is_whole,
     unexpected_token,
 )
 from sidecar.services.failures import Failures, words_of_message
@@ -104,10 +106,10 @@ def parse_ranking(
 
 def _ranked(item: Any, missing: Callable[[str], UnusableAnswerError]) -> RankedDocument:
     index = item.get("index") if isinstance(item, dict) else None
-    if isinstance(index, bool) or not isinstance(index, int):
+    if not is_whole(index):
         raise missing("index")
     score = item.get("relevance_score")
-    if isinstance(score, bool) or not isinstance(score, (int, float)):
+    if not is_number(score):
         raise missing("relevance_score")
     document = item.get("document")
     text = document.get("text") if isinstance(document, dict) else document

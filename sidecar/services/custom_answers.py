@@ -21,7 +21,7 @@ from sidecar.core.results import (
     SparseEmbeddings,
 )
 from sidecar.core.tasks import ElementType
-from sidecar.services.calls import Call, ProviderAnswer, UnusableAnswerError
+from sidecar.services.calls import Call, ProviderAnswer, UnusableAnswerError, is_number
 from sidecar.services.json_path import PathError, class_name, extract, field_names
 
 ILLEGAL_ARGUMENT = "illegal_argument_exception"
@@ -96,7 +96,7 @@ class _Extracted:
 
 
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise _misfit(f"Unable to convert field [{name}] of type [{class_name(value)}] to Number")
     return value
 

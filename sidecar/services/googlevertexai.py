@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sidecar.core.results import Completion, DenseEmbeddings, RankedDocument, Ranking
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services import gemini_chat, model_garden
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamReader, field_missing
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamReader, field_missing, is_number
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures
 from sidecar.services.google_shapes import google_failures
@@ -239,7 +239,7 @@ def _ranked(record: Any) -> RankedDocument:
     if not isinstance(index, str) or not index.isdecimal():
         raise field_missing("id", f"{TITLE} rerank")
     score = record.get("score")
-    if isinstance(score, bool) or not isinstance(score, (int, float)):
+    if not is_number(score):
         raise field_missing("score", f"{TITLE} rerank")
     return RankedDocument(int(index), score, record.get("content"))
 

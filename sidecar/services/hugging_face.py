@@ -19,6 +19,8 @@ from sidecar.services.calls import (
     ProviderRequest,
     UnusableAnswerError,
     field_missing,
+    is_number,
+    is_whole,
     plain_bearer,
     unexpected_token,
 )
@@ -105,7 +107,7 @@ def _token_weights(item: Any) -> dict[str, float]:
     if not isinstance(item, dict):
         raise unexpected_token("START_OBJECT", item)
     for weight in item.values():
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        if not is_number(weight):
             raise unexpected_token("VALUE_NUMBER", weight)
     return item
 
@@ -135,10 +137,10 @@ def parse_ranking(answer: ProviderAnswer, call: Call) -> Ranking:
 
 def _ranked(item: Any, call: Call) -> RankedDocument:
     index = item.get("index") if isinstance(item, dict) else None
-    if isinstance(index, bool) or not isinstance(index, int):
+    if not is_whole(index):
         raise field_missing("index", "Hugging Face rerank")
     score = item.get("score", item.get("relevance_score"))
-    if isinstance(score, bool) or not isinstance(score, (int, float)):
+    if not is_number(score):
         raise field_missing("score", "Hugging Face rerank")
     document = item.get("document")
     text = item.get("text", document.get("text") if isinstance(document, dict) else None)

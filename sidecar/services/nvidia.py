@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.core.results import RankedDocument, Ranking
 from sidecar.core.tasks import InputType, TaskType
-from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, plain_bearer, required
+from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, is_number, is_whole, plain_bearer, required
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
@@ -71,10 +71,10 @@ def parse_rankings(answer: ProviderAnswer, call: Call) -> Ranking:
     documents = []
     for item in rankings:
         index = item.get("index") if isinstance(item, dict) else None
-        if isinstance(index, bool) or not isinstance(index, int):
+        if not is_whole(index):
             raise required("index")
         logit = item.get("logit")
-        if isinstance(logit, bool) or not isinstance(logit, (int, float)):
+        if not is_number(logit):
             raise required("logit")
         documents.append(RankedDocument(index, logit))
     return Ranking(tuple(documents[: call.top_n]))

@@ -20,8 +20,11 @@ from sidecar.services.calls import (
     Call,
     ProviderAnswer,
     UnusableAnswerError,
+    as_list,
+    as_object,
+    as_text,
+    is_number,
     required,
-    unexpected_token,
     unparsable,
 )
 from sidecar.services.failures import (
@@ -133,7 +136,7 @@ def byte_vector(value: Any) -> list[int]:
     if not isinstance(value, list):
         raise not_a_vector("Failed to parse object: expecting an array of numbers")
     for item in value:
-        if not isinstance(item, (int, float)) or isinstance(item, bool):
+        if not is_number(item):
             raise not_a_vector("Failed to parse object: expecting an array of numbers")
         if not -128 <= item <= 127:
             raise UnusableAnswerError(
@@ -230,9 +233,7 @@ def parse_completion(answer: ProviderAnswer, call: Call) -> Completion:
         if not isinstance(message, dict):
             raise required("message")
         content = message.get("content")
-        if not isinstance(content, str | None):
-            raise unexpected_token("VALUE_STRING", content)
-        results.append(content or "")
+        results.append("" if content is None else as_text(content))
     return Completion(tuple(results))
 
 
@@ -322,10 +323,8 @@ def completion_deltas(chunk: Mapping[str, Any], service: str) -> list[str]:
         reason = f"Failed to find required field [choices] in {service} chat completions response"
         raise OtherError("illegal_state_exception", reason, status=500)
     contents = [_object(choice.get("delta")).get("content") for choice in _objects(chunk["choices"])]
-    for content in contents:
-        if not isinstance(content, str | None):
-            raise unexpected_token("VALUE_STRING", content)
-    return [content for content in contents if content]
+    texts = [as_text(content) for content in contents if content is not None]
+    return [text for text in texts if text]
 
 
 def chat_chunk(chunk: Mapping[str, Any], call: Call) -> dict[str, Any]:
@@ -347,15 +346,11 @@ def chat_chunk(chunk: Mapping[str, Any], call: Call) -> dict[str, Any]:
 
 def _object(value: Any) -> Mapping[str, Any]:
     """``value``, empty when it is ``null``."""
-    if not isinstance(value, dict | None):
-        raise unexpected_token("START_OBJECT", value)
-    return value or {}
+    return {} if value is None else as_object(value)
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:
-    if not isinstance(value, list):
-        raise unexpected_token("START_ARRAY", value)
-    return [_object(item) for item in value]
+    return [_object(item) for item in as_list(value)]
 
 
 def _choice(choice: Mapping[str, Any], call: Call) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from sidecar.core.results import (
     StreamItem,
 )
 from sidecar.core.tasks import ElementType, TaskType
-from sidecar.services.calls import Call, ProviderAnswer, StreamReader, required
+from sidecar.services.calls import Call, ProviderAnswer, StreamReader, is_number, required
 from sidecar.services.event_stream import Frame, FrameDecoder
 from sidecar.services.failures import Failures, status_name
 from sidecar.services.openai_shapes import (
@@ -151,7 +151,7 @@ def _dense(body: Mapping[str, Any], element_type: str) -> DenseEmbeddings:
 
 def _sparse(item: Mapping[str, Any]) -> SparseEmbedding:
     tokens = _field(item, "embedding", dict)
-    if not all(isinstance(weight, (int, float)) and not isinstance(weight, bool) for weight in tokens.values()):
+    if not all(is_number(weight) for weight in tokens.values()):
         raise not_a_vector("Failed to parse object: expecting token of type [VALUE_NUMBER]")
     return SparseEmbedding(tokens, is_truncated=bool(item.get("is_truncated")))
 

@@ -22,6 +22,8 @@ from sidecar.services.calls import (
     as_object,
     as_objects,
     field_missing,
+    is_number,
+    is_whole,
 )
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import (
@@ -208,9 +210,9 @@ def parse_ranking(answer: ProviderAnswer, call: Call) -> Ranking:
 
 def _ranked(item: dict[str, Any]) -> RankedDocument:
     index, score, document = item.get("index"), item["score"], item.get("input")
-    if isinstance(index, bool) or not isinstance(index, int):
+    if not is_whole(index):
         raise field_missing("index", "IBM watsonx rerank")
-    if isinstance(score, bool) or not isinstance(score, (int, float)):
+    if not is_number(score):
         raise field_missing("score", "IBM watsonx rerank")
     text = document.get("text") if isinstance(document, dict) else None
     return RankedDocument(index, score, text if isinstance(text, str) else None)
