@@ -8,16 +8,16 @@ from typing import Any
 
 from aiohttp import web
 
-from sidecar.api.body_formats import as_json, write_body
-from sidecar.api.filter_path import PathFilter
 from sidecar.api.keys import API_OPTIONS, ApiOptions
-from sidecar.api.media_types import Format, Negotiation, negotiate
-from sidecar.api.object_parser import near_misses
-from sidecar.api.path_codec import parse_query, split_path
 from sidecar.core.errors import IllegalArgumentError, MediaTypeError, ParseError, PlainError
 from sidecar.core.generations import GENERATION_HEADER, GENERATIONS, Generation
 from sidecar.core.tasks import TaskType
 from sidecar.core.time_values import TimeValue, parse_time_value
+from sidecar.wire.body_formats import as_json, write_body
+from sidecar.wire.filter_path import PathFilter
+from sidecar.wire.media_types import Format, Negotiation, negotiate
+from sidecar.wire.object_parser import near_misses
+from sidecar.wire.path_codec import parse_query, split_path
 
 COMMON_PARAMETERS = ("error_trace", "filter_path", "format", "human", "pretty")
 DEFAULT_TIMEOUT = TimeValue(30, "s")

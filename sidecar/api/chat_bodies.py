@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any
 
-from sidecar.api import object_parser as declare
-from sidecar.api.json_scanner import JsonScanner, Token
-from sidecar.api.object_parser import Field, ObjectParser
 from sidecar.core.errors import (
     ActionRequestValidationError,
     IllegalArgumentError,
@@ -19,6 +16,9 @@ from sidecar.core.errors import (
 from sidecar.core.generations import Generation
 from sidecar.core.javatext import java_trim
 from sidecar.core.requests import ChatRequest, InferenceRequest
+from sidecar.wire import object_parser as declare
+from sidecar.wire.json_scanner import JsonScanner, Token
+from sidecar.wire.object_parser import Field, ObjectParser
 
 _TEXT_OR_ARRAY = frozenset({Token.STRING, Token.START_ARRAY})
 _TEXT_OR_OBJECT = frozenset({Token.STRING, Token.START_OBJECT})

@@ -20,11 +20,11 @@ from aiohttp import web
 
 from sidecar.api.call import Call
 from sidecar.api.compat_bodies import best_first, dense_vectors, read_fields, read_texts, scores, token_weights
-from sidecar.api.envelopes import localize
 from sidecar.api.lanes import Lane, LaneCall
 from sidecar.api.router import Route
 from sidecar.core.errors import ResourceNotFoundError, SidecarError, StatusError
 from sidecar.core.tasks import TaskType
+from sidecar.wire.envelopes import localize
 
 _DENSE = (TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from aiohttp import web
 
-from sidecar.api.body_formats import parse_mapping
 from sidecar.api.call import DEFAULT_TIMEOUT, Call
 from sidecar.api.keys import INFERENCE
 from sidecar.api.middlewares import with_warnings
@@ -16,6 +15,7 @@ from sidecar.core.endpoint import Endpoint, is_valid_inference_id
 from sidecar.core.errors import ActionRequestValidationError, ResourceNotFoundError, StatusError
 from sidecar.core.generations import Generation
 from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
+from sidecar.wire.body_formats import parse_mapping
 
 _WILDCARDS = ("_all", "*")
 

@@ -10,10 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.api import object_parser as declare
-from sidecar.api.json_scanner import MAX_DEPTH, JsonScanner, Token
-from sidecar.api.json_text import MAX_NUMBER_LENGTH
-from sidecar.api.object_parser import ObjectParser
 from sidecar.core.errors import (
     ActionRequestValidationError,
     IllegalArgumentError,
@@ -25,6 +21,10 @@ from sidecar.core.javatext import java_trim
 from sidecar.core.requests import Content, ContentGroup, InferenceRequest
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.core.time_values import parse_time_value
+from sidecar.wire import object_parser as declare
+from sidecar.wire.json_scanner import MAX_DEPTH, JsonScanner, Token
+from sidecar.wire.json_text import MAX_NUMBER_LENGTH
+from sidecar.wire.object_parser import ObjectParser
 
 _RERANK_FIELDS = frozenset({"return_documents", "top_n", "input_type"})
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[^;,]+)*;base64,")

@@ -17,8 +17,8 @@ import structlog
 from aiohttp import web
 
 from sidecar.api.call import CALL, Call
-from sidecar.api.envelopes import render_error
 from sidecar.core.errors import PlainError, SidecarError
+from sidecar.wire.envelopes import render_error
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler

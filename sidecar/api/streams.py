@@ -16,13 +16,13 @@ from typing import Any
 from aiohttp import web
 
 from sidecar.api.call import Call
-from sidecar.api.envelopes import render_chat_error, render_error
-from sidecar.api.json_writer import write_json
-from sidecar.api.media_types import EVENT_STREAM
 from sidecar.api.middlewares import shared_headers, unexpected
 from sidecar.api.result_bodies import event_body
 from sidecar.core.errors import SidecarError, UpstreamError
 from sidecar.core.results import StreamItem, StreamStart
+from sidecar.wire.envelopes import render_chat_error, render_error
+from sidecar.wire.json_writer import write_json
+from sidecar.wire.media_types import EVENT_STREAM
 
 _END = b"event: message\ndata: [DONE]\n\n"
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.api.json_writer import write_json
 from sidecar.api.result_bodies import result_body
 from sidecar.core.results import Answer, Completion, Ranking
 from sidecar.services.calls import ProviderAnswer, UnusableAnswerError
+from sidecar.wire.json_writer import write_json
 from tests.services.altered import altered
 from tests.services.recordings import VERSIONS, Recording, recordings, services
 from tests.services.sample_calls import sample_call

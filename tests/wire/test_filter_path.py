@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.api.filter_path import PathFilter
+from sidecar.wire.filter_path import PathFilter
 
 SETTINGS = {"url": "u", "rate_limit": {"requests_per_minute": 3000}}
 BODY = {

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.api.json_scanner import JsonScanner, Token
 from sidecar.core.errors import XContentParseError
+from sidecar.wire.json_scanner import JsonScanner, Token
 
 JSON = st.recursive(
     st.none()

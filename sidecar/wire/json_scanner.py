@@ -13,8 +13,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from sidecar.api.json_text import IN_NAME, JsonText, beyond
 from sidecar.core.errors import OtherError, XContentParseError
+from sidecar.wire.json_text import IN_NAME, JsonText, beyond
 
 # What Elasticsearch allows, and how deep a value may be here, below Python's own limit of nested calls.
 MAX_PARSED_DEPTH = 1000

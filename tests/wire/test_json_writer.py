@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.api.json_writer import plain, write_json
 from sidecar.api.result_bodies import short_floats
+from sidecar.wire.json_writer import plain, write_json
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 JSON = st.recursive(

@@ -8,12 +8,12 @@ from typing import Any
 import cbor2
 import yaml
 
-from sidecar.api.json_scanner import JsonScanner, Token
-from sidecar.api.json_writer import plain, write_json
-from sidecar.api.media_types import Format
 from sidecar.core.errors import OtherError, XContentParseError
 from sidecar.core.generations import Generation
 from sidecar.core.json_bytes import json_bytes
+from sidecar.wire.json_scanner import JsonScanner, Token
+from sidecar.wire.json_writer import plain, write_json
+from sidecar.wire.media_types import Format
 
 # Both formats can name a part again and again; a few hundred bytes must not become gigabytes of text.
 _MOST_GROWTH = 8

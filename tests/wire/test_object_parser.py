@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.api import object_parser as declare
-from sidecar.api.json_scanner import JsonScanner
 from sidecar.core.errors import XContentParseError
+from sidecar.wire import object_parser as declare
+from sidecar.wire.json_scanner import JsonScanner
 
 NUMBERS = declare.ObjectParser(
     "x", [declare.integer("int"), declare.integer("long", bits=64), declare.decimal("float")]

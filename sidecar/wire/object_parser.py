@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.api.json_scanner import JsonScanner, Token
 from sidecar.core.errors import IllegalArgumentError, OtherError, SidecarError, XContentParseError
 from sidecar.core.javatext import java_trim
+from sidecar.wire.json_scanner import JsonScanner, Token
 
 Reader = Callable[[JsonScanner], Any]
 Build = Callable[[dict[str, Any]], Any]

@@ -34,7 +34,7 @@ class EndOfInputError(XContentParseError):
 
 
 class JsonText:
-    """A JSON text and a place in it; the base of :class:`~sidecar.api.json_scanner.JsonScanner`."""
+    """A JSON text and a place in it; the base of :class:`~sidecar.wire.json_scanner.JsonScanner`."""
 
     def __init__(self, data: bytes, *, names_end_of_input: bool) -> None:
         self._data = data = _as_utf8(data)
