@@ -1,0 +1,142 @@
+"""Bindings: which field of an index is filled from which text by which endpoint. They live in the cluster.
+
+    {"_meta": {"sidecar": {"maps": ["text:text_sparse=.elser-2-elasticsearch", {"source": ["title", "text"], ...}]}}}
+
+A ``semantic_text`` field is a binding by itself: its mapping names the endpoint and, by ``copy_to``, its sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sidecar.core.errors import IllegalArgumentError
+
+META_KEY = "sidecar"
+SEMANTIC_TEXT = "semantic_text"
+_FORM = "SOURCE_FIELD[,SOURCE_FIELD...]:TARGET_FIELD=INFERENCE_ID"
+
+
+class LongTexts(StrEnum):
+    """What becomes of a text that is longer than the endpoint's model reads."""
+
+    TRUNCATE = "truncate"
+    FAIL = "fail"
+    CHUNK = "chunk"
+
+
+class OnFailure(StrEnum):
+    """What becomes of a document whose inference failed."""
+
+    FAIL = "fail"
+    INDEX_PENDING = "index_pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """``sources`` (dotted paths) are embedded by ``inference_id`` into the vector field ``target``.
+
+    With ``passages`` the target lies in a nested field, one object per piece of the text. ``overwrite`` makes vectors
+    anew that the document brings itself.
+    """
+
+    sources: tuple[str, ...]
+    target: str
+    inference_id: str
+    passages: bool = False
+    chunking_settings: Mapping[str, Any] | None = None
+    long_texts: LongTexts = LongTexts.TRUNCATE
+    on_failure: OnFailure = OnFailure.FAIL
+    overwrite: bool = False
+
+    @classmethod
+    def parse(cls, value: object) -> Binding:
+        """Reads one entry of ``maps``: a text ``SOURCE:TARGET=ID``, or an object with these fields.
+
+        Raises:
+            IllegalArgumentError: it is neither.
+        """
+        if isinstance(value, str):
+            fields, equals, inference_id = value.strip().rpartition("=")
+            sources, colon, target = fields.partition(":")
+            names = tuple(name.strip() for name in sources.split(","))
+            if not (equals and colon and all(names) and target.strip() and inference_id.strip()):
+                raise IllegalArgumentError(f"[{value}] is not of the form {_FORM}")
+            return cls(names, target.strip(), inference_id.strip())
+        if isinstance(value, Mapping):
+            return _from_object(value)
+        raise IllegalArgumentError(f"a map is a text of the form {_FORM} or an object, not [{value}]")
+
+
+def _from_object(value: Mapping[str, Any]) -> Binding:
+    source, target, inference_id = (value.get(name) for name in ("source", "target", "inference_id"))
+    names = (source,) if isinstance(source, str) else tuple(source or ())
+    if not (names and isinstance(target, str) and isinstance(inference_id, str)):
+        raise IllegalArgumentError("a map needs [source], [target] and [inference_id]")
+    return Binding(
+        sources=names,
+        target=target,
+        inference_id=inference_id,
+        passages=bool(value.get("passages", False)),
+        chunking_settings=value.get("chunking_settings"),
+        long_texts=LongTexts(value.get("long_texts", LongTexts.TRUNCATE)),
+        on_failure=OnFailure(value.get("on_failure", OnFailure.FAIL)),
+        overwrite=bool(value.get("overwrite", False)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticText:
+    """A ``semantic_text`` field of a mapping; ``sources`` are the fields that are copied to it, without itself."""
+
+    name: str
+    inference_id: str
+    search_inference_id: str
+    sources: tuple[str, ...] = ()
+    model_settings: Mapping[str, Any] | None = None
+    chunking_settings: Mapping[str, Any] | None = None
+
+
+def bindings_of(mapping: Mapping[str, Any]) -> tuple[Binding, ...]:
+    """The bindings in a mapping's ``_meta``; none where there are none.
+
+    Raises:
+        IllegalArgumentError: an entry cannot be read.
+    """
+    meta = (mapping.get("_meta") or {}).get(META_KEY) or {}
+    return tuple(Binding.parse(entry) for entry in meta.get("maps") or ())
+
+
+def semantic_fields(mapping: Mapping[str, Any], default_inference_id: str = "") -> tuple[SemanticText, ...]:
+    """Every ``semantic_text`` field of a mapping, multi-fields included."""
+    fields = list(_fields(mapping))
+    copies: dict[str, list[str]] = {}
+    for name, field in fields:
+        targets = field.get("copy_to") or ()
+        for target in (targets,) if isinstance(targets, str) else targets:
+            copies.setdefault(target, []).append(name)
+    found = []
+    for name, field in fields:
+        if field.get("type") == SEMANTIC_TEXT:
+            inference_id = field.get("inference_id") or default_inference_id
+            found.append(
+                SemanticText(
+                    name=name,
+                    inference_id=inference_id,
+                    search_inference_id=field.get("search_inference_id") or inference_id,
+                    sources=tuple(copies.get(name, ())),
+                    model_settings=field.get("model_settings"),
+                    chunking_settings=field.get("chunking_settings") or None,
+                )
+            )
+    return tuple(found)
+
+
+def _fields(mapping: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key in ("properties", "fields"):
+        for name, field in (mapping.get(key) or {}).items():
+            if isinstance(field, Mapping):
+                yield above + name, field
+                yield from _fields(field, f"{above}{name}.")
