@@ -1,6 +1,7 @@
 """The application: every room wired to the next, once.
 
 request ── metrics ─┬─ /_sidecar/health/*, /metrics
+                    ├─ what is the cluster's, where there is a front ── access log ── envelope ── the front
                     └─ access log ── envelope ── routes of the API
 """
 
@@ -17,8 +18,11 @@ from sidecar.api.call import CALL
 from sidecar.api.keys import INFERENCE, ApiOptions
 from sidecar.api.routes import add_routes, middlewares
 from sidecar.core.generations import GENERATIONS
+from sidecar.front import dispatch
+from sidecar.front.exchange import EXCHANGE, FRONT
+from sidecar.front.forwarding import leave_as_it_is
 from sidecar.health import HEALTH, LIVE_PATH, READY_PATH, Health, Preloading, get_live, get_ready
-from sidecar.resources import Resources, open_resources
+from sidecar.resources import Resources, open_front, open_resources
 from sidecar.settings import Settings
 from sidecar.telemetry import METRICS, Metrics
 from sidecar.telemetry.metrics import get_metrics
@@ -35,12 +39,15 @@ def create_app(settings: Settings) -> web.Application:
     for what the user has to change.
     """
     app = web.Application(
-        middlewares=[count_requests, _for_api(middlewares())],
+        middlewares=[count_requests, _of_whom(middlewares())],
         client_max_size=settings.max_body_size,
     )
     app[SETTINGS] = settings
     app[METRICS] = Metrics()
     app.cleanup_ctx.append(_resources)
+    if settings.front:
+        app.cleanup_ctx.append(_front)
+        app.on_response_prepare.append(leave_as_it_is)
     app.cleanup_ctx.append(_health)
     app.on_shutdown.append(_stop)
     for path, handler in _OPERATIONS.items():
@@ -68,6 +75,8 @@ async def count_requests(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 def _template(request: web.Request) -> str:
+    if EXCHANGE in request:
+        return request[EXCHANGE].template
     if CALL in request:
         return request[CALL].template
     return request.path if _is_operation(request) else "unknown"
@@ -78,14 +87,21 @@ def _is_operation(request: web.Request) -> bool:
     return resource is not None and resource.canonical in _OPERATIONS
 
 
-def _for_api(chain: Sequence[Middleware]) -> Middleware:
-    """``chain`` for the API only: probes and scrapes are neither logged nor dressed up as Elasticsearch."""
+def _of_whom(chain: Sequence[Middleware]) -> Middleware:
+    """Whose request it is comes first, then the manners of whoever answers.
+
+    ``chain`` is for the API: probes and scrapes are neither logged nor dressed up as Elasticsearch, and what is the
+    cluster's goes to the front.
+    """
 
     @web.middleware
     async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not _is_operation(request):
-            for middleware in reversed(chain):
-                handler = partial(middleware, handler=handler)
+        if _is_operation(request):
+            return await handler(request)
+        if FRONT in request.app and dispatch.is_clusters(request):
+            return await dispatch.answer(request)
+        for middleware in reversed(chain):
+            handler = partial(middleware, handler=handler)
         return await handler(request)
 
     return around
@@ -95,6 +111,12 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
     async with open_resources(app[SETTINGS], app[METRICS]) as resources:
         app[RESOURCES] = resources
         app[INFERENCE] = resources.inference
+        yield
+
+
+async def _front(app: web.Application) -> AsyncIterator[None]:
+    async with open_front(app[RESOURCES]) as front:
+        app[FRONT] = front
         yield
 
 

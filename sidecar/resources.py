@@ -13,8 +13,12 @@ from functools import partial
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from sidecar.core.errors import StatusError
-from sidecar.elastic.client import create_client, failure_text
+from sidecar.core.generations import GENERATIONS
+from sidecar.elastic.client import create_client, failure_text, ssl_option
+from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.elastic.references import References, find_references
+from sidecar.front.cluster import Cluster
+from sidecar.front.exchange import Front
 from sidecar.inference.facade import Inference
 from sidecar.inference.local import LocalBackend
 from sidecar.inference.remote import RemoteBackend
@@ -24,7 +28,7 @@ from sidecar.registry.sqlite_store import SQLiteStore
 from sidecar.runtime.config import AdaptiveAllocations, Allocation, Precision, RuntimeConfig
 from sidecar.runtime.models import LocalModels
 from sidecar.services.catalogue import Catalogue
-from sidecar.settings import Settings
+from sidecar.settings import Settings, UserError
 from sidecar.telemetry import Metrics
 from sidecar.upstream.connection import ConnectionConfig
 from sidecar.upstream.sender import RetryConfig, Sender
@@ -78,6 +82,28 @@ async def open_resources(settings: Settings, metrics: Metrics | None = None) -> 
         )
         stack.enter_context(registry.watched_by(inference.follow))
         yield Resources(settings, metrics, elasticsearch, registry, models, sender, inference)
+
+
+@asynccontextmanager
+async def open_front(resources: Resources) -> AsyncIterator[Front]:
+    """What the front works with: the nodes of the configured cluster, and what is known of its indices.
+
+    Raises ``UserError`` where no cluster is configured or its CA file cannot be read.
+    """
+    settings = resources.settings
+    if resources.elasticsearch is None:
+        raise UserError("SIDECAR_FRONT needs a cluster to stand in front of: set SIDECAR_ELASTICSEARCH_URL.")
+    cluster = Cluster(settings.elasticsearch_urls, ssl=ssl_option(settings))
+    try:
+        yield Front(
+            cluster=cluster,
+            catalog=IndexCatalog(resources.elasticsearch),
+            inference=resources.inference,
+            max_body_size=settings.max_body_size,
+            generation=GENERATIONS[settings.api_generation],
+        )
+    finally:
+        await cluster.close()
 
 
 async def references_of(client: AsyncElasticsearch, inference_id: str) -> References:

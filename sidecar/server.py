@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -14,6 +15,13 @@ from sidecar.settings import Settings, UserError
 
 _log = structlog.stdlib.get_logger(__name__)
 _SETTLING_SECONDS = 0.05
+HTTP_OPTIONS: dict[str, Any] = {
+    # Bodies are forwarded as they came; whoever reads one unzips it.
+    "auto_decompress": False,
+    # Above Elasticsearch's own limits (4 KiB, and 16 KiB of headers), so that it answers what is too long itself.
+    "max_line_size": 32 * 1024,
+    "max_field_size": 64 * 1024,
+}
 
 
 async def serve(settings: Settings) -> None:
@@ -36,6 +44,7 @@ async def serve(settings: Settings) -> None:
         access_log=None,
         handler_cancellation=True,
         shutdown_timeout=settings.shutdown_timeout,
+        **HTTP_OPTIONS,
     )
     try:
         await runner.setup()

@@ -14,6 +14,7 @@ from sidecar.core.generations import GENERATION_HEADER, GENERATIONS, Generation
 from sidecar.core.tasks import TaskType
 from sidecar.core.time_values import TimeValue, parse_time_value
 from sidecar.wire.body_formats import as_json, write_body
+from sidecar.wire.content_codings import decoded
 from sidecar.wire.filter_path import PathFilter
 from sidecar.wire.media_types import Format, Negotiation, negotiate
 from sidecar.wire.object_parser import near_misses
@@ -132,7 +133,9 @@ class Call:
 
     async def body(self) -> bytes:
         """The body as JSON text; raises ``ParseError`` without one and ``XContentParseError`` for unreadable YAML."""
-        data = await self.request.read()
+        data = decoded(
+            await self.request.read(), self.request.headers.get("Content-Encoding"), self.request.client_max_size
+        )
         if not data:
             raise ParseError("request body is required")
         body_format = self.types.body_format()

@@ -8,8 +8,6 @@ request -> access log (request id, one line per request)
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,39 +16,25 @@ from aiohttp import web
 
 from sidecar.api.call import CALL, Call
 from sidecar.core.errors import PlainError, SidecarError
+from sidecar.telemetry.access_log import logged_request, opaque_id_of
 from sidecar.wire.envelopes import render_error
+from sidecar.wire.warning_header import warning_header
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 PRODUCT = {"X-elastic-product": "Elasticsearch"}
 _log = structlog.get_logger("sidecar.api")
-_CLIENT_CLOSED_REQUEST = 499
 
 
 @web.middleware
 async def access_log(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request an id for all its log lines and writes one line when it ends; never bodies or credentials."""
     call = request[CALL] = Call.begin(request)
-    opaque_id = _opaque_id(request)
-    started = time.perf_counter()
-    status = _CLIENT_CLOSED_REQUEST
-    # Never unbound: aiohttp runs each request in a task, and so in a context, of its own.
-    structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(16))
-    try:
+    with logged_request(request, call.path, call.facts) as line:
         response = await handler(request)
-        status = response.status
+        line.status = response.status
         return response
-    finally:
-        _log.info(
-            "request",
-            method=request.method,
-            path=call.path,
-            status=status,
-            ms=round((time.perf_counter() - started) * 1000, 3),
-            **({"opaque_id": opaque_id} if opaque_id is not None else {}),
-            **call.facts,
-        )
 
 
 @web.middleware
@@ -87,8 +71,7 @@ def error_response(call: Call, error: SidecarError) -> web.Response:
 def with_warnings(call: Call, response: web.Response, warnings: Iterable[str]) -> web.Response:
     """``response`` with a ``Warning`` header for each deprecation."""
     for text in warnings:
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-        response.headers.add("Warning", f'299 Elasticsearch-{call.generation.version}-sidecar "{quoted}"')
+        response.headers.add("Warning", warning_header(text, call.generation))
     return response
 
 
@@ -102,13 +85,7 @@ def unexpected(error: Exception) -> SidecarError:
 def shared_headers(call: Call, status: int) -> dict[str, str]:
     """Headers of every answer: the product (but not on 401 and 403, as Elasticsearch does) and the caller's own id."""
     headers = {} if status in (401, 403) else dict(PRODUCT)
-    opaque_id = _opaque_id(call.request)
+    opaque_id = opaque_id_of(call.request)
     if opaque_id is not None:
         headers["X-Opaque-Id"] = opaque_id
     return headers
-
-
-def _opaque_id(request: web.Request) -> str | None:
-    """The caller's id of the request; bytes in it that are not UTF-8 become question marks."""
-    opaque_id = request.headers.get("X-Opaque-Id")
-    return None if opaque_id is None else opaque_id.encode("utf-8", "replace").decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from elastic_transport import TlsError
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
@@ -35,6 +37,22 @@ def create_client(settings: Settings) -> AsyncElasticsearch:
         request_timeout=settings.elasticsearch_timeout,
         **options,  # type: ignore[arg-type]
     )
+
+
+def ssl_option(settings: Settings) -> ssl.SSLContext | bool:
+    """How TLS connections to the cluster are checked, as aiohttp takes it: by a CA file, as usual, or not at all.
+
+    Raises :class:`UserError` for a CA file that holds no certificate.
+    """
+    if not settings.elasticsearch_verify_certs:
+        return False
+    if settings.elasticsearch_ca_certs is None:
+        return True
+    path = settings.elasticsearch_ca_certs.expanduser()
+    try:
+        return ssl.create_default_context(cafile=str(path))
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(f"SIDECAR_ELASTICSEARCH_CA_CERTS: {path} cannot be read as certificates: {error}.") from None
 
 
 def failure_text(error: Exception) -> str:

@@ -94,6 +94,11 @@ class Settings(BaseSettings):
     elasticsearch_ca_certs: Path | None = Field(None, description="CA file that signed Elasticsearch's certificate.")
     elasticsearch_verify_certs: bool = Field(True, description="Whether Elasticsearch's certificate is checked.")
     elasticsearch_timeout: Seconds = Field(30.0, gt=0, description="Time for one call to Elasticsearch.")
+    front: bool = Field(
+        False,
+        description="Stand in front of the cluster: what is not the sidecar's is forwarded to it; needs"
+        " SIDECAR_ELASTICSEARCH_URL.",
+    )
     # Replicas must see each other's endpoints within seconds; a poll is one search of ids and sequence numbers.
     registry_poll_interval: Seconds = Field(
         1.0, ge=0.05, description="How often changes made by other replicas are looked for."
@@ -150,6 +155,8 @@ class Settings(BaseSettings):
             )
         if self.elasticsearch_api_key is not None and self.elasticsearch_username is not None:
             raise ValueError("set either SIDECAR_ELASTICSEARCH_API_KEY or SIDECAR_ELASTICSEARCH_USERNAME, not both")
+        if self.front and self.elasticsearch_url is None:
+            raise ValueError("SIDECAR_FRONT needs a cluster to stand in front of: set SIDECAR_ELASTICSEARCH_URL")
         if (self.elasticsearch_username is None) != (self.elasticsearch_password is None):
             raise ValueError("set SIDECAR_ELASTICSEARCH_USERNAME and SIDECAR_ELASTICSEARCH_PASSWORD together")
         if self.elasticsearch_ca_certs is not None and not self.elasticsearch_ca_certs.expanduser().is_file():
