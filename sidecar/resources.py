@@ -145,6 +145,7 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
         allow_paths=False,
         aliases=settings.model_aliases,
         precision={name: Precision(value) for name, value in settings.model_precision.items()},
+        call_items=settings.call_items,
         queue_items=settings.queue_items,
         queue_tokens=settings.queue_tokens,
         batch_tokens=settings.batch_tokens,

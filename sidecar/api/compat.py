@@ -62,7 +62,7 @@ def hf_error(call: Call, error: SidecarError) -> web.Response:
     error = localize(error, call.generation)
     status = _status(call, error, search_timeout=500)
     kind = "overloaded" if status == 429 else "validation" if status < 500 else "backend"
-    return call.unfiltered({"error": error.reason, "error_type": kind}, status=status)
+    return call.unfiltered({"error": error.reason, "error_type": kind}, status=status, headers=error.headers)
 
 
 # --- custom -------------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def openai_error(call: Call, error: SidecarError) -> web.Response:
     error = localize(error, call.generation)
     status = _status(call, error, search_timeout=400)
     body = {"error": {"message": error.reason, "type": error.type, "param": None, "code": None}}
-    return call.unfiltered(body, status=status)
+    return call.unfiltered(body, status=status, headers=error.headers)
 
 
 # --- cohere -------------------------------------------------------------------------------------------------------
@@ -134,7 +134,8 @@ async def cohere_rerank(call: Call, values: Mapping[str, str]) -> web.StreamResp
 def cohere_error(call: Call, error: SidecarError) -> web.Response:
     """Cohere's ``{"message"}``."""
     error = localize(error, call.generation)
-    return call.unfiltered({"message": error.reason}, status=_status(call, error, search_timeout=400))
+    status = _status(call, error, search_timeout=400)
+    return call.unfiltered({"message": error.reason}, status=status, headers=error.headers)
 
 
 # --- shared -------------------------------------------------------------------------------------------------------

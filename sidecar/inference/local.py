@@ -18,6 +18,7 @@ from sidecar.inference.long_documents import passages_of, whole_documents
 from sidecar.runtime.catalog import LocalModelInfo
 from sidecar.runtime.config import AdaptiveAllocations, Allocation, Lane
 from sidecar.runtime.errors import DeadlineError, UnknownModelError
+from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.models import LocalModels
 from sidecar.services.elasticsearch import ANSWERED_BY
 from sidecar.services.reading import dimensions_differ
@@ -112,8 +113,10 @@ class LocalBackend:
 
         Raises:
             RequestTimeoutError: the request's time ran out, waiting or running.
-            RejectedExecutionError: the model's queue is full.
+            RejectedExecutionError: the model's queue is full, or the answer would come too late.
+            StatusError: 413, the request has more inputs than a call may carry.
         """
+        self._models.check_count(len(request.input))
         if endpoint.service_settings != self._deployed.get(endpoint.inference_id):
             await self.deploy(endpoint)
         deadline = asyncio.get_running_loop().time() + request.timeout
@@ -142,9 +145,25 @@ class LocalBackend:
         key, settings = endpoint.inference_id, endpoint.service_settings
         if settings.get("long_document_strategy") != "chunk":
             return await self._models.rerank(key, query, texts, lane=Lane.SEARCH, deadline=deadline)
-        passages, owners = passages_of(query, texts, settings.get("max_chunks_per_doc"))
+        passages, owners = await self._passages(query, texts, settings.get("max_chunks_per_doc"))
         scores = await self._models.rerank(key, query, passages, lane=Lane.SEARCH, deadline=deadline)
         return whole_documents(scores, owners, len(texts))
+
+    async def _passages(self, query: str, texts: Sequence[str], most: int | None) -> tuple[list[str], list[int]]:
+        """Passages of long documents, cut beside the loop, some documents at a time: the rest ends with the call.
+
+        Raises ``TooManyInputsError`` as soon as there are more than a call may carry.
+        """
+        passages: list[str] = []
+        owners: list[int] = []
+        done = 0
+        for part in Inputs(texts).slices():
+            found, of = await asyncio.to_thread(passages_of, query, part, most)
+            passages += found
+            owners += [done + index for index in of]
+            done += len(part)
+            self._models.check_count(len(passages))
+        return passages, owners
 
     def _model(self, model_id: str, task_type: TaskType) -> LocalModelInfo:
         try:

@@ -39,7 +39,8 @@ class Allocation:
     """How much of the machine a deployment gets.
 
     ``num_allocations`` workers run batches side by side, each with ``num_threads`` threads. ``adaptive`` replaces
-    the fixed number of workers. Source: Elasticsearch API reference, "Create an Elasticsearch inference endpoint".
+    the fixed number of workers. However many are asked for, all together get no more than the machine's cores.
+    Source: Elasticsearch API reference, "Create an Elasticsearch inference endpoint".
     """
 
     num_allocations: int = 1
@@ -80,10 +81,12 @@ class RuntimeConfig:
     """Whether a model id may be an absolute path. Targets of ``aliases`` may always be paths."""
     precision: Mapping[str, Precision] = field(default_factory=dict)
     """Precision by model name; names are case-insensitive, ``*`` stands for all others."""
+    call_items: int = 4096
+    """Texts of one call before it is refused with 413."""
     queue_items: int = 8192
-    """Texts that may wait per model before calls are refused with 429."""
+    """Texts that may wait per model and lane before calls are refused with 429."""
     queue_tokens: int = 400_000
-    """Tokens that may wait per model before calls are refused with 429."""
+    """Tokens that may wait per model and lane before calls are refused with 429."""
     batch_tokens: int = 512
     """Tokens of one batch, padding included. Larger ones fall out of a core's cache and keep searches waiting."""
     batch_items: int = 64
@@ -93,7 +96,7 @@ class RuntimeConfig:
     idle_seconds: float = 60.0
     """After this time without work an adaptive worker ends; with the last one a model with minimum 0 is unloaded."""
     cpus: int | None = None
-    """Cores that adaptive allocations may fill; default: those this process may use (affinity and cgroup quota)."""
+    """Cores that models may fill; default: those this process may use (affinity and cgroup quota)."""
 
     def precision_of(self, name: str) -> Precision | None:
         """The precision set for a model, ``None`` when the model's own default applies."""

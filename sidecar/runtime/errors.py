@@ -5,6 +5,7 @@ SidecarError
 │   ├── UnknownModelError       400, no model of that name here
 │   ├── UnusableModelError      400, a model directory is incomplete or of an unknown kind
 │   ├── WrongTaskError          400, the model is of another kind than the call needs
+│   ├── TooManyInputsError      413, more texts than one call may carry
 │   ├── ModelRunError           500, ONNX Runtime failed on a batch
 │   └── DeadlineError           408, the caller's deadline passed while its texts waited (a ``TimeoutError`` too)
 └── RejectedExecutionError
@@ -33,6 +34,12 @@ class WrongTaskError(ModelError):
     """A model was asked for results that its kind does not give."""
 
 
+class TooManyInputsError(ModelError):
+    """A call has more texts than local models take at once; it fails however often it is repeated."""
+
+    default_status = 413
+
+
 class ModelRunError(ModelError):
     """Running a batch failed inside ONNX Runtime."""
 
@@ -46,7 +53,7 @@ class DeadlineError(ModelError, TimeoutError):
 
 
 class QueueFullError(RejectedExecutionError):
-    """More texts or tokens wait for a model than its queue holds."""
+    """More waits for a model than its queue holds, or than is done in the caller's time; knows when to come again."""
 
 
 class RuntimeClosedError(RejectedExecutionError):

@@ -21,17 +21,18 @@ from sidecar.core.results import SparseEmbedding
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.runtime.catalog import Catalog, LocalModelInfo
 from sidecar.runtime.config import Allocation, Lane, RuntimeConfig
+from sidecar.runtime.cores import Cores
 from sidecar.runtime.cpus import available_cpus
 from sidecar.runtime.directory import ModelDirectory, ModelKind
-from sidecar.runtime.engine import TOKENS, Engine
-from sidecar.runtime.errors import ModelError, RuntimeClosedError, WrongTaskError
+from sidecar.runtime.engine import TOKENS
+from sidecar.runtime.errors import ModelError, RuntimeClosedError, TooManyInputsError, WrongTaskError
+from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.late_interaction import LOWEST
 from sidecar.runtime.loading import load_engine
 from sidecar.runtime.memory import limit_arenas
 from sidecar.runtime.queue import QueueLimits
 from sidecar.runtime.runner import Runner, Watcher
 from sidecar.runtime.statistics import BatchReport, ModelStatistics
-from sidecar.runtime.tokens import Encoded
 
 _Infos: TypeAlias = list[LocalModelInfo]
 _TokenWeights: TypeAlias = list[SparseEmbedding]
@@ -64,10 +65,11 @@ class LocalModels:
         limit_arenas()
         self._config = config
         self._catalog = Catalog(config)
-        self._cpus = config.cpus or available_cpus()
+        self._cores = Cores(config.cpus or available_cpus())
         self._deployments: dict[str, _Deployment] = {}
         self._runners: dict[tuple[Path, int], Runner] = {}
-        self._tokenisers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenise")
+        # Apart, so that no search stands behind the texts of ingestion.
+        self._tokenisers = {lane: ThreadPoolExecutor(1, f"tokenise-{lane.value}") for lane in Lane}
         self._watchers: list[Watcher] = []
         self._closed = False
 
@@ -117,11 +119,12 @@ class LocalModels:
     ) -> _TokenWeights:
         """Token weights of each text, heaviest first; an empty text has none.
 
-        ``deadline`` is in the loop's time. Raises ``WrongTaskError``, ``QueueFullError`` (429, at once),
-        ``DeadlineError`` and ``ModelRunError``; so do ``dense`` and ``rerank``.
+        ``deadline`` is in the loop's time. Raises ``TooManyInputsError`` (413), ``WrongTaskError``, ``QueueFullError``
+        (429, at once), ``DeadlineError`` and ``ModelRunError``; so do ``dense`` and ``rerank``.
         """
+        self.check_count(len(texts))
         runner, _ = self._runner(key_or_model, TaskType.SPARSE_EMBEDDING)
-        return await runner.submit(partial(_encode, texts, ""), None, texts, lane, deadline)
+        return await runner.submit(Inputs(texts), lane, deadline)
 
     async def dense(
         self,
@@ -133,9 +136,10 @@ class LocalModels:
         deadline: float | None = None,
     ) -> _Vectors:
         """One float32 vector per text, after the model's prompt for ``input_type``; of length 1 where it normalises."""
+        self.check_count(len(texts))
         runner, directory = self._runner(key_or_model, TaskType.TEXT_EMBEDDING)
         prompt = directory.prompts.of(input_type)
-        return await runner.submit(partial(_encode, texts, prompt), None, texts, lane, deadline)
+        return await runner.submit(Inputs(texts, prompt), lane, deadline)
 
     async def rerank(
         self,
@@ -147,11 +151,10 @@ class LocalModels:
         deadline: float | None = None,
     ) -> _Scores:
         """A score per document, in input order: a cross-encoder's logit, or late interaction with a dense encoder."""
+        self.check_count(len(documents))
         runner, directory = self._runner(key_or_model, TaskType.RERANK)
         if directory.kind is ModelKind.CROSS_ENCODER:
-            scores: _Scores = await runner.submit(
-                partial(_encode_pairs, query, documents), None, documents, lane, deadline
-            )
+            scores: _Scores = await runner.submit(Inputs(documents, query=query), lane, deadline)
             lowest = min([_LOWEST_LOGIT, *scores])
             return [s if query.strip() and d.strip() else lowest for s, d in zip(scores, documents, strict=True)]
         if not documents:
@@ -159,9 +162,17 @@ class LocalModels:
         if not query.strip():
             return [LOWEST] * len(documents)
         prompt = directory.prompts.of(InputType.SEARCH)
-        vectors = await runner.submit(partial(_encode, [query], prompt), TOKENS, [query], lane, deadline)
+        vectors = await runner.submit(Inputs([query], prompt, purpose=TOKENS), lane, deadline)
         prompt = directory.prompts.of(InputType.INGEST)
-        return await runner.submit(partial(_encode, documents, prompt), vectors[0], documents, lane, deadline)
+        return await runner.submit(Inputs(documents, prompt, purpose=vectors[0]), lane, deadline)
+
+    def check_count(self, count: int) -> None:
+        """Raises ``TooManyInputsError`` for more texts than one call may carry; costs nothing."""
+        most = self._config.call_items
+        if count > most:
+            raise TooManyInputsError(
+                f"The call has [{count}] inputs, local models take at most [{most}] in one call: send them in several"
+            )
 
     def watch(self, watcher: Callable[[BatchReport], None]) -> None:
         """Calls ``watcher`` after every batch, in the thread that ran it: it must be quick and safe for threads."""
@@ -178,7 +189,8 @@ class LocalModels:
         self._runners.clear()
         self._deployments.clear()
         await asyncio.gather(*(runner.close() for runner in runners))
-        self._tokenisers.shutdown(wait=False, cancel_futures=True)
+        for tokenisers in self._tokenisers.values():
+            tokenisers.shutdown(wait=False, cancel_futures=True)
 
     def _runner(self, key_or_model: str, task: TaskType) -> tuple[Runner, ModelDirectory]:
         if self._closed:
@@ -194,10 +206,11 @@ class LocalModels:
 
     def _deploy(self, key: str, model_id: str, allocation: Allocation) -> _Deployment:
         info, directory = self._catalog.resolve(model_id)
-        place = (info.directory, allocation.num_threads)
+        threads = self._cores.threads(allocation.num_threads)
+        place = (info.directory, threads)
         runner = self._runners.get(place)
         if runner is None:
-            runner = self._runners[place] = self._new_runner(info, directory, allocation.num_threads)
+            runner = self._runners[place] = self._new_runner(info, directory, threads)
         before = self._deployments.get(key)
         deployment = self._deployments[key] = _Deployment(info, directory, allocation, runner)
         self._resize(runner)
@@ -212,13 +225,15 @@ class LocalModels:
             partial(load_engine, directory, exact=self._catalog.exact(info.name)),
             QueueLimits(config.queue_items, config.queue_tokens, config.batch_tokens, config.batch_items),
             threads=threads,
+            longest=directory.max_length,
+            cores=self._cores,
             idle_seconds=config.idle_seconds,
             tokenisers=self._tokenisers,
             watch=self._report,
         )
 
     def _resize(self, runner: Runner) -> None:
-        runner.resize([d.allocation for d in self._deployments.values() if d.runner is runner], self._cpus)
+        runner.resize([d.allocation for d in self._deployments.values() if d.runner is runner])
 
     async def _settle(self, runner: Runner) -> None:
         if any(deployment.runner is runner for deployment in self._deployments.values()):
@@ -252,11 +267,3 @@ class LocalModels:
             tokenise_seconds=counters.tokenise_seconds,
             failures=counters.failures,
         )
-
-
-def _encode(texts: Sequence[str], prompt: str, engine: Engine) -> list[Encoded]:
-    return engine.word_pieces.encode(texts, prompt)
-
-
-def _encode_pairs(query: str, documents: Sequence[str], engine: Engine) -> list[Encoded]:
-    return engine.word_pieces.encode_pairs(query, documents)

@@ -2,8 +2,9 @@
 
     submit (loop) ──► tokenise ──► BatchQueue ──► worker threads ──► Engine.run ──► Job.set ──► caller's future
 
-The workers are the allocations of all deployments that share the model and its number of threads. Beside them stands
-one thread for searches only, which works while all workers are busy with ingestion.
+The workers are the allocations of all deployments that share the model and its number of threads, never more than
+there are cores. Beside them stands the searcher, one thread for searches only: a search neither waits for an ingest
+batch to end, nor moves from thread to thread.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 from sidecar.runtime.config import Allocation, Lane
+from sidecar.runtime.cores import Cores, step_back
 from sidecar.runtime.engine import Engine, Work
 from sidecar.runtime.errors import DeadlineError, ModelError, ModelRunError, RuntimeClosedError
+from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.job import Item, Job
 from sidecar.runtime.memory import release_memory
+from sidecar.runtime.pace import Pace
 from sidecar.runtime.queue import BatchQueue, QueueLimits
 from sidecar.runtime.session import Session
 from sidecar.runtime.statistics import BatchReport, Counters
@@ -29,7 +34,6 @@ from sidecar.runtime.tokens import Encoded
 # part of that, so a short text is tokenised where it is.
 _INLINE_CHARACTERS = 2000
 
-Tokenise = Callable[[Engine], list[Encoded]]
 Watcher = Callable[[BatchReport], None]
 
 
@@ -43,14 +47,19 @@ class Runner:
         limits: QueueLimits,
         *,
         threads: int,
+        longest: int,
+        cores: Cores,
         idle_seconds: float,
-        tokenisers: ThreadPoolExecutor,
+        tokenisers: Mapping[Lane, ThreadPoolExecutor],
         watch: Watcher,
     ) -> None:
         self.name = name
         self.threads = threads
-        self.queue = BatchQueue(name, limits)
         self.counters = Counters()
+        self._pace = Pace()
+        self.queue = BatchQueue(name, limits, self._pace)
+        self._longest = longest
+        self._cores = cores
         self._load = load
         self._idle_seconds = idle_seconds
         self._tokenisers = tokenisers
@@ -65,7 +74,7 @@ class Runner:
         self._closed = False
         self._lock = threading.Lock()
         self._started: list[threading.Thread] = []
-        self._express: threading.Thread | None = None
+        self._searcher: threading.Thread | None = None
 
     @property
     def workers(self) -> int:
@@ -76,18 +85,12 @@ class Runner:
     def is_loaded(self) -> bool:
         return self._engine is not None
 
-    def resize(self, allocations: Sequence[Allocation], cpus: int) -> None:
-        """Sets how many workers there may be.
-
-        Fixed allocations count as they are; adaptive ones never fill more than the machine's cores, where further
-        workers only slow each other down.
-        """
-        room = max(1, cpus // self.threads)
-        self._minimum = sum(a.minimum for a in allocations if a.adaptive is None)
-        self._minimum += min(room, sum(a.minimum for a in allocations if a.adaptive))
-        most = sum(a.maximum for a in allocations if a.adaptive is None)
-        most += min(room, sum(a.maximum for a in allocations if a.adaptive))
-        self._maximum = max(1, most, self._minimum)
+    def resize(self, allocations: Sequence[Allocation]) -> None:
+        """Sets how many workers there may be: as the allocations say, and no more than find a core each."""
+        room = self._cores.workers(self.threads)
+        self._minimum = min(room, sum(a.minimum for a in allocations))
+        self._maximum = max(1, min(room, sum(a.maximum for a in allocations)))
+        self.queue.workers = self._maximum
         self.queue.wake()
 
     async def ready(self) -> Engine:
@@ -102,45 +105,41 @@ class Runner:
         self._start_workers(self._minimum)
         return engine
 
-    async def submit(
-        self, tokenise: Tokenise, purpose: Any, texts: Sequence[str], lane: Lane, deadline: float | None
-    ) -> list[Any]:
+    async def submit(self, inputs: Inputs, lane: Lane, deadline: float | None) -> list[Any]:
         """Runs a call's texts and returns one result per text.
 
-        Raises ``QueueFullError`` at once when there is no room, ``DeadlineError`` when ``deadline`` (loop time)
-        passes, ``ModelRunError`` when the model fails. Cancelling the call takes its waiting texts out of the queue.
+        Raises ``QueueFullError`` at once when there is no room or not enough time, ``DeadlineError`` when ``deadline``
+        (loop time) passes, ``ModelRunError`` when the model fails. Cancelling the call ends its tokenising and takes
+        its waiting texts out of the queue.
         """
-        if not texts:
+        if not inputs.texts:
             return []
-        self.queue.reserve(len(texts))
         loop = asyncio.get_running_loop()
-        if deadline is not None and loop.time() >= deadline:
-            self.queue.release(len(texts))
+        left = None if deadline is None else deadline - loop.time()
+        if left is not None and left <= 0:
             raise DeadlineError("The deadline had passed before the input reached the model")
+        tokens = inputs.tokens(self._pace.characters_per_token, self._longest)
+        room = self.queue.reserve(lane, len(inputs), tokens, left)
         self._calls += 1
         try:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    engine = await self.ready()
-                    encoded = await self._tokenise(engine, tokenise, texts)
-            except BaseException:
-                self.queue.release(len(texts))
-                raise
-            job = Job([Work(text, purpose) for text in encoded], lane, deadline, loop)
-            self.queue.put(job)
-            self._scale(lane)
-            try:
-                async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline):
+                engine = await self.ready()
+                encoded = await self._tokenise(engine, inputs, lane)
+                job = Job([Work(text, inputs.purpose) for text in encoded], lane, deadline, loop)
+                self.queue.put(job, room)
+                self._scale(lane)
+                try:
                     return await job.future
-            except BaseException:
-                job.abandon()
-                self.queue.discard(job)
-                raise
+                except BaseException:
+                    job.abandon()
+                    self.queue.discard(job)
+                    raise
         except TimeoutError as error:
             if isinstance(error, DeadlineError):
                 raise
             raise DeadlineError("The deadline passed while the input waited for the model") from None
         finally:
+            self.queue.release(room)
             self._calls -= 1
 
     async def close(self) -> None:
@@ -168,22 +167,31 @@ class Runner:
         finally:
             self._loading = None
 
-    async def _tokenise(self, engine: Engine, tokenise: Tokenise, texts: Sequence[str]) -> list[Encoded]:
+    async def _tokenise(self, engine: Engine, inputs: Inputs, lane: Lane) -> list[Encoded]:
+        """Tokens of all texts, slice by slice: nothing goes on for a caller that left or is out of time."""
+        pieces = engine.word_pieces
         started = time.perf_counter()
-        if sum(map(len, texts)) <= _INLINE_CHARACTERS:
-            encoded = tokenise(engine)
+        if inputs.characters <= _INLINE_CHARACTERS:
+            encoded = inputs.encode(pieces, inputs.texts)
         else:
             loop = asyncio.get_running_loop()
-            encoded = await loop.run_in_executor(self._tokenisers, tokenise, engine)
+            encoded = []
+            for part in inputs.slices():
+                encoded += await loop.run_in_executor(self._tokenisers[lane], inputs.encode, pieces, part)
+        self._pace.tokenised(inputs.characters, sum(map(len, encoded)))
         self.counters.tokenised(time.perf_counter() - started)
         return encoded
 
     def _scale(self, lane: Lane) -> None:
-        """As many workers as there are batches waiting, within the allocations; one more for searches in a hurry."""
+        """As many workers as there are batches waiting, within the allocations, and a searcher for searches."""
         self._start_workers(min(self._maximum, max(1, self.queue.batches)))
-        # With more threads per call each worker has a session of its own, and an express one would double the memory.
-        if lane is Lane.SEARCH and self.threads == 1 and not (self._express and self._express.is_alive()):
-            self._express = self._start_thread(self._work_express, "express")
+        # With more threads per call each worker has a session of its own, and a searcher's would double the memory.
+        if lane is Lane.SEARCH and self.threads == 1 and not self._has_searcher:
+            self._searcher = self._start_thread(self._search, "searcher")
+
+    @property
+    def _has_searcher(self) -> bool:
+        return self._searcher is not None and self._searcher.is_alive()
 
     def _start_workers(self, wanted: int) -> None:
         with self._lock:
@@ -199,18 +207,24 @@ class Runner:
         thread.start()
         return thread
 
-    def _work_express(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
-        """The express worker: searches that would wait for ingest batches to end; it ends when there are none."""
+    def _search(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        """The searcher: searches only; it ends when there are none for a while."""
         session = self._shared
-        while session is not None and not self._closed:
-            batch = self.queue.take(self._idle_seconds, lambda: self._closed, is_express=True)
-            if batch is None:
-                break
-            self._run(engine, session, batch)
+        try:
+            while session is not None and not self._closed:
+                batch = self.queue.take(self._idle_seconds, lambda: self._closed, searches_only=True)
+                if batch is None:
+                    break
+                self._run(engine, session, batch)
+        finally:
+            self._searcher = None
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._unload_when_idle)
 
     def _work(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         """A worker: batches until there is none for a while, or the worker is one too many."""
         session = self._shared
+        step_back()
         try:
             if session is None:
                 session = engine.open(self.threads)
@@ -245,7 +259,7 @@ class Runner:
 
     def _unload_when_idle(self) -> None:
         """Gives a model's memory back when its allocations are down to none. Runs in the loop."""
-        if self._closed or self._calls or self._workers or self._minimum or self.queue.items:
+        if self._closed or self._calls or self._workers or self._minimum or self.queue.items or self._has_searcher:
             if self.queue.items and not self._workers and self._engine is not None and not self._closed:
                 self._start_workers(1)  # work came in while the last worker was leaving
             return
@@ -257,13 +271,14 @@ class Runner:
         while batch := self.queue.take(0):
             for item in batch:
                 item.job.fail(reason)
-            self.queue.done(batch)
 
     def _run(self, engine: Engine, session: Session, items: list[Item]) -> None:
-        try:
+        """Runs a batch; ingestion waits for cores that are free, a search does not."""
+        taken = time.monotonic()
+        is_ingest = items[0].job.lane is Lane.INGEST
+        with self._cores.held(self.threads) if is_ingest else nullcontext():
             self._run_batch(engine, session, items)
-        finally:
-            self.queue.done(items)
+        self._pace.ran(sum(item.tokens for item in items), time.monotonic() - taken)
 
     def _run_batch(self, engine: Engine, session: Session, items: list[Item]) -> None:
         started = time.monotonic()

@@ -53,7 +53,7 @@ class WordPieces:
     def encode(self, texts: Sequence[str], prompt: str = "") -> list[Encoded]:
         """Texts one by one, each after ``prompt``."""
         whole = [text.strip() for text in texts]
-        cut = [text[: self._limit] for text in whole]
+        cut = [_unicode(text[: self._limit]) for text in whole]
         encodings = self._tokenizer.encode_batch_fast([prompt + text for text in cut] if prompt else cut)
         return [
             Encoded(
@@ -67,9 +67,9 @@ class WordPieces:
 
     def encode_pairs(self, query: str, documents: Sequence[str]) -> list[Encoded]:
         """A query with each document, in one input with segment ids, the longer of the two cut first."""
-        query = query.strip()[: self._limit]
+        query = _unicode(query.strip()[: self._limit])
         whole = [document.strip() for document in documents]
-        cut = [document[: self._limit] for document in whole]
+        cut = [_unicode(document[: self._limit]) for document in whole]
         encodings = self._tokenizer.encode_batch_fast([(query, document) for document in cut])
         return [
             Encoded(
@@ -92,3 +92,15 @@ class WordPieces:
     def special_ids(self) -> list[int]:
         """Ids of tokens that stand for no text: [CLS], [SEP], [PAD] and the like."""
         return [number for number, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
+
+
+def _unicode(text: str) -> str:
+    """``text`` with U+FFFD for each half of a surrogate pair: JSON can name what UTF-8 and tokenizers cannot hold.
+
+    Two halves that stand together become the character they stand for.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -126,9 +126,15 @@ class Settings(BaseSettings):
     )
     model_threads: int = Field(1, ge=1, le=1024, description="Threads of one worker of a model without a deployment.")
     preload_models: Names = Field((), description="Models loaded before the sidecar is ready, by commas.")
-    queue_items: int = Field(8192, ge=1, description="Texts that may wait per model; more get 429.")
+    # More than any client's own batch (OpenAI's limit is 2,048); beyond it answers would take minutes to make.
+    call_items: int = Field(4096, ge=1, description="Texts of one call to a local model; more get 413.")
+    queue_items: int = Field(
+        8192, ge=1, description="Texts that may wait per model, for ingestion and for searches each; more get 429."
+    )
     # 400,000 tokens are 15 to 80 seconds of work on two cores, longer than callers wait.
-    queue_tokens: int = Field(400_000, ge=1, description="Tokens that may wait per model; more get 429.")
+    queue_tokens: int = Field(
+        400_000, ge=1, description="Tokens that may wait per model, for ingestion and for searches each; more get 429."
+    )
     batch_tokens: int = Field(512, ge=1, description="Tokens of one batch, padding included.")
 
     # --- model providers; delays and queue as in Elasticsearch's xpack.inference.http settings

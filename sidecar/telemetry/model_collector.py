@@ -38,7 +38,7 @@ _GAUGES = (
     ("queued_tokens", "Tokens that wait.", "queued_tokens"),
 )
 _COUNTERS = (
-    ("refused", "Texts refused because the queue was full.", "refused"),
+    ("refused", "Calls refused because the queue was full or their time too short.", "refused"),
     ("dropped", "Texts dropped because nobody waited for them any more.", "dropped"),
     ("failures", "Batches that failed.", "failures"),
     ("tokenise_seconds", "Time spent on tokenising.", "tokenise_seconds"),

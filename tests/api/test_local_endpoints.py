@@ -1,11 +1,14 @@
-"""Endpoints of local models: what an update may make of their number of workers.
+"""Endpoints of local models: their number of workers, what is refused before it costs, texts that UTF-8 cannot hold.
 
 The refusals of an update are those of nodes of 8.19.8 and 9.4.3.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+import threading
 from typing import Any
 
 import pytest
@@ -99,3 +102,91 @@ async def test_an_endpoint_has_one_or_the_other(api: Client) -> None:
     assert (status, body["error"]["reason"]) == (400, REFUSED)
     assert body["error"]["type"] == "action_request_validation_exception"
     assert (await create(api, {**FIXED, **OFF}))[0] == 200
+
+
+async def test_the_number_of_workers_is_shown_as_asked_and_bounded_by_the_cores(api: Client) -> None:
+    before = threading.active_count()
+    status, body = await create(api, {"num_allocations": 1000})
+    assert (status, allocations(body)) == (200, {"num_allocations": 1000})
+    assert threading.active_count() - before < 100
+
+
+SPARSE = "/_inference/sparse_embedding/.elser-2-elasticsearch"
+DENSE = "/_inference/text_embedding/.multilingual-e5-small-elasticsearch"
+RERANK = "/_inference/rerank/.rerank-v1-elasticsearch"
+TOO_MANY = "The call has [1000000] inputs, local models take at most [4096] in one call: send them in several"
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (SPARSE, "input"),
+        (DENSE, "input"),
+        (RERANK, "input"),
+        ("/compat/hf/.elser-2-elasticsearch/sparse/ingest", "inputs"),
+        ("/compat/hf/.multilingual-e5-small-elasticsearch/embed/search", "inputs"),
+    ],
+)
+async def test_a_million_texts_in_one_call_are_refused_and_others_served(api: Client, path: str, field: str) -> None:
+    body = {field: ["a"] * 1_000_000} | ({"query": "a"} if path == RERANK else {})
+    async with api.post(path, json=body) as response:
+        answer = await response.json()
+    assert response.status == 413
+    if path.startswith("/_inference"):
+        assert (answer["error"]["type"], answer["error"]["reason"]) == ("status_exception", TOO_MANY)
+    else:
+        assert answer["error"] == TOO_MANY
+    async with api.post(DENSE, json={"input": "a question", "input_type": "search"}) as response:
+        assert response.status == 200
+
+
+async def test_a_refusal_says_when_to_come_again(start_api: StartApi) -> None:
+    api = await start_api(queue_items=4)
+
+    async def ingest(texts: int) -> tuple[int, str | None]:
+        async with api.post(SPARSE, json={"input": [f"text {n}" * 50 for n in range(texts)]}) as response:
+            return response.status, response.headers.get("Retry-After")
+
+    answers = await asyncio.gather(*(ingest(3) for _ in range(8)))
+    assert (200, None) in answers
+    refused = [retry_after for status, retry_after in answers if status == 429]
+    assert refused
+    assert all(retry_after is not None and int(retry_after) >= 1 for retry_after in refused)
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\udc00", "a \\ud83d b", "\\ude00\\ud83d"])
+async def test_half_a_surrogate_pair_is_read_as_the_replacement_character(api: Client, half: str) -> None:
+    async def ask(path: str, text: str) -> Any:
+        query = f'"query":"{text}",' if path == RERANK else ""
+        data = f'{{{query}"input":["fine","{text}","last"]}}'
+        async with api.post(path, data=data, headers={"Content-Type": "application/json"}) as response:
+            assert response.status == 200, await response.text()
+            return await response.json()
+
+    async def scores(text: str) -> dict[int, float]:
+        return {row["index"]: row["relevance_score"] for row in (await ask(RERANK, text))["rerank"]}
+
+    whole = re.sub(r"\\ud[0-9a-f]{3}", r"\\ufffd", half)
+    for path in (SPARSE, DENSE):
+        assert await ask(path, half) == await ask(path, whole)
+    assert await scores(half) == await scores(whole)
+
+
+async def test_two_halves_that_stand_together_are_their_character(api: Client) -> None:
+    async with api.post(SPARSE, json={"input": ["smile \U0001f600", "smile"]}) as response:
+        assert response.status == 200
+        assert (await response.json())["sparse_embedding"][0]["embedding"]
+
+
+async def test_long_documents_are_reranked_by_passages_whatever_their_number(api: Client) -> None:
+    settings = {"model_id": ".rerank-v1", "num_allocations": 1, "num_threads": 1, "long_document_strategy": "chunk"}
+    async with api.put(
+        "/_inference/rerank/long", json={"service": "elasticsearch", "service_settings": settings}
+    ) as made:
+        assert made.status == 200, await made.text()
+    filler = "Bananas are yellow and sweet. " * 200
+    documents = [filler, filler + "The wine is red.", "short", filler[:3000]] * 4
+    async with api.post("/_inference/rerank/long", json={"query": "red wine", "input": documents}) as response:
+        ranked = [row["index"] for row in (await response.json())["rerank"]]
+    assert set(ranked[:4]) == {1, 5, 9, 13}
+    assert sorted(ranked) == list(range(16))

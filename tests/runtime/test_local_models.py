@@ -13,6 +13,7 @@ from sidecar.runtime.errors import (
     ModelRunError,
     QueueFullError,
     RuntimeClosedError,
+    TooManyInputsError,
     UnknownModelError,
     UnusableModelError,
 )
@@ -156,13 +157,90 @@ async def test_deployments_of_one_model_share_it(models: LocalModels) -> None:
     assert [thread for thread in threading.enumerate() if thread.name.startswith("model-")] == []
 
 
-async def test_allocations_do_what_they_say(models: LocalModels) -> None:
+async def test_allocations_do_what_they_say() -> None:
+    models = LocalModels(RuntimeConfig(cpus=6))
     await models.deploy("endpoint", MODEL, Allocation(num_allocations=3, num_threads=2))
     assert (statistics(models).workers, statistics(models).threads) == (3, 2)
     assert len(await models.dense("endpoint", texts(6), lane=Lane.INGEST)) == 6
     await models.deploy("endpoint", MODEL, Allocation(num_allocations=1, num_threads=2))
     await until(lambda: statistics(models).workers == 1)
     assert len(await models.dense("endpoint", texts(2), lane=Lane.INGEST)) == 2
+    await models.close()
+
+
+@pytest.mark.parametrize(
+    ("allocation", "workers", "threads"),
+    [
+        (Allocation(num_allocations=1000), 2, 1),
+        (Allocation(num_allocations=20, num_threads=32), 1, 2),
+        (Allocation(adaptive=AdaptiveAllocations(1000, 2000)), 2, 1),
+    ],
+)
+async def test_no_allocation_gets_more_threads_than_there_are_cores(
+    allocation: Allocation, workers: int, threads: int
+) -> None:
+    models = LocalModels(RuntimeConfig(cpus=2))
+    await models.deploy("endpoint", MODEL, allocation)
+    await models.deploy("another", MODEL, allocation)  # of the same model: they share what there is
+    assert (statistics(models).workers, statistics(models).threads) == (workers, threads)
+    assert len([thread for thread in threading.enumerate() if thread.name.startswith("model-")]) == workers
+    assert len(await models.dense("endpoint", texts(6), lane=Lane.INGEST)) == 6
+    await models.close()
+
+
+async def test_more_texts_than_a_call_may_carry_are_refused_before_they_are_read(models: LocalModels) -> None:
+    million = ["a"] * 1_000_000
+    for call in (
+        models.dense(MODEL, million, lane=Lane.INGEST),
+        models.sparse("splade-tiny", million, lane=Lane.SEARCH),
+        models.rerank(".rerank-v1", "a", million, lane=Lane.SEARCH),
+    ):
+        with pytest.raises(
+            TooManyInputsError, match=r"\[1000000\] inputs, local models take at most \[4096\]"
+        ) as caught:
+            await call
+        assert caught.value.status == 413
+    assert models.statistics() == []
+
+
+async def test_tokenising_ends_with_its_caller(models: LocalModels) -> None:
+    """Hundreds of long texts are seconds of tokenising: what a caller leaves behind is the slice at hand."""
+    await models.deploy("endpoint", MODEL, ONE)
+    long_texts = [TEXT * 100] * 400
+    loop = asyncio.get_running_loop()
+    call = asyncio.create_task(models.dense("endpoint", long_texts, lane=Lane.INGEST))
+    await until(lambda: statistics(models).queued_items == 400)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    with pytest.raises(DeadlineError):
+        await models.dense("endpoint", long_texts, lane=Lane.INGEST, deadline=loop.time() + 0.05)
+    assert (statistics(models).queued_items, statistics(models).queued_tokens) == (0, 0)
+    assert len(await models.dense("endpoint", texts(10), lane=Lane.INGEST)) == 10
+    assert statistics(models).items == 10
+
+
+async def test_a_call_that_cannot_be_answered_in_its_time_is_refused_at_once(models: LocalModels) -> None:
+    loop = asyncio.get_running_loop()
+    await models.deploy("endpoint", MODEL, ONE)
+    while statistics(models).run_seconds < 0.6:  # until the model's pace is known
+        await models.dense("endpoint", texts(16), lane=Lane.INGEST)
+    with pytest.raises(QueueFullError, match="s of work") as caught:
+        await models.dense("endpoint", texts(4000), lane=Lane.INGEST, deadline=loop.time() + 2)
+    assert (caught.value.status, statistics(models).queued_items) == (429, 0)
+    assert int(caught.value.headers["Retry-After"]) >= 1
+    # A search beside it is not held up by what is refused.
+    assert len(await models.dense("endpoint", ["a question"], lane=Lane.SEARCH, deadline=loop.time() + 2)) == 1
+
+
+async def test_slices_give_the_tokens_of_the_whole(models: LocalModels) -> None:
+    """Many short and some long texts, tokenised in parts, beside the same texts one by one."""
+    mixed = [f"short {n}" for n in range(600)] + [TEXT * n for n in range(1, 120, 20)]
+    together = await models.sparse("splade-tiny", mixed, lane=Lane.INGEST)
+    for number in (0, 255, 256, 599, 600, 605):
+        (alone,) = await models.sparse("splade-tiny", [mixed[number]], lane=Lane.SEARCH)
+        assert alone.is_truncated == together[number].is_truncated
+        assert list(alone.tokens)[:5] == list(together[number].tokens)[:5]
 
 
 async def test_adaptive_allocations_follow_the_queue_and_unload_when_idle() -> None:
