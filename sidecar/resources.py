@@ -1,6 +1,6 @@
 """Everything with a lifetime, opened in order and closed in reverse: for the service and for commands alike.
 
-settings -> Elasticsearch client -> registry -> local models -> sender to providers -> inference
+settings -> Elasticsearch client -> registry -> local models -> sender to providers -> cache -> inference
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.elastic.references import References, find_references
 from sidecar.front.cluster import Cluster
 from sidecar.front.exchange import Front
+from sidecar.inference.cache.cache import EmbeddingCache
+from sidecar.inference.cache.disk import DiskStore
+from sidecar.inference.cache.memory import MemoryStore
 from sidecar.inference.facade import Inference
 from sidecar.inference.local import LocalBackend
 from sidecar.inference.remote import RemoteBackend
@@ -35,6 +38,7 @@ from sidecar.upstream.sender import RetryConfig, Sender
 
 STORE_FILE = "endpoints.db"
 COPY_FILE = "endpoints-copy.db"
+CACHE_FILE = "embeddings.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,10 @@ async def open_resources(settings: Settings, metrics: Metrics | None = None) -> 
         metrics.watch_models(models.statistics)
         sender = create_sender(settings, metrics)
         stack.push_async_callback(sender.close)
+        cache = create_cache(settings, metrics)
+        if cache is not None:
+            stack.push_async_callback(cache.close)
+            await cache.open()
         inference = Inference(
             registry,
             Catalogue.discover(),
@@ -79,6 +87,7 @@ async def open_resources(settings: Settings, metrics: Metrics | None = None) -> 
             LocalBackend(models),
             references=None if elasticsearch is None else partial(references_of, elasticsearch),
             observer=metrics,
+            cache=cache,
         )
         stack.enter_context(registry.watched_by(inference.follow))
         yield Resources(settings, metrics, elasticsearch, registry, models, sender, inference)
@@ -135,6 +144,15 @@ def create_registry(settings: Settings, elasticsearch: AsyncElasticsearch | None
         poll_interval=settings.registry_poll_interval,
         allow_unreadable=settings.allow_unreadable_secrets,
     )
+
+
+def create_cache(settings: Settings, metrics: Metrics) -> EmbeddingCache | None:
+    """The cache of embeddings, not opened; ``None`` where the settings want none."""
+    if not settings.cache_size and not settings.cache_disk_size:
+        return None
+    size = settings.cache_disk_size
+    disk = DiskStore(settings.data_path / CACHE_FILE, size) if size else None
+    return EmbeddingCache(MemoryStore(settings.cache_size), disk, metrics)
 
 
 def runtime_config(settings: Settings) -> RuntimeConfig:

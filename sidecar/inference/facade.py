@@ -6,20 +6,23 @@ perform  endpoint -> service -> local models or provider -> result
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sidecar.core.chunking import LEGACY_CHUNKING
 from sidecar.core.endpoint import Endpoint, Secrets
-from sidecar.core.errors import ResourceNotFoundError, SidecarError, StatusError
+from sidecar.core.errors import RequestTimeoutError, ResourceNotFoundError, SidecarError, StatusError
 from sidecar.core.generations import DEFAULT_GENERATION, Generation
 from sidecar.core.javatext import java_text
-from sidecar.core.requests import InferenceRequest
+from sidecar.core.requests import InferenceRequest, Input
 from sidecar.core.results import Answer, StreamItem
 from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
+from sidecar.inference.cache.cache import CacheCount, Compute, EmbeddingCache
+from sidecar.inference.cache.identity import local_identity, remote_identity
 from sidecar.inference.checks import (
     check_query,
     check_update_body,
@@ -28,11 +31,12 @@ from sidecar.inference.checks import (
     service_gone,
     streaming_refused,
 )
-from sidecar.inference.local import LocalBackend
+from sidecar.inference.local import LocalBackend, lane_of
 from sidecar.inference.preconfigured import PRECONFIGURED
 from sidecar.inference.remote import RemoteBackend, completed, make_call, probe_call
 from sidecar.registry.registry import Registry, StoredEndpoint
 from sidecar.runtime.catalog import LocalModelInfo
+from sidecar.runtime.errors import ModelError
 from sidecar.services.catalogue import Catalogue
 from sidecar.services.declaration import RemoteTask, Service, Task
 from sidecar.services.reading import (
@@ -85,7 +89,10 @@ class InferenceObserver(Protocol):
 
 
 class Inference:
-    """All endpoints. ``references`` looks up who uses one, where there is a cluster to ask."""
+    """All endpoints. ``references`` looks up who uses one, where there is a cluster to ask.
+
+    Embeddings are kept in ``cache``, and equal texts that are asked for at the same time are computed once.
+    """
 
     def __init__(
         self,
@@ -96,6 +103,7 @@ class Inference:
         *,
         references: FindReferences | None = None,
         observer: InferenceObserver | None = None,
+        cache: EmbeddingCache | None = None,
     ) -> None:
         self._registry = registry
         self._catalogue = catalogue
@@ -103,6 +111,7 @@ class Inference:
         self._local = local
         self._references = references
         self._observer = observer
+        self._cache = cache
         self._followed: frozenset[str] = frozenset()
 
     # --- looking up
@@ -134,6 +143,11 @@ class Inference:
         service = self._catalogue.get(endpoint.service)
         task = service.tasks.get(endpoint.task_type) if service is not None else None
         return task.ingest_batch(endpoint.service_settings) if isinstance(task, RemoteTask) else None
+
+    @property
+    def cache_count(self) -> CacheCount:
+        """What the cache did so far; all zeros where there is none."""
+        return CacheCount() if self._cache is None else replace(self._cache.count)
 
     def describe_services(self, task_type: TaskType | None, generation: Generation) -> list[dict[str, Any]]:
         """The services and their settings."""
@@ -327,12 +341,53 @@ class Inference:
     async def _perform(self, endpoint: Endpoint, request: InferenceRequest, generation: Generation) -> Answer:
         service, task = self._service_and_task(endpoint, generation)
         if not isinstance(task, RemoteTask):
-            settings = merge_task_settings(task, endpoint.task_settings, request.task_settings, generation)
-            return await self._local.perform(endpoint, request, settings)
+            return await self._perform_locally(task, endpoint, request, generation)
         check_query(service, endpoint.task_type, request, generation)
         stored = await self._stored(endpoint.inference_id)
         call = make_call(task, endpoint, stored.secrets, request, generation)
-        return await self._remote.perform(service, task, call, request)
+
+        async def compute(items: Sequence[Input]) -> Answer:
+            return await self._remote.perform(service, task, replace(call, inputs=tuple(items)), request)
+
+        identity = self._identity(
+            endpoint, request, lambda: remote_identity(service.name, task, call, stored.created_at)
+        )
+        return await self._cached(identity, endpoint, request, compute)
+
+    async def _perform_locally(
+        self, task: Task, endpoint: Endpoint, request: InferenceRequest, generation: Generation
+    ) -> Answer:
+        settings = merge_task_settings(task, endpoint.task_settings, request.task_settings, generation)
+
+        async def compute(items: Sequence[Input]) -> Answer:
+            return await self._local.perform(endpoint, replace(request, input=tuple(items)), settings)
+
+        identity = self._identity(
+            endpoint, request, lambda: local_identity(endpoint, self._local.model(endpoint), request, settings)
+        )
+        return await self._cached(identity, endpoint, request, compute)
+
+    def _identity(self, endpoint: Endpoint, request: InferenceRequest, of_model: Callable[[], bytes]) -> bytes | None:
+        """What decides the embeddings; ``None`` where nothing is kept, or the call itself will say what is wrong."""
+        if self._cache is None or not endpoint.task_type.is_embedding or not request.input or request.timeout <= 0:
+            return None
+        try:
+            return of_model()
+        except (SidecarError, ModelError):
+            return None
+
+    async def _cached(
+        self, identity: bytes | None, endpoint: Endpoint, request: InferenceRequest, compute: Compute
+    ) -> Answer:
+        if self._cache is None or identity is None:
+            return await compute(request.input)
+        try:
+            async with asyncio.timeout(request.timeout):
+                return await self._cache.answer(
+                    identity, request.input, compute, lane=lane_of(request.input_type).value
+                )
+        except TimeoutError as error:
+            raise RequestTimeoutError(request.timeout_text, endpoint.inference_id) from error
 
     async def stream(
         self, endpoint: Endpoint, request: InferenceRequest, *, generation: Generation = DEFAULT_GENERATION

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -28,10 +29,11 @@ _log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoredEndpoint:
-    """An endpoint with its secrets, opened."""
+    """An endpoint with its secrets, opened; ``created_at`` is ``None`` for one that is built in or not stored yet."""
 
     endpoint: Endpoint
     secrets: Secrets
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +192,8 @@ class Registry:
 
     def _opened(self, record: Record) -> StoredEndpoint:
         if record.sealed is None and record.secrets_id is not None:
-            return StoredEndpoint(record.endpoint, UnreadableSecrets(record.inference_id))
-        return StoredEndpoint(record.endpoint, self._cipher.open(record.inference_id, record.sealed))
+            return StoredEndpoint(record.endpoint, UnreadableSecrets(record.inference_id), record.created_at)
+        return StoredEndpoint(record.endpoint, self._cipher.open(record.inference_id, record.sealed), record.created_at)
 
     def _put(self, record: Record) -> StoredEndpoint:
         stored = self._opened(record)

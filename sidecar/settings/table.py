@@ -137,6 +137,17 @@ class Settings(BaseSettings):
     )
     batch_tokens: int = Field(512, ge=1, description="Tokens of one batch, padding included.")
 
+    # --- embeddings made before
+    # 64 MiB hold some 40,000 vectors of 384 dimensions.
+    cache_size: Bytes = Field(
+        64 * 2**20, ge=0, description="Memory for embeddings made before, to answer equal texts again; 0 keeps none."
+    )
+    cache_disk_size: Bytes = Field(
+        0,
+        ge=0,
+        description="Size of a file of embeddings in the data directory, shared by service and commands; 0: no file.",
+    )
+
     # --- model providers; delays and queue as in Elasticsearch's xpack.inference.http settings
     retry_initial_delay: Seconds = Field(1.0, ge=0, description="First delay between attempts at a provider.")
     retry_max_delay: Seconds = Field(5.0, ge=0, description="Longest delay between attempts at a provider.")

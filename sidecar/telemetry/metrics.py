@@ -44,7 +44,7 @@ class Children(Generic[_Metric]):
     def of(self, *values: str) -> _Metric:
         child = self._children.get(values)
         if child is None:
-            child = self._children[values] = self._metric.labels(*values)
+            child = self._children[values] = self._metric.labels(*values) if values else self._metric
         return child
 
 
@@ -77,6 +77,15 @@ class Metrics:
             "service",
             "status",
         )
+        self._cache_inputs = self._counter(
+            "embedding_cache_inputs", "Inputs of embedding calls by whether they were kept: hit or miss.", "outcome"
+        )
+        self._cache_calls = self._counter(
+            "embedding_cache_saved_calls", "Embedding calls answered without asking the endpoint."
+        )
+        self._cache_tokens = self._counter(
+            "embedding_cache_saved_tokens", "Tokens not embedded again, estimated at four characters each."
+        )
         self._batch_items = self._histogram("model_batch_items", "Texts of a batch.", _ITEMS, "model")
         self._batch_tokens = self._histogram(
             "model_batch_tokens", "Tokens of a batch, padding included.", _TOKENS, "model"
@@ -95,6 +104,13 @@ class Metrics:
         self._inferences.of(service, task_type, outcome).inc()
         self._inputs.of(service, task_type).inc(inputs)
         self._inference_seconds.of(service, task_type).observe(seconds)
+
+    def observe_cache(self, hits: int, misses: int, saved_calls: int, saved_tokens: int) -> None:
+        """One embedding call that went by the cache, by its inputs."""
+        self._cache_inputs.of("hit").inc(hits)
+        self._cache_inputs.of("miss").inc(misses)
+        self._cache_calls.of().inc(saved_calls)
+        self._cache_tokens.of().inc(saved_tokens)
 
     def upstream_call(self, service: str, status: int, seconds: float) -> None:
         """One call to a provider, retries counted each; ``status`` 0 when no answer came."""
