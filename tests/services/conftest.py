@@ -72,6 +72,8 @@ async def make_bench(tmp_path: Path) -> AsyncIterator[MakeBench]:
                 {
                     "data_dir": tmp_path / str(count),
                     "upstream_overrides": {"*": base},
+                    # Every call of these tests is to reach the provider.
+                    "cache_size": 0,
                     # Retries are the same in number, only sooner.
                     "retry_initial_delay": 0.005,
                     "retry_max_delay": 0.01,
