@@ -31,7 +31,7 @@ from sidecar.runtime.cpus import available_cpus
 from sidecar.runtime.directory import ModelDirectory
 from sidecar.runtime.engine import Engine, Work
 from sidecar.runtime.loading import load_engine
-from sidecar.runtime.pooling import pool, unit
+from sidecar.runtime.pooling import Pooling, unit
 from sidecar.runtime.session import Session
 from sidecar.runtime.sparse_engine import SparseEngine
 from sidecar.runtime.sparse_head import WEIGHTS, blocked_graph, split_head
@@ -177,7 +177,7 @@ def measure_rerank(collection: Collection) -> None:
 
     def vectors(_: list[Work], batch: PaddedBatch) -> list[Any]:
         (hidden,) = session.run(batch.feeds, [directory.output.name])
-        sentences = pool(hidden, batch.mask, directory.pooling, True)
+        sentences = unit((directory.pooling or Pooling()).pool(hidden, batch.mask))
         return [(unit(hidden[row, : batch.lengths[row]]).astype(np.float16), sentences[row]) for row in batch.rows]
 
     first = bm25(collection)

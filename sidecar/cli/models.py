@@ -85,6 +85,7 @@ def _described(info: LocalModelInfo) -> dict[str, Any]:
         "dimensions": info.dimensions,
         "max_length": info.max_length,
         "precision": info.precision.value,
+        "graph": info.graph,
         "revision": info.revision,
         "directory": str(info.directory),
         "source": info.source,

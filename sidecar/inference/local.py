@@ -17,7 +17,7 @@ from sidecar.core.tasks import InputType, TaskType
 from sidecar.inference.long_documents import passages_of, whole_documents
 from sidecar.runtime.catalog import LocalModelInfo
 from sidecar.runtime.config import AdaptiveAllocations, Allocation, Lane
-from sidecar.runtime.errors import DeadlineError, UnknownModelError
+from sidecar.runtime.errors import DeadlineError, ModelError, UnknownModelError
 from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.models import LocalModels
 from sidecar.services.elasticsearch import ANSWERED_BY
@@ -66,6 +66,8 @@ class LocalBackend:
             inference_id=endpoint.inference_id,
             model_id=settings["model_id"],
             answered_by=info.name,
+            graph=info.graph,
+            precision=info.precision.value,
             revision=info.revision,
         )
 
@@ -93,12 +95,15 @@ class LocalBackend:
                     _log.warning("local_model_not_deployed", inference_id=inference_id, reason=error.reason)
 
     def shown_settings(self, endpoint: Endpoint) -> dict[str, Any]:
-        """Service settings with the model that answers, where it is another than the one named."""
+        """Service settings with the model that answers, where it is another than the one named.
+
+        An endpoint whose model is gone or has become unusable is shown as it is; only its use fails.
+        """
         settings = dict(endpoint.service_settings)
         if ANSWERED_BY not in settings:
             try:
                 info = self._models.resolve(settings["model_id"])
-            except UnknownModelError:
+            except ModelError:
                 return settings
             if info.is_alias:
                 settings[ANSWERED_BY] = info.name
@@ -132,7 +137,8 @@ class LocalBackend:
         key, texts = endpoint.inference_id, request.texts
         lane = lane_of(request.input_type)
         if endpoint.task_type is TaskType.SPARSE_EMBEDDING:
-            return Answer(SparseEmbeddings(tuple(await self._models.sparse(key, texts, lane=lane, deadline=deadline))))
+            weights = await self._models.sparse(key, texts, input_type=request.input_type, lane=lane, deadline=deadline)
+            return Answer(SparseEmbeddings(tuple(weights)))
         if endpoint.task_type is TaskType.TEXT_EMBEDDING:
             vectors = await self._models.dense(key, texts, input_type=request.input_type, lane=lane, deadline=deadline)
             return Answer(DenseEmbeddings(tuple(vectors)))
@@ -175,7 +181,7 @@ class LocalBackend:
             ) from error
         if task_type not in info.tasks:
             raise IllegalArgumentError(
-                f"Deployed model [{model_id}] with type [{info.kind}] "
+                f"Deployed model [{model_id}] with type [{info.kind.elasticsearch_name}] "
                 f"does not match the requested task type [{task_type}]"
             )
         return info

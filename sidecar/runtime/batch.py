@@ -53,7 +53,13 @@ class PaddedBatch:
     @property
     def feeds(self) -> dict[str, Ids]:
         """Inputs of the graph by name."""
-        return {"input_ids": self.ids, "attention_mask": self.mask, "token_type_ids": self.type_ids}
+        positions = np.broadcast_to(np.arange(self.ids.shape[1]), self.ids.shape)
+        return {
+            "input_ids": self.ids,
+            "attention_mask": self.mask,
+            "token_type_ids": self.type_ids,
+            "position_ids": positions,
+        }
 
     @property
     def padded_tokens(self) -> int:

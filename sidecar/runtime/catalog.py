@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
+
+import structlog
 
 from sidecar.core.tasks import TaskType
 from sidecar.runtime.config import Precision, RuntimeConfig
-from sidecar.runtime.directory import ModelDirectory, ModelKind
-from sidecar.runtime.errors import UnknownModelError, UnusableModelError
+from sidecar.runtime.directory import ModelDirectory
+from sidecar.runtime.errors import ModelError, UnknownModelError, UnusableModelError
+from sidecar.runtime.recognition import ModelKind
+
+_log = structlog.stdlib.get_logger(__name__)
 
 BUILT_IN_DIR = Path(__file__).parent / "data"
 BUILT_IN: Mapping[str, str] = MappingProxyType(
@@ -59,8 +66,10 @@ class LocalModelInfo:
     max_length: int
     """Word pieces that are read of an input; the rest is cut."""
     precision: Precision
+    graph: str
+    """The ONNX file that is run, below the directory."""
     revision: str
-    """Short hash of the model's files."""
+    """Short hash of the files that decide the model's results."""
     directory: Path
     source: str | None
     licence: str | None
@@ -72,6 +81,9 @@ class LocalModelInfo:
         return self.model_id.lower() != self.name.lower()
 
 
+_Seen = TypeVar("_Seen")
+
+
 class Catalog:
     """Finds models by name. Looks at each directory once."""
 
@@ -79,12 +91,14 @@ class Catalog:
         self._config = config
         self._aliases = {name.lower(): target for name, target in config.aliases.items()}
         self._read: dict[tuple[Path, Precision | None], tuple[ModelDirectory, str]] = {}
+        self._passed_over: set[Path] = set()
 
     def resolve(self, model_id: str) -> tuple[LocalModelInfo, ModelDirectory]:
         """The model that answers for ``model_id`` (case ignored).
 
-        Looked for in the configured aliases, the built-in models, the models directory, absolute paths, and the
-        built-in aliases. Raises ``UnknownModelError`` or ``UnusableModelError``.
+        Looked for in the configured aliases and the built-in ones, the built-in models, the models directory, and, for
+        the target of an alias or where the configuration allows it, as an absolute path. Raises
+        ``UnknownModelError`` or ``UnusableModelError``.
         """
         wanted = model_id.strip()
         task: TaskType | None = None
@@ -116,6 +130,7 @@ class Catalog:
                 dimensions=directory.dimensions,
                 max_length=directory.max_length,
                 precision=self._precision(name) or directory.precision,
+                graph=directory.graph_file.relative_to(path).as_posix(),
                 revision=revision,
                 directory=path,
                 source=directory.metadata.get("source"),
@@ -158,31 +173,62 @@ class Catalog:
         return None
 
     def _installed(self) -> Iterator[tuple[str, Path]]:
-        """Models of the models directory: ``NAME`` and ``ORG/NAME``."""
+        """Models of the models directory: ``NAME`` and ``ORG/NAME``. What cannot be looked at is passed over."""
         root = self._config.models_dir
-        if root is None or not root.is_dir():
+        if root is None or not self._looked_at(root, root.is_dir, default=False):
             return
-        for path in sorted(root.iterdir()):
-            if path.name.startswith(".") or not path.is_dir():
-                continue
-            if _looks_like_model(path):
+        for path in self._folders(root):
+            if self._looked_at(path, partial(_looks_like_model, path), default=False):
                 yield path.name, path
                 continue
-            for inner in sorted(path.iterdir()):
-                if inner.is_dir() and not inner.name.startswith(".") and _looks_like_model(inner):
+            for inner in self._folders(path):
+                if self._looked_at(inner, partial(_looks_like_model, inner), default=False):
                     yield f"{path.name}/{inner.name}", inner
+
+    def _folders(self, path: Path) -> list[Path]:
+        def folders() -> list[Path]:
+            return [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".") and entry.is_dir()]
+
+        return self._looked_at(path, folders, default=[])
+
+    def _looked_at(self, path: Path, look: Callable[[], _Seen], *, default: _Seen) -> _Seen:
+        """What ``look`` sees; where the system does not let it, ``default``, and a line in the log, once."""
+        try:
+            return look()
+        except OSError as error:
+            if path not in self._passed_over:
+                self._passed_over.add(path)
+                _log.warning("model_directory_passed_over", directory=str(path), reason=error.strerror or str(error))
+            return default
 
     def _directory(self, name: str, path: Path) -> tuple[ModelDirectory, str]:
         key = (path, self._precision(name))
         known = self._read.get(key)
         if known is None:
-            directory = ModelDirectory.read(path, key[1])
-            known = self._read[key] = (directory, directory.revision())
+            known = self._read[key] = _read(path, key[1], self._config.dimensions_of(name))
         return known
 
     def _precision(self, name: str) -> Precision | None:
         return self._config.precision_of(name)
 
 
+def _read(path: Path, precision: Precision | None, dimensions: int | None) -> tuple[ModelDirectory, str]:
+    """A directory and its revision; whatever is odd about it makes it unusable and concerns nothing else."""
+    try:
+        directory = ModelDirectory.read(path, precision, dimensions)
+        return directory, directory.revision()
+    except ModelError:
+        raise
+    except Exception as error:  # files of others: what they may hold has no end
+        _log.warning("model_directory_unusable", directory=str(path), exc_info=True)
+        raise UnusableModelError(f"Model directory [{path}] cannot be used: {type(error).__name__}: {error}") from error
+
+
 def _looks_like_model(path: Path) -> bool:
-    return (path / "tokenizer.json").is_file() or any(path.glob("*.onnx")) or any(path.glob("onnx/*.onnx"))
+    """Whether a folder means to be a model. Raises ``OSError`` where it cannot be read."""
+    names = {entry.name for entry in path.iterdir()}
+    return (
+        bool(names & {"tokenizer.json", "modules.json"})
+        or any(name.endswith(".onnx") for name in names)
+        or any(path.glob("onnx/*.onnx"))
+    )

@@ -19,11 +19,14 @@ class Precision(enum.StrEnum):
     """How a model computes.
 
     ``exact`` takes the fp32 graph where there is one and computes a sparse encoder's vocabulary head exactly;
-    ``int8`` takes a quantised graph where there is one and computes that head in 8-bit integers.
+    ``int8`` takes a quantised graph where there is one and computes that head in 8-bit integers. The other two are
+    never asked for: they say what was found where a directory has nothing else.
     """
 
     EXACT = "exact"
     INT8 = "int8"
+    FP16 = "fp16"
+    INT4 = "int4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class RuntimeConfig:
     """Whether a model id may be an absolute path. Targets of ``aliases`` may always be paths."""
     precision: Mapping[str, Precision] = field(default_factory=dict)
     """Precision by model name; names are case-insensitive, ``*`` stands for all others."""
+    dimensions: Mapping[str, int] = field(default_factory=dict)
+    """Length to which a model's vectors are cut, by model name (case-insensitive), for models trained for it."""
     call_items: int = 4096
     """Texts of one call before it is refused with 413."""
     queue_items: int = 8192
@@ -102,3 +107,7 @@ class RuntimeConfig:
         """The precision set for a model, ``None`` when the model's own default applies."""
         by_name = {key.lower(): value for key, value in self.precision.items()}
         return by_name.get(name.lower(), by_name.get("*"))
+
+    def dimensions_of(self, name: str) -> int | None:
+        """The length set for a model's vectors, ``None`` when the model's own applies."""
+        return {key.lower(): value for key, value in self.dimensions.items()}.get(name.lower())

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from sidecar.runtime.batch import PaddedBatch
 from sidecar.runtime.engine import Engine, Work
 from sidecar.runtime.late_interaction import QueryVectors
-from sidecar.runtime.pooling import pool, unit
+from sidecar.runtime.pooling import unit, without_prompt
 from sidecar.runtime.session import Session
+
+Floats = npt.NDArray[np.float32]
 
 
 class DenseEngine(Engine):
@@ -21,20 +26,34 @@ class DenseEngine(Engine):
     def run(self, session: Session, work: Sequence[Work], batch: PaddedBatch) -> list[Any]:
         directory = self.directory
         (hidden,) = session.run(batch.feeds, [directory.output.name])
-        vectors = pool(hidden, batch.mask, directory.pooling, directory.normalize)
+        vectors = self._vectors(hidden, work, batch)
         results: list[Any] = []
-        for text, row in zip(work, batch.rows, strict=True):
+        for index, (text, row) in enumerate(zip(work, batch.rows, strict=True)):
             if text.purpose is None:
-                results.append(vectors[row].copy())
+                results.append(vectors[index, : directory.dimensions].copy())
                 continue
             # The first and the last token are [CLS] and [SEP]: they match in every pair of texts.
             tokens = unit(hidden[row, 1 : batch.lengths[row] - 1])
-            sentence = unit(vectors[row])
+            sentence = unit(vectors[index])
             if isinstance(text.purpose, QueryVectors):
                 results.append(text.purpose.score(tokens, sentence))
             else:
                 results.append(QueryVectors(tokens, sentence))
         return results
+
+    def _vectors(self, hidden: Floats, work: Sequence[Work], batch: PaddedBatch) -> Floats:
+        """A vector per text (texts x size), before it is cut."""
+        rows, pooling = list(batch.rows), self.directory.pooling
+        if pooling is None:
+            vectors = hidden[rows]
+        elif pooling.include_prompt:
+            vectors = pooling.pool(hidden, batch.mask)[rows]
+        else:  # equal ids may come from prompts of different lengths
+            prompts = np.array([text.encoded.prompt_tokens for text in work])
+            vectors = pooling.pool(hidden[rows], without_prompt(batch.mask[rows], prompts))
+        for layer in self.directory.layers:
+            vectors = layer.apply(vectors)
+        return vectors
 
 
 class CrossEncoder(Engine):

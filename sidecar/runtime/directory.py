@@ -1,69 +1,35 @@
 """What a model directory holds: its graph, its kind, its limits, and how its vectors are made.
 
-Layout, as Optimum and sentence-transformers write it: ``model.onnx`` or ``onnx/model.onnx``, ``tokenizer.json``,
-``config.json``, and where present ``modules.json``, ``1_Pooling/config.json``, ``sentence_bert_config.json``,
+Layout, as Optimum and sentence-transformers write it: an ONNX graph (see ``graph_files``), ``tokenizer.json``,
+``config.json``, and where present ``modules.json`` with a folder for each module, ``sentence_bert_config.json``,
 ``config_sentence_transformers.json``, ``tokenizer_config.json``.
 """
 
 from __future__ import annotations
 
-import enum
 import hashlib
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 from sidecar.core.tasks import TaskType
+from sidecar.runtime import graph_files
 from sidecar.runtime.config import Precision
 from sidecar.runtime.errors import UnusableModelError
 from sidecar.runtime.graph import GraphSignature, GraphValue, read_signature
+from sidecar.runtime.json_files import JsonObject, ModelFiles
+from sidecar.runtime.layers import Dense, Layer, Normalize, check_sizes
+from sidecar.runtime.modules import Modules, read_modules
+from sidecar.runtime.pooling import Pooling
 from sidecar.runtime.prompts import Prompts
+from sidecar.runtime.recognition import ModelKind, hidden_size, recognise
+from sidecar.runtime.splade import SpladePooling
+from sidecar.runtime.static_query import StaticQuery
+from sidecar.runtime.token_limits import TokenLimits
 
-_EXACT_FILES = ("model.onnx", "onnx/model.onnx")
-_INT8_FILES = tuple(
-    folder + name
-    for folder in ("", "onnx/")
-    for name in (
-        "model_fused_int8.onnx",
-        "model_int8.onnx",
-        "model_quantized.onnx",
-        "model_quint8_avx2.onnx",
-        "model_uint8.onnx",
-    )
-)
-_INPUT_NAMES = {"input_ids", "attention_mask", "token_type_ids"}
-_SLICE = 1 << 20
-
-
-class ModelKind(enum.Enum):
-    """What a graph computes, and which tasks it serves."""
-
-    SPARSE = "sparse encoder"
-    DENSE = "dense encoder"
-    CROSS_ENCODER = "cross-encoder"
-
-    @property
-    def tasks(self) -> frozenset[TaskType]:
-        """Tasks of the kind; a dense encoder also reranks, by late interaction of its token vectors."""
-        return {
-            ModelKind.SPARSE: frozenset({TaskType.SPARSE_EMBEDDING}),
-            ModelKind.DENSE: frozenset({TaskType.TEXT_EMBEDDING, TaskType.RERANK}),
-            ModelKind.CROSS_ENCODER: frozenset({TaskType.RERANK}),
-        }[self]
-
-
-class Pooling(enum.Enum):
-    """How token vectors become a sentence vector."""
-
-    MEAN = "mean"
-    CLS = "cls"
-    MAX = "max"
-    MEAN_SQRT_LENGTH = "mean_sqrt_len"
-    IN_GRAPH = "in_graph"
-    """The graph itself gives one vector per text."""
+_INPUT_NAMES = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
+_WHOLE = 4 << 20
+_STEP, _SAMPLE = 1 << 16, 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +43,49 @@ class ModelDirectory:
     kind: ModelKind
     dimensions: int | None
     """Length of a dense vector, size of a sparse encoder's vocabulary, ``None`` for a cross-encoder."""
-    max_length: int
-    pooling: Pooling
-    normalize: bool
+    tokenizer_file: Path
+    tokens: TokenLimits
+    pooling: Pooling | None
+    """``None`` where the graph itself gives one vector per text."""
+    layers: tuple[Layer, ...]
+    """What follows the pooling, and is not in the graph."""
+    truncated_to: int | None
+    """Length to which vectors are cut at the very end (``truncate_dim``)."""
+    splade: SpladePooling
+    query: StaticQuery | None
+    """How a sparse encoder's queries are made without a model, ``None`` where the graph makes them."""
     prompts: Prompts
     pad_token_id: int
     precision: Precision
-    """``INT8`` when the file named so was taken."""
+    """By the name of the graph's file."""
     metadata: Mapping[str, str]
     """``name``, ``source``, ``repository``, ``licence`` out of ``sidecar.json`` where the directory has one."""
 
     @classmethod
-    def read(cls, path: Path, precision: Precision | None = None) -> ModelDirectory:
-        """Looks at a directory; raises ``UnusableModelError`` with the reason when it is no usable model."""
+    def read(cls, path: Path, precision: Precision | None = None, dimensions: int | None = None) -> ModelDirectory:
+        """Looks at a directory; raises ``UnusableModelError`` with the reason when it is no usable model.
+
+        ``dimensions`` cuts dense vectors to that length, in place of the directory's own ``truncate_dim``.
+        """
+        try:
+            return cls._read(ModelFiles(path), precision, dimensions)
+        except OSError as error:
+            raise UnusableModelError(f"Model directory [{path}] cannot be read: {error.strerror or error}") from error
+
+    @classmethod
+    def _read(cls, files: ModelFiles, precision: Precision | None, dimensions: int | None) -> ModelDirectory:
+        path = files.path
         if not path.is_dir():
             raise UnusableModelError(f"Model directory [{path}] does not exist")
-        graph_file, found = _graph_file(path, precision)
-        if not (path / "tokenizer.json").is_file():
+        modules = read_modules(files)
+        folder = modules.folder if modules else ""
+        transformer = ModelFiles(files.file(folder)) if folder else files
+        settings = _transformer_settings(transformer)
+        graph_file, found = _graph_file(files, folder, precision, settings)
+        tokenizer = next((f.path / "tokenizer.json" for f in (transformer, files) if f.has("tokenizer.json")), None)
+        if tokenizer is None:
             raise UnusableModelError(f"Model directory [{path}] has no [tokenizer.json]")
-        config = _json(path, "config.json")
+        config = transformer.object("config.json") or files.object("config.json")
         if not config:
             raise UnusableModelError(f"Model directory [{path}] has no [config.json]")
         signature = read_signature(graph_file)
@@ -103,166 +93,150 @@ class ModelDirectory:
             raise UnusableModelError(f"Graph [{graph_file.name}] of [{path}] lacks the input {sorted(missing)}")
         if unknown := {i.name for i in signature.inputs} - _INPUT_NAMES:
             raise UnusableModelError(f"Graph [{graph_file.name}] of [{path}] needs unknown inputs {sorted(unknown)}")
-        kind, output = _recognise(path, signature, config)
-        pooling, normalize = _pooling(path, output)
-        vocabulary = config.get("vocab_size")
-        size = output.shape[-1] or (vocabulary if kind is ModelKind.SPARSE else config.get("hidden_size"))
+        kind, output = recognise(str(path), signature, config, modules)
+        stated = files.object("config_sentence_transformers.json")
+        pooling, layers, size = _steps(files, kind, output, config, modules)
+        cut = (dimensions or stated.integer("truncate_dim")) if kind is ModelKind.DENSE else None
+        metadata = files.object("sidecar.json")
+        names = f"{path.name} {metadata.text('repository')} {config.text('_name_or_path')}"
         return cls(
             path=path,
             graph_file=graph_file,
             signature=signature,
             output=output,
             kind=kind,
-            dimensions=None if kind is ModelKind.CROSS_ENCODER else size,
-            max_length=_max_length(path, config),
+            dimensions=min(cut, size) if cut and size else size,
+            tokenizer_file=tokenizer,
+            tokens=TokenLimits.read(transformer, config, settings),
             pooling=pooling,
-            normalize=normalize,
-            prompts=Prompts.read(_json(path, "config_sentence_transformers.json"), _names(path, config)),
-            pad_token_id=int(config.get("pad_token_id") or 0),
+            layers=layers,
+            truncated_to=cut,
+            splade=modules.splade if modules and modules.splade else SpladePooling(),
+            query=_query(files, kind, modules),
+            prompts=Prompts.read(stated, names if kind is ModelKind.DENSE else ""),
+            pad_token_id=config.integer("pad_token_id") or 0,
             precision=found,
-            metadata=_json(path, "sidecar.json"),
+            metadata={key: value for key, value in metadata.values.items() if isinstance(value, str)},
         )
 
     @property
     def tasks(self) -> frozenset[TaskType]:
         """Tasks of the kind; without token vectors there is no late interaction, so no reranking."""
-        if self.kind is ModelKind.DENSE and self.pooling is Pooling.IN_GRAPH:
+        if self.kind is ModelKind.DENSE and self.pooling is None:
             return frozenset({TaskType.TEXT_EMBEDDING})
         return self.kind.tasks
 
-    def revision(self) -> str:
-        """Twelve hexadecimal digits that change with the files.
+    @property
+    def max_length(self) -> int:
+        """Word pieces that are read of an input."""
+        return self.tokens.max_length
 
-        Small files count whole; of a large one the size and its first, middle and last MiB count, so that a graph
-        of gigabytes costs no more than a small one.
+    @property
+    def normalize(self) -> bool:
+        """Whether vectors are scaled to length 1 at the end."""
+        return bool(self.layers) and isinstance(self.layers[-1], Normalize)
+
+    def revision(self) -> str:
+        """Twelve hexadecimal digits that change with every file that decides a vector.
+
+        Files of up to 4 MiB count whole; of a larger one its size and 4 KiB of every 64 KiB count, so that a graph of
+        gigabytes costs a sixteenth of its reading, and no tensor of 64 KiB changes unseen.
         """
         digest = hashlib.sha256()
-        for file in (self.graph_file, *sorted(self.path.glob("*.json")), *sorted(self.path.glob("1_Pooling/*.json"))):
+        for file in self._deciding_files():
             size = file.stat().st_size
-            digest.update(f"{file.name}:{size};".encode())
+            digest.update(f"{file.relative_to(self.path).as_posix()}:{size};".encode())
             with file.open("rb") as data:
-                for start in {0, max(0, size // 2 - _SLICE // 2), max(0, size - _SLICE)}:
+                if size <= _WHOLE:
+                    digest.update(data.read())
+                    continue
+                for start in range(0, size, _STEP):
                     data.seek(start)
-                    digest.update(data.read(_SLICE))
+                    digest.update(data.read(_SAMPLE))
+        if self.truncated_to is not None:
+            digest.update(f"truncated to {self.truncated_to}".encode())
         return digest.hexdigest()[:12]
 
+    def _deciding_files(self) -> Iterator[Path]:
+        """The graph with its external data, all JSON of the directory and the modules, and the modules' weights."""
+        yield self.graph_file
+        yield from sorted(self.graph_file.parent / name for name in self.signature.external)
+        yield from sorted(self.path.glob("*.json"))
+        yield from sorted(self.path.glob("*/*.json"))
+        yield from sorted(file for file in self.path.glob("*_*/model.safetensors"))
 
-def _graph_file(path: Path, precision: Precision | None) -> tuple[Path, Precision]:
-    wanted = [(name, Precision.EXACT) for name in _EXACT_FILES]
-    quantised = [(name, Precision.INT8) for name in _INT8_FILES]
-    for name, kind in quantised + wanted if precision is Precision.INT8 else wanted + quantised:
-        if (path / name).is_file():
-            return path / name, kind
-    raise UnusableModelError(f"Model directory [{path}] has neither [model.onnx] nor [onnx/model.onnx]")
 
-
-def _recognise(path: Path, signature: GraphSignature, config: Mapping[str, Any]) -> tuple[ModelKind, GraphValue]:
-    """Kind and output by the graph's shapes; where those are left open, by the architecture in ``config.json``."""
-    outputs = {value.name: value for value in signature.outputs}
-    architectures = " ".join(str(a) for a in config.get("architectures") or ())
-    vocabulary, hidden = config.get("vocab_size"), config.get("hidden_size")
-    if logits := outputs.get("logits"):
-        last, rank = logits.shape[-1] if logits.shape else None, len(logits.shape)
-        if rank == 3 and (last == vocabulary if last else "MaskedLM" in architectures):
-            return ModelKind.SPARSE, logits
-        if rank == 2 and (last == 1 or (last is None and _labels(config) == 1)):
-            return ModelKind.CROSS_ENCODER, logits
-        if rank == 2:
-            raise UnusableModelError(
-                f"Model [{path}] classifies into {last or _labels(config)} labels; a reranker gives a single logit"
-            )
-        if rank == 3:
-            raise UnusableModelError(
-                f"Model [{path}] labels tokens ({last} labels); a sparse encoder gives one logit per vocabulary entry"
-            )
-    for name in ("sentence_embedding", "sentence_embeddings"):
-        if name in outputs and len(outputs[name].shape) == 2:
-            return ModelKind.DENSE, outputs[name]
-    for value in signature.outputs:
-        if len(value.shape) == 3 and value.shape[-1] == vocabulary and "MaskedLM" in architectures:
-            return ModelKind.SPARSE, value
-        if len(value.shape) == 3 and value.shape[-1] in (hidden, None):
-            return ModelKind.DENSE, value
-    raise UnusableModelError(
-        f"Model [{path}] is neither a masked language model, nor an encoder, nor a sequence classifier: "
-        f"outputs {[(value.name, list(value.shape)) for value in signature.outputs]}"
+def _graph_file(
+    files: ModelFiles, folder: str, precision: Precision | None, settings: JsonObject
+) -> tuple[Path, Precision]:
+    places = {files.path, files.path / "onnx", files.file(folder), files.file(folder) / "onnx"}
+    graphs = sorted(
+        file.relative_to(files.path).as_posix() for place in places if place.is_dir() for file in place.glob("*.onnx")
     )
+    named = (settings.object("model_kwargs") or settings.object("model_args")).text("file_name")
+    if precision is None and named:  # sentence-transformers saves the name that a model was loaded by
+        graphs = [name for name in graphs if name == named or PurePosixPath(name).name == PurePosixPath(named).name]
+    chosen = graph_files.choose(graphs, precision, graph_files.processor_features(), folder)
+    if chosen is None and graphs:
+        raise UnusableModelError(
+            f"Model directory [{files.path}] has neither [model.onnx] nor [onnx/model.onnx], "
+            f"and of {graphs} none is known by its name"
+        )
+    if chosen is None:
+        raise UnusableModelError(f"Model directory [{files.path}] has neither [model.onnx] nor [onnx/model.onnx]")
+    name, found = chosen
+    return files.path / name, found
 
 
-def _labels(config: Mapping[str, Any]) -> int:
-    return int(config.get("num_labels") or len(config.get("id2label") or {}) or 2)
+def _transformer_settings(files: ModelFiles) -> JsonObject:
+    """The Transformer module's own settings, under the names that they had over the years."""
+    names = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    for name in names:
+        if settings := files.object(f"sentence_{name}_config.json"):
+            return settings
+    return files.object("sentence_bert_config.json")
 
 
-def _pooling(path: Path, output: GraphValue) -> tuple[Pooling, bool]:
-    """Pooling and normalisation as ``modules.json`` and the pooling configuration say; else mean and normalised."""
-    normalize = True
-    folder = "1_Pooling"
-    modules = _json_list(path, "modules.json")
-    if modules:
-        types = [str(module.get("type", "")) for module in modules]
-        normalize = any(kind.endswith("Normalize") for kind in types)
-        folder = next((str(m["path"]) for m in modules if str(m.get("type", "")).endswith("Pooling")), folder)
-        if any(kind.endswith(".Dense") for kind in types):
-            raise UnusableModelError(f"Model [{path}] has a dense layer after pooling, which is not supported")
+def _steps(
+    files: ModelFiles, kind: ModelKind, output: GraphValue, config: JsonObject, modules: Modules | None
+) -> tuple[Pooling | None, tuple[Layer, ...], int | None]:
+    """Pooling, what is left to do after it, and the size of the result."""
+    size = output.shape[-1]
+    if kind is ModelKind.CROSS_ENCODER:
+        return None, (), None
+    if kind is ModelKind.SPARSE:
+        return None, (), size or config.integer("vocab_size")
+    pooling = Pooling()
+    layers: tuple[Layer, ...] = (Normalize(),)
+    if modules is not None:
+        pooling, layers = modules.pooling or pooling, modules.layers
+    elif has_config := files.object("1_Pooling/config.json"):
+        pooling = Pooling.read(has_config)
+    size = size or hidden_size(config)
+    if size is None:
+        raise UnusableModelError(f"{config.where} names no size of the hidden states ([hidden_size], [dim], [d_model])")
     if len(output.shape) == 2:
-        return Pooling.IN_GRAPH, normalize
-    config = _json(path, f"{folder}/config.json")
-    modes = {
-        "pooling_mode_cls_token": Pooling.CLS,
-        "pooling_mode_mean_tokens": Pooling.MEAN,
-        "pooling_mode_max_tokens": Pooling.MAX,
-        "pooling_mode_mean_sqrt_len_tokens": Pooling.MEAN_SQRT_LENGTH,
-    }
-    chosen = [mode for key, mode in modes.items() if config.get(key)]
-    if len(chosen) > 1:
-        raise UnusableModelError(f"Model [{path}] joins several pooling modes, which is not supported")
-    others = [key for key, value in config.items() if key.startswith("pooling_mode_") and value and key not in modes]
-    if others:
-        raise UnusableModelError(f"Model [{path}] pools by {others[0]!r}, which is not supported")
-    if isinstance(by_name := config.get("pooling_mode"), str):  # newer sentence-transformers name the mode
-        try:
-            chosen = [Pooling(by_name.removesuffix("token") if by_name == "clstoken" else by_name)]
-        except ValueError:
-            raise UnusableModelError(f"Model [{path}] pools by [{by_name}], which is not supported") from None
-    return (chosen[0] if chosen else Pooling.MEAN), normalize
+        layers = _after_sentence(layers, size)
+        return None, layers, check_sizes(layers, size, files.where("modules.json"))
+    return pooling, layers, check_sizes(layers, size * len(pooling.modes), files.where("modules.json"))
 
 
-def _max_length(path: Path, config: Mapping[str, Any]) -> int:
-    """Most word pieces of an input, special tokens included.
+def _after_sentence(layers: tuple[Layer, ...], size: int) -> tuple[Layer, ...]:
+    """What is left to do where the graph gives one vector per text.
 
-    The length the model was trained for (``sentence_bert_config.json``) comes first, then the tokenizer's; never
-    more than there are positions. RoBERTa's positions start after the padding id.
+    An export of a whole sentence-transformers model holds all of its layers; scaling to length 1 twice does no harm.
+    Only where the vector is too long to have been through the linear layers they are still to come.
     """
-    positions = config.get("max_position_embeddings")
-    if positions and "roberta" in str(config.get("model_type", "")):
-        positions = positions - int(config.get("pad_token_id") or 1) - 1
-    trained = _json(path, "sentence_bert_config.json").get("max_seq_length")
-    written = trained or _json(path, "tokenizer_config.json").get("model_max_length")
-    limits = [int(limit) for limit in (positions, written) if limit and 0 < limit < 1_000_000]
-    return min(limits) if limits else 512
+    given = [layer for layer in layers if isinstance(layer, Dense)]
+    if given and size != len(given[-1].weight) and size == given[0].weight.shape[1]:
+        return layers
+    return tuple(layer for layer in layers[-1:] if isinstance(layer, Normalize))
 
 
-def _names(path: Path, config: Mapping[str, Any]) -> str:
-    return f"{path.name} {_json(path, 'sidecar.json').get('repository', '')} {config.get('_name_or_path', '')}"
-
-
-def _json(path: Path, name: str) -> dict[str, Any]:
-    """An object out of a JSON file of the directory, empty when there is no such file."""
-    value = _load(path, name)
-    if value is not None and not isinstance(value, dict):
-        raise UnusableModelError(f"[{name}] of model directory [{path}] is not a JSON object")
-    return value or {}
-
-
-def _json_list(path: Path, name: str) -> list[dict[str, Any]]:
-    value = _load(path, name)
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _load(path: Path, name: str) -> Any:
-    if not re.fullmatch(r"[\w./-]+", name) or ".." in name or not (path / name).is_file():
+def _query(files: ModelFiles, kind: ModelKind, modules: Modules | None) -> StaticQuery | None:
+    """Queries without a model: as the Router says, or by a table that lies in a directory without modules."""
+    if kind is not ModelKind.SPARSE:
         return None
-    try:
-        return json.loads((path / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnusableModelError(f"[{name}] of model directory [{path}] is not readable: {error}") from error
+    if modules is not None:
+        return modules.query
+    return StaticQuery.read(files, "") if files.has("idf.json") else None

@@ -24,8 +24,8 @@ from sidecar.runtime.tokens import Encoded, WordPieces
 class Work:
     """One text for a batch.
 
-    ``purpose`` is ``None`` for the model's plain result, ``TOKENS`` for a query's vectors, or the vectors of the query
-    that a document is scored against.
+    ``purpose`` is ``None`` for the model's plain result, ``TOKENS`` for a query's vectors, the vectors of the query
+    that a document is scored against, or ``STATIC`` for a query that is looked up and not run.
     """
 
     encoded: Encoded
@@ -33,6 +33,7 @@ class Work:
 
 
 TOKENS = "tokens"
+STATIC = "static"
 
 
 class Engine(abc.ABC):
@@ -40,7 +41,11 @@ class Engine(abc.ABC):
 
     def __init__(self, directory: ModelDirectory) -> None:
         self.directory = directory
-        self.word_pieces = WordPieces(directory.path / "tokenizer.json", directory.max_length)
+        self.word_pieces = WordPieces(directory.tokenizer_file, directory.tokens)
+
+    def pieces(self, purpose: Any) -> WordPieces:
+        """The tokenizer of texts with a purpose (see ``Work``)."""
+        return self.word_pieces
 
     def batch(self, work: Sequence[Work]) -> PaddedBatch:
         """The padded arrays of some texts."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sidecar.runtime.dense_engine import CrossEncoder, DenseEngine
-from sidecar.runtime.directory import ModelDirectory, ModelKind
+from sidecar.runtime.directory import ModelDirectory
 from sidecar.runtime.engine import Engine
+from sidecar.runtime.recognition import ModelKind
 from sidecar.runtime.sparse_engine import SparseEngine
 
 

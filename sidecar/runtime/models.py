@@ -23,14 +23,15 @@ from sidecar.runtime.catalog import Catalog, LocalModelInfo
 from sidecar.runtime.config import Allocation, Lane, RuntimeConfig
 from sidecar.runtime.cores import Cores
 from sidecar.runtime.cpus import available_cpus
-from sidecar.runtime.directory import ModelDirectory, ModelKind
-from sidecar.runtime.engine import TOKENS
+from sidecar.runtime.directory import ModelDirectory
+from sidecar.runtime.engine import STATIC, TOKENS
 from sidecar.runtime.errors import ModelError, RuntimeClosedError, TooManyInputsError, WrongTaskError
 from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.late_interaction import LOWEST
 from sidecar.runtime.loading import load_engine
 from sidecar.runtime.memory import limit_arenas
 from sidecar.runtime.queue import QueueLimits
+from sidecar.runtime.recognition import ModelKind
 from sidecar.runtime.runner import Runner, Watcher
 from sidecar.runtime.statistics import BatchReport, ModelStatistics
 
@@ -115,16 +116,28 @@ class LocalModels:
         return {key: deployment.info for key, deployment in self._deployments.items()}
 
     async def sparse(
-        self, key_or_model: str, texts: Sequence[str], *, lane: Lane, deadline: float | None = None
+        self,
+        key_or_model: str,
+        texts: Sequence[str],
+        *,
+        input_type: InputType | None = None,
+        lane: Lane,
+        deadline: float | None = None,
     ) -> _TokenWeights:
         """Token weights of each text, heaviest first; an empty text has none.
+
+        A text of the search lane is a query: its prompt is the queries', and where the model looks queries up
+        instead of running them, so is this one. Without an input type the ingest lane takes no prompt.
 
         ``deadline`` is in the loop's time. Raises ``TooManyInputsError`` (413), ``WrongTaskError``, ``QueueFullError``
         (429, at once), ``DeadlineError`` and ``ModelRunError``; so do ``dense`` and ``rerank``.
         """
         self.check_count(len(texts))
-        runner, _ = self._runner(key_or_model, TaskType.SPARSE_EMBEDDING)
-        return await runner.submit(Inputs(texts), lane, deadline)
+        runner, directory = self._runner(key_or_model, TaskType.SPARSE_EMBEDDING)
+        is_query = lane is Lane.SEARCH
+        prompt = directory.prompts.of(InputType.SEARCH if is_query and input_type is None else input_type)
+        purpose = STATIC if is_query and directory.query is not None else None
+        return await runner.submit(Inputs(texts, prompt, purpose=purpose), lane, deadline)
 
     async def dense(
         self,
@@ -154,7 +167,8 @@ class LocalModels:
         self.check_count(len(documents))
         runner, directory = self._runner(key_or_model, TaskType.RERANK)
         if directory.kind is ModelKind.CROSS_ENCODER:
-            scores: _Scores = await runner.submit(Inputs(documents, query=query), lane, deadline)
+            inputs = Inputs(documents, query=directory.prompts.default + query)
+            scores: _Scores = await runner.submit(inputs, lane, deadline)
             lowest = min([_LOWEST_LOGIT, *scores])
             return [s if query.strip() and d.strip() else lowest for s, d in zip(scores, documents, strict=True)]
         if not documents:

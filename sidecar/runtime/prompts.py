@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sidecar.core.tasks import InputType
+from sidecar.runtime.errors import UnusableModelError
+from sidecar.runtime.json_files import JsonObject
 
-# E5's model cards ask for these two, also for texts that are neither (then "query: "); their directories rarely say so.
+# E5's model cards ask for these two, for classification and clustering "query: "; their directories rarely say so.
 _E5 = re.compile(r"e5-(small|base|large)(-unsupervised|-v2)?\b(?!.*instruct)", re.IGNORECASE)
 _BGE_ENGLISH = re.compile(r"bge-(small|base|large)-en", re.IGNORECASE)
 _BGE_QUERY = "Represent this sentence for searching relevant passages: "
@@ -29,28 +29,40 @@ class Prompts:
     default: str = ""
 
     @classmethod
-    def read(cls, config: Mapping[str, Any], names: str) -> Prompts:
-        """Prompts of a model: those its configuration states, else those its family is known to need."""
-        stated = config.get("prompts") or {}
-        if any(stated.values()):
-            query = str(stated.get("query", ""))
-            passage = str(stated.get("passage", stated.get("document", "")))
-            name = config.get("default_prompt_name")
+    def read(cls, config: JsonObject, names: str) -> Prompts:
+        """Prompts of a model: those its configuration states, else those its family is known to need.
+
+        A document's prompt is the first that is stated of ``document``, ``passage`` and ``corpus``, as in
+        ``encode_document``; where a purpose has none, and where there is no purpose, that of ``default_prompt_name``.
+
+        Raises:
+            UnusableModelError: a prompt is no text, or the default is not among them.
+        """
+        stated = config.object("prompts")
+        name = config.text("default_prompt_name")
+        if name and name not in stated.values:
+            raise UnusableModelError(f"{config.where} has no prompt [{name}], which it names as its default")
+        if any(stated.values.values()):
+            default = stated.text(name) if name else ""
+
+            def of(*keys: str) -> str:
+                return next((stated.text(key) for key in keys if key in stated.values), default)
+
             return cls(
-                query=query,
-                passage=passage,
-                classification=str(stated.get("classification", "")),
-                clustering=str(stated.get("clustering", "")),
-                default=str(stated.get(name, "")) if name else passage,
+                query=of("query"),
+                passage=of("document", "passage", "corpus"),
+                classification=of("classification"),
+                clustering=of("clustering"),
+                default=default,
             )
         if _E5.search(names):
-            return cls("query: ", "passage: ", "query: ", "query: ", "passage: ")
+            return cls("query: ", "passage: ", "query: ", "query: ")
         if _BGE_ENGLISH.search(names):
             return cls(query=_BGE_QUERY)
         return cls()
 
     def of(self, input_type: InputType | None) -> str:
-        """The prompt for an input type; ``None`` and ``unspecified`` take the model's default."""
+        """The prompt for an input type; ``None`` and ``unspecified`` take the default, which few models name."""
         match input_type.public if input_type else None:
             case InputType.SEARCH:
                 return self.query

@@ -169,7 +169,7 @@ class Runner:
 
     async def _tokenise(self, engine: Engine, inputs: Inputs, lane: Lane) -> list[Encoded]:
         """Tokens of all texts, slice by slice: nothing goes on for a caller that left or is out of time."""
-        pieces = engine.word_pieces
+        pieces = engine.pieces(inputs.purpose)
         started = time.perf_counter()
         if inputs.characters <= _INLINE_CHARACTERS:
             encoded = inputs.encode(pieces, inputs.texts)

@@ -14,11 +14,15 @@ from threadpoolctl import threadpool_limits
 from sidecar.core.results import SparseEmbedding
 from sidecar.runtime.batch import PaddedBatch
 from sidecar.runtime.directory import ModelDirectory
-from sidecar.runtime.engine import Engine, Work
+from sidecar.runtime.engine import STATIC, Engine, Work
+from sidecar.runtime.errors import UnusableModelError
 from sidecar.runtime.memory import release_memory
 from sidecar.runtime.screening import ScreenedHead
 from sidecar.runtime.session import Session
 from sidecar.runtime.sparse_head import HIDDEN, WEIGHTS, SplitModel, blocked_graph, encoder_graph, split_head
+from sidecar.runtime.splade import Strategy
+from sidecar.runtime.static_query import StaticQueries
+from sidecar.runtime.tokens import WordPieces
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -53,6 +57,9 @@ _SAMPLE = (
 class SparseEngine(Engine):
     """SPLADE weights: the largest over a text's positions of log(1 + relu(logit)), for each vocabulary entry.
 
+    The directory may ask for another activation, or for the sum over the positions, which is taken of the whole
+    logits; and for queries that are looked up, token by token, with no model run.
+
     Special tokens ([CLS], [SEP], [PAD], ...) are left out of the result, and a ``.`` in a token is written ``__``:
     Elasticsearch before 8.16 refuses dots in feature names, and its own ELSER writes tokens so.
     """
@@ -60,7 +67,7 @@ class SparseEngine(Engine):
     def __init__(self, directory: ModelDirectory, *, exact: bool) -> None:
         super().__init__(directory)
         self._exact = exact
-        self._split: SplitModel | None = split_head(directory.graph_file, directory.output.name)
+        self._split = self._cut()
         self._screen: ScreenedHead | None = None
         self._has_blocks = False
         self._states: list[Floats] = []
@@ -70,6 +77,11 @@ class SparseEngine(Engine):
         self._tokens = [token.replace(".", "__") for token in self.word_pieces.vocabulary(size)]
         special = [number for number in self.word_pieces.special_ids() if number < size]
         self._special = frozenset(special) | {n for n, token in enumerate(self._tokens) if not token}
+        self._queries = StaticQueries(directory.query) if directory.query is not None else None
+
+    def pieces(self, purpose: Any) -> WordPieces:
+        """The tokenizer, which may be another for queries that are looked up."""
+        return self._queries.word_pieces if purpose is STATIC and self._queries is not None else self.word_pieces
 
     @property
     def head(self) -> str:
@@ -83,18 +95,30 @@ class SparseEngine(Engine):
         # are the parallelism.
         threadpool_limits(1, user_api="blas")
         with self._lock:
-            split = self._split or split_head(self.directory.graph_file, self.directory.output.name)
+            split = self._split or self._cut()
             self._split = None  # its graph would stay in memory beside the session's own copy
-            if split is None:
-                return Session(self.directory.graph_file, threads)
-            if self._exact and split.weights.shape[1] <= _WIDEST_FOR_SCREENING:
-                session = Session(encoder_graph(split), threads)
-                if self._screen is None:
-                    self._screen = self._screened(split, session)
-                if self._screen is not None:
-                    return session
-            self._has_blocks = True
-            return Session(blocked_graph(split, int8=not self._exact), threads)
+            if split is not None:
+                with suppress(UnusableModelError, ValueError):  # of an encoder that is not written out again: 2 GiB
+                    return self._open_split(split, threads)
+            self._has_blocks, self._screen = False, None
+            return Session(self.directory.graph_file, threads)
+
+    def _cut(self) -> SplitModel | None:
+        """The head by itself; ``None`` where the whole logits are needed."""
+        if self.directory.splade.strategy is Strategy.SUM:
+            return None
+        return split_head(self.directory.graph_file, self.directory.output.name)
+
+    def _open_split(self, split: SplitModel, threads: int) -> Session:
+        if self._exact and split.weights.shape[1] <= _WIDEST_FOR_SCREENING:
+            session = Session(encoder_graph(split), threads)
+            if self._screen is None:
+                self._screen = self._screened(split, session)
+            if self._screen is not None:
+                return session
+        session = Session(blocked_graph(split, int8=not self._exact), threads)
+        self._has_blocks = True
+        return session
 
     def _screened(self, split: SplitModel, session: Session) -> ScreenedHead | None:
         texts: list[Floats] = []
@@ -125,20 +149,31 @@ class SparseEngine(Engine):
         ]
 
     def run(self, session: Session, work: Sequence[Work], batch: PaddedBatch) -> list[Any]:
-        if self._screen is not None:
-            found = self._run_screened(session, batch, self._screen)
-        elif self._has_blocks:
-            (weights,) = session.run(batch.feeds, [WEIGHTS])
-            found = [_positive(row) for row in weights]
-        else:
-            (logits,) = session.run(batch.feeds, [self.directory.output.name])
-            tops = [logits[row, :size].max(axis=0) for row, size in enumerate(batch.lengths)]
-            found = [_positive(np.log1p(np.maximum(top, 0))) for top in tops]
-        maps = [self._map(ids, weights) for ids, weights in found]
+        maps: list[dict[str, float]] = []
+        if any(text.purpose is not STATIC for text in work):
+            maps = [self._map(ids, weights) for ids, weights in self._found(session, batch)]
         return [
-            SparseEmbedding({} if text.encoded.is_empty else maps[row], text.encoded.is_truncated)
+            SparseEmbedding(self._weights(text, maps, row), text.encoded.is_truncated)
             for text, row in zip(work, batch.rows, strict=True)
         ]
+
+    def _weights(self, text: Work, maps: list[dict[str, float]], row: int) -> dict[str, float]:
+        if text.encoded.is_empty:
+            return {}
+        if text.purpose is STATIC and self._queries is not None:
+            return self._queries.weights(text.encoded.ids)
+        return maps[row]
+
+    def _found(self, session: Session, batch: PaddedBatch) -> list[tuple[Ids, Floats]]:
+        """Ids and weights of each row of a batch."""
+        splade = self.directory.splade
+        if self._screen is not None:
+            return [(ids, splade.of_weights(found)) for ids, found in self._run_screened(session, batch, self._screen)]
+        if self._has_blocks:
+            (weights,) = session.run(batch.feeds, [WEIGHTS])
+            return [_positive(splade.of_weights(row)) for row in weights]
+        (logits,) = session.run(batch.feeds, [self.directory.output.name])
+        return [_positive(splade.of_logits(logits[row, :size])) for row, size in enumerate(batch.lengths)]
 
     def _run_screened(self, session: Session, batch: PaddedBatch, screen: ScreenedHead) -> list[tuple[Ids, Floats]]:
         (hidden,) = session.run(batch.feeds, [HIDDEN])

@@ -23,11 +23,14 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from sidecar.runtime.errors import UnusableModelError
+
 BLOCKS = 16
 HIDDEN = "sidecar_hidden"
 WEIGHTS = "sidecar_weights"
 _MASK = "attention_mask"
 _LEAST_OPSET = 11
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,14 @@ class SplitModel:
 
 
 def split_head(path: Path, output: str) -> SplitModel | None:
-    """Cuts the head off the graph at ``path``; ``None`` when its last nodes are not a plain ``MatMul`` and ``Add``."""
-    model = onnx.load(path)
+    """Cuts the head off the graph at ``path``; ``None`` when its last nodes are not a plain ``MatMul`` and ``Add``.
+
+    A head in fp16 is cut off too: the encoder's hidden states leave it as fp32. Raises ``UnusableModelError``.
+    """
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf's, the file system's and onnx's own share no base class
+        raise UnusableModelError(f"[{path.name}] is not a readable ONNX graph: {error}") from error
     graph = model.graph
     if _opset(model) < _LEAST_OPSET or not any(value.name == _MASK for value in graph.input):
         return None
@@ -62,7 +71,7 @@ def split_head(path: Path, output: str) -> SplitModel | None:
     hidden, matrix = product.input
     weights = _vocabulary_matrix(matrix, producers, initialisers)
     offsets = numpy_helper.to_array(bias).astype(np.float32)
-    if weights is None or offsets.shape != (weights.shape[0],):
+    if weights is None or offsets.shape != (weights.shape[0],) or bias.data_type not in _FLOATS:
         return None
     _end_at(model, hidden, weights.shape[1])
     return SplitModel(model, weights, offsets)
@@ -72,6 +81,9 @@ def _vocabulary_matrix(
     name: str, producers: dict[str, onnx.NodeProto], initialisers: dict[str, onnx.TensorProto]
 ) -> npt.NDArray[np.float32] | None:
     """The head's matrix as vocabulary x hidden, from an initialiser or from a transposed one (shared embeddings)."""
+    source = name if name in initialisers else next(iter(producers[name].input), "") if name in producers else ""
+    if source not in initialisers or initialisers[source].data_type not in _FLOATS:
+        return None
     if name in initialisers:
         matrix: npt.NDArray[np.float32] = numpy_helper.to_array(initialisers[name]).astype(np.float32)
         return np.ascontiguousarray(matrix.T)
@@ -84,7 +96,7 @@ def _vocabulary_matrix(
 def _end_at(model: onnx.ModelProto, hidden: str, size: int) -> None:
     """Makes ``hidden`` the only output and removes what no longer leads to it."""
     graph = model.graph
-    graph.node.append(helper.make_node("Identity", [hidden], [HIDDEN], name=HIDDEN))
+    graph.node.append(helper.make_node("Cast", [hidden], [HIDDEN], name=HIDDEN, to=TensorProto.FLOAT))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(HIDDEN, TensorProto.FLOAT, ["batch", "positions", size]))
     needed = {HIDDEN}

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Sequence as Normalizers
 
 from sidecar.runtime.errors import UnusableModelError
+from sidecar.runtime.token_limits import TokenLimits
 
 # No word piece comes from more characters than this on average (WordPiece gives up on words of 100), so a longer
 # text is cut before it is tokenised: a text of megabytes costs no more than one of the model's length.
@@ -26,6 +29,8 @@ class Encoded:
     is_truncated: bool
     is_empty: bool
     """True when only special tokens are there."""
+    prompt_tokens: int = 0
+    """How many of the first ids are the prompt's, with what the tokenizer puts before it."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,30 +42,42 @@ class Encoded:
 
 
 class WordPieces:
-    """A model's tokenizer, set to its limit. Safe to use from several threads."""
+    """A model's tokenizer, set to its limits. Safe to use from several threads.
 
-    def __init__(self, path: Path, max_length: int) -> None:
+    ``special_tokens`` says whether the tokens that frame a text ([CLS], [SEP]) are put around it.
+    """
+
+    def __init__(self, path: Path, limits: TokenLimits, *, special_tokens: bool = True) -> None:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise UnusableModelError(f"[{path}] is not a readable tokenizer: {error}") from error
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length)
-        self._limit = max_length * _CHARACTERS_PER_PIECE
-        self._special = self._tokenizer.num_special_tokens_to_add(False)
+        if limits.lower_case:
+            own = self._tokenizer.normalizer
+            self._tokenizer.normalizer = Normalizers([Lowercase(), own]) if own else Lowercase()
+        self._tokenizer.enable_truncation(limits.max_length, direction=limits.side)
+        self._limit = limits.max_length * _CHARACTERS_PER_PIECE
+        self._cuts_left = limits.side == "left"
+        self._frames = special_tokens
+        self._special = self._tokenizer.num_special_tokens_to_add(False) if special_tokens else 0
         self._special_in_pair = self._tokenizer.num_special_tokens_to_add(True)
 
     def encode(self, texts: Sequence[str], prompt: str = "") -> list[Encoded]:
         """Texts one by one, each after ``prompt``."""
         whole = [text.strip() for text in texts]
-        cut = [_unicode(text[: self._limit]) for text in whole]
-        encodings = self._tokenizer.encode_batch_fast([prompt + text for text in cut] if prompt else cut)
+        cut = [_unicode(self._cut(text)) for text in whole]
+        encodings = self._tokenizer.encode_batch_fast(
+            [prompt + text for text in cut] if prompt else cut, add_special_tokens=self._frames
+        )
+        prompt_tokens = self._prompt_tokens(prompt) if prompt else 0
         return [
             Encoded(
                 ids=np.array(encoding.ids, dtype=np.int64),
                 type_ids=None,
                 is_truncated=bool(encoding.overflowing) or len(text) > self._limit,
                 is_empty=len(encoding) <= self._special or not short,
+                prompt_tokens=prompt_tokens,
             )
             for text, short, encoding in zip(whole, cut, encodings, strict=True)
         ]
@@ -69,7 +86,7 @@ class WordPieces:
         """A query with each document, in one input with segment ids, the longer of the two cut first."""
         query = _unicode(query.strip()[: self._limit])
         whole = [document.strip() for document in documents]
-        cut = [_unicode(document[: self._limit]) for document in whole]
+        cut = [_unicode(self._cut(document)) for document in whole]
         encodings = self._tokenizer.encode_batch_fast([(query, document) for document in cut])
         return [
             Encoded(
@@ -80,6 +97,18 @@ class WordPieces:
             )
             for document, short, encoding in zip(whole, cut, encodings, strict=True)
         ]
+
+    def _cut(self, text: str) -> str:
+        return text[-self._limit :] if self._cuts_left else text[: self._limit]
+
+    def _prompt_tokens(self, prompt: str) -> int:
+        """Tokens of a prompt alone, without the special token behind it."""
+        encoding = self._tokenizer.encode(prompt, add_special_tokens=self._frames)
+        return len(encoding) - (1 if encoding.special_tokens_mask[-1:] == [1] else 0)
+
+    def ids(self) -> dict[str, int]:
+        """Every token's id."""
+        return dict(self._tokenizer.get_vocab(with_added_tokens=True))
 
     def vocabulary(self, size: int) -> list[str]:
         """Token of each id, ``size`` long; ids without a token give an empty string."""

@@ -10,10 +10,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from sidecar.runtime.config import Lane, RuntimeConfig
-from sidecar.runtime.directory import ModelKind
 from sidecar.runtime.errors import UnusableModelError
 from sidecar.runtime.hub import HubUnavailableError, pull
 from sidecar.runtime.models import LocalModels
+from sidecar.runtime.recognition import ModelKind
 from tests.runtime.tiny import TinyModel
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -179,9 +179,7 @@ async def test_pooling_of_a_directory_by_hand(models: LocalModels, tmp_path: Pat
     tiny = TinyModel(tmp_path / "tiny")
     tiny.encoder()
     tiny.json("1_Pooling/config.json", {f"pooling_mode_{mode}": True})
-    kinds = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
-    paths = ["", "1_Pooling", "2_Normalize"]
-    tiny.json("modules.json", [{"type": f"models.{k}", "path": p} for k, p in zip(kinds, paths, strict=False)])
+    tiny.modules(("Transformer", ""), ("Pooling", "1_Pooling"), *([("Normalize", "2_Normalize")] if normalize else []))
     texts = ["red", "green blue fast", "slow red unknown"]
     vectors = await models.dense(str(tiny.path), texts, lane=Lane.INGEST)
     for text, vector in zip(texts, vectors, strict=True):
@@ -200,7 +198,7 @@ async def test_prompts_of_a_directory_by_hand(models: LocalModels, tmp_path: Pat
     tiny = TinyModel(tmp_path / "e5-small-v2")
     tiny.encoder()
     path = str(tiny.path)
-    for input_type, prompt in ((InputType.SEARCH, "query: "), (InputType.INGEST, "passage: "), (None, "passage: ")):
+    for input_type, prompt in ((InputType.SEARCH, "query: "), (InputType.INGEST, "passage: "), (None, "")):
         (vector,) = await models.dense(path, ["red"], input_type=input_type, lane=Lane.INGEST)
         expected = tiny.hidden(ids_of(prompt + "red")).mean(axis=0)
         np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-5)

@@ -7,8 +7,8 @@ import pytest
 from sidecar.core.tasks import TaskType
 from sidecar.runtime.catalog import Catalog, LocalModelInfo
 from sidecar.runtime.config import Precision, RuntimeConfig
-from sidecar.runtime.directory import ModelKind
 from sidecar.runtime.errors import UnknownModelError, UnusableModelError
+from sidecar.runtime.recognition import ModelKind
 from tests.runtime.tiny import TinyModel
 
 

@@ -9,15 +9,17 @@ import pytest
 from sidecar.core.tasks import InputType
 from sidecar.runtime.catalog import BUILT_IN, BUILT_IN_DIR
 from sidecar.runtime.config import Precision
-from sidecar.runtime.directory import ModelDirectory, ModelKind, Pooling
+from sidecar.runtime.directory import ModelDirectory
 from sidecar.runtime.errors import UnusableModelError
 from sidecar.runtime.graph import read_signature
-from tests.runtime.tiny import WORDS, TinyModel
+from sidecar.runtime.pooling import Pooling, PoolingMode
+from sidecar.runtime.recognition import ModelKind
+from tests.runtime.tiny import HIDDEN, WORDS, TinyModel
 
 BUILT_IN_FACTS = {
-    "splade-tiny": (ModelKind.SPARSE, 30522, 512, Pooling.MEAN, Precision.EXACT),
-    "bge-small-en-v1.5": (ModelKind.DENSE, 384, 512, Pooling.CLS, Precision.INT8),
-    "all-MiniLM-L6-v2": (ModelKind.DENSE, 384, 256, Pooling.MEAN, Precision.INT8),
+    "splade-tiny": (ModelKind.SPARSE, 30522, 512, None, Precision.EXACT),
+    "bge-small-en-v1.5": (ModelKind.DENSE, 384, 512, PoolingMode.CLS, Precision.INT8),
+    "all-MiniLM-L6-v2": (ModelKind.DENSE, 384, 256, PoolingMode.MEAN, Precision.INT8),
 }
 
 
@@ -28,11 +30,11 @@ def test_built_in_models_are_what_their_cards_say(name: str) -> None:
         directory.kind,
         directory.dimensions,
         directory.max_length,
-        directory.pooling,
+        directory.pooling.modes[0] if directory.pooling else None,
         directory.precision,
     )
     assert facts == BUILT_IN_FACTS[name]
-    assert directory.normalize
+    assert directory.normalize == (directory.kind is ModelKind.DENSE)
     assert directory.metadata["licence"] in (BUILT_IN_DIR / "NOTICE").read_text()
 
 
@@ -106,34 +108,54 @@ def test_positions_of_roberta_start_after_the_padding_id(tmp_path: Path) -> None
     assert ModelDirectory.read(path).max_length == 512
 
 
-@pytest.mark.parametrize("mode", ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens"])
-def test_pooling_modes(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("config", "modes"),
+    [
+        ({}, (PoolingMode.MEAN,)),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, (PoolingMode.CLS,)),
+        ({"pooling_mode_mean_sqrt_len_tokens": True}, (PoolingMode.MEAN_SQRT_LENGTH,)),
+        ({"pooling_mode_lasttoken": True}, (PoolingMode.LAST_TOKEN,)),
+        # joined in the library's own order, whatever the order of the file
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, (PoolingMode.CLS, PoolingMode.MEAN)),
+        ({"pooling_mode": "mean_sqrt_len_tokens"}, (PoolingMode.MEAN_SQRT_LENGTH,)),
+        ({"pooling_mode": ["mean", "cls"]}, (PoolingMode.MEAN, PoolingMode.CLS)),
+        ({"pooling_mode": "weightedmean", "pooling_mode_max_tokens": True}, (PoolingMode.WEIGHTED_MEAN,)),
+    ],
+)
+def test_pooling_modes_as_each_release_writes_them(
+    tmp_path: Path, config: dict[str, object], modes: tuple[PoolingMode, ...]
+) -> None:
     tiny = TinyModel(tmp_path)
     tiny.encoder()
-    tiny.json("1_Pooling/config.json", {f"pooling_mode_{mode}": True})
-    expected = {"cls": Pooling.CLS, "mean": Pooling.MEAN, "max": Pooling.MAX, "mean_sqrt_len": Pooling.MEAN_SQRT_LENGTH}
-    assert ModelDirectory.read(tmp_path).pooling is expected[mode.removesuffix("_token").removesuffix("_tokens")]
+    tiny.json("1_Pooling/config.json", config)
+    directory = ModelDirectory.read(tmp_path)
+    assert directory.pooling == Pooling(modes)
+    assert directory.dimensions == HIDDEN * len(modes)
 
 
 def test_modules_without_normalisation(tmp_path: Path) -> None:
     tiny = TinyModel(tmp_path)
     tiny.encoder()
-    types = ("sentence_transformers.models.Transformer", "sentence_transformers.models.Pooling")
-    tiny.json("modules.json", [{"path": f"{n}_Part", "type": kind} for n, kind in enumerate(types)])
+    tiny.modules(("Transformer", ""), ("Pooling", "1_Part"))
     tiny.json("1_Part/config.json", {"pooling_mode_max_tokens": True})
     directory = ModelDirectory.read(tmp_path)
-    assert (directory.normalize, directory.pooling) == (False, Pooling.MAX)
+    assert (directory.normalize, directory.pooling) == (False, Pooling((PoolingMode.MAX,)))
 
 
 @pytest.mark.parametrize(
     ("name", "config", "query", "passage", "unspecified"),
     [
         ("plain", {}, "", "", ""),
-        ("intfloat--multilingual-e5-small", {}, "query: ", "passage: ", "passage: "),
-        ("e5-base-v2", {"prompts": {"query": "", "document": ""}}, "query: ", "passage: ", "passage: "),
+        ("intfloat--multilingual-e5-small", {}, "query: ", "passage: ", ""),
+        ("e5-base-v2", {"prompts": {"query": "", "document": ""}}, "query: ", "passage: ", ""),
         ("bge-base-en-v1.5", {}, "Represent this sentence for searching relevant passages: ", "", ""),
-        ("e5-mine", {"prompts": {"query": "Q ", "document": "D "}}, "Q ", "D ", "D "),
+        ("e5-mine", {"prompts": {"query": "Q ", "document": "D "}}, "Q ", "D ", ""),
         ("own", {"prompts": {"query": "Q ", "passage": "P "}, "default_prompt_name": "query"}, "Q ", "P ", "Q "),
+        ("own", {"prompts": {"query": "Q ", "passage": "P ", "document": "D "}}, "Q ", "D ", ""),
+        ("own", {"prompts": {"query": "Q ", "passage": "P ", "document": ""}}, "Q ", "", ""),
+        ("own", {"prompts": {"query": "Q ", "corpus": "C "}}, "Q ", "C ", ""),
+        ("own", {"prompts": {"query": "Q ", "x": "X "}, "default_prompt_name": "x"}, "Q ", "X ", "X "),
+        ("own", {"prompts": {"x": "X "}, "default_prompt_name": "x"}, "X ", "X ", "X "),
     ],
 )
 def test_prompts_by_input_type(
@@ -190,20 +212,6 @@ def test_a_classifier_of_several_labels_is_refused(tmp_path: Path) -> None:
     path = TinyModel(tmp_path).classifier(labels=3)
     with pytest.raises(UnusableModelError, match="3 labels; a reranker gives a single logit"):
         ModelDirectory.read(path)
-
-
-def test_unknown_parts_after_the_encoder_are_refused(tmp_path: Path) -> None:
-    tiny = TinyModel(tmp_path)
-    tiny.encoder()
-    tiny.json("1_Pooling/config.json", {"pooling_mode_lasttoken": True})
-    with pytest.raises(UnusableModelError, match="pooling_mode_lasttoken"):
-        ModelDirectory.read(tmp_path)
-    tiny.json("1_Pooling/config.json", {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True})
-    with pytest.raises(UnusableModelError, match="several pooling modes"):
-        ModelDirectory.read(tmp_path)
-    tiny.json("modules.json", [{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}])
-    with pytest.raises(UnusableModelError, match="dense layer"):
-        ModelDirectory.read(tmp_path)
 
 
 def test_the_revision_changes_with_any_file(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -89,6 +90,19 @@ class TinyModel:
         """Writes one of the directory's JSON files."""
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         (self.path / name).write_text(json.dumps(value))
+
+    def modules(self, *steps: tuple[str, str], library: str = "sentence_transformers.models") -> None:
+        """Writes ``modules.json``: each step's class and its folder."""
+        self.json(
+            "modules.json",
+            [{"idx": n, "name": str(n), "path": p, "type": f"{library}.{kind}"} for n, (kind, p) in enumerate(steps)],
+        )
+
+    def tensors(self, folder: str, **values: Floats) -> None:
+        """Writes a module's weights; ``__`` in a name stands for a dot."""
+        (self.path / folder).mkdir(parents=True, exist_ok=True)
+        named = {name.replace("__", "."): value for name, value in values.items()}
+        safetensors.numpy.save_file(named, self.path / folder / "model.safetensors")
 
     def _write(
         self, file: str, nodes: list[Any], output: str, shape: list[Any], config: dict[str, Any], labels: int = 1

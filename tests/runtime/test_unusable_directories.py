@@ -1,0 +1,288 @@
+"""A folder that cannot be read or used: refused by name, and nothing beside it is touched."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from sidecar.runtime.catalog import BUILT_IN, Catalog
+from sidecar.runtime.config import RuntimeConfig
+from sidecar.runtime.directory import ModelDirectory
+from sidecar.runtime.errors import ModelError, UnusableModelError
+from sidecar.runtime.models import LocalModels
+from tests.runtime.tiny import HIDDEN, TinyModel
+
+_ENCODER = ("Transformer", "")
+_POOLING = ("Pooling", "1_Pooling")
+_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+
+
+def with_modules(*steps: tuple[str, str]) -> Callable[[TinyModel], None]:
+    return lambda tiny: tiny.modules(*steps)
+
+
+def with_file(name: str, value: object) -> Callable[[TinyModel], None]:
+    return lambda tiny: tiny.json(name, value)
+
+
+def with_dense(config: dict[str, object], shape: tuple[int, int] = (2, HIDDEN)) -> Callable[[TinyModel], None]:
+    def change(tiny: TinyModel) -> None:
+        tiny.modules(_ENCODER, _POOLING, ("Dense", "2_Dense"))
+        tiny.json("2_Dense/config.json", config)
+        weight = np.ones(shape, np.float32)
+        tiny.tensors("2_Dense", linear__weight=weight, linear__bias=np.ones(len(weight), np.float32))
+
+    return change
+
+
+def pickled(tiny: TinyModel) -> None:
+    tiny.modules(_ENCODER, _POOLING, ("Dense", "2_Dense"))
+    tiny.json("2_Dense/config.json", {})
+    (tiny.path / "2_Dense" / "pytorch_model.bin").write_bytes(b"\x80\x02.")
+
+
+def routed(query: list[str], document: list[str], **more: object) -> Callable[[TinyModel], None]:
+    def change(tiny: TinyModel) -> None:
+        tiny.modules(("Router", ""))
+        types = {name: f"sentence_transformers.models.{name.rpartition('_')[2]}" for name in (*query, *document)}
+        tiny.json("router_config.json", {"types": types, "structure": {"query": query, "document": document}} | more)
+
+    return change
+
+
+REFUSED: dict[str, tuple[Callable[[TinyModel], object], str]] = {
+    "a module of its own code": (
+        lambda tiny: tiny.modules(("Transformer", ""), library="custom_st"),
+        r"\[custom_st\.Transformer\], which is code of its own and is not run",
+    ),
+    "an unknown module": (
+        with_modules(_ENCODER, _POOLING, ("Foo", "2_Foo"), ("Normalize", "3_Normalize")),
+        r"has the module \[Foo\], which is not supported",
+    ),
+    "a module that weighs words": (with_modules(_ENCODER, ("WordWeights", "1_W"), _POOLING), r"module \[WordWeights\]"),
+    "a sparse autoencoder": (
+        with_modules(_ENCODER, _POOLING, ("SparseAutoEncoder", "2_S")),
+        r"module \[SparseAutoEncoder\]",
+    ),
+    "a static embedding": (with_modules(("StaticEmbedding", "")), r"module \[StaticEmbedding\]"),
+    "no encoder": (with_modules(_POOLING), r"begins with the module \[Pooling\] where a Transformer belongs"),
+    "no modules": (with_modules(), r"lists no module"),
+    "no pooling": (with_modules(_ENCODER), r"has no \[Pooling\] after its Transformer"),
+    "a layer before the pooling": (with_modules(_ENCODER, ("Dense", "1_D"), _POOLING), r"\[Dense\] before Pooling"),
+    "pooling twice": (with_modules(_ENCODER, _POOLING, _POOLING), r"\[Pooling\] after Pooling"),
+    "modules that are no list": (
+        with_file("modules.json", {"a": 1}),
+        r"\[modules\.json\].* is not a list of JSON objects",
+    ),
+    "a path out of the directory": (
+        with_modules(_ENCODER, ("Pooling", "../1_Pooling")),
+        r"names a file outside of it: \[\.\./1_Pooling/config\.json\]",
+    ),
+    "an unknown pooling mode": (
+        with_file("1_Pooling/config.json", {"pooling_mode": ["cls", "median"]}),
+        r"pools by \[median\], which is not supported",
+    ),
+    "an unknown pooling flag": (
+        with_file("1_Pooling/config.json", {"pooling_mode_median_tokens": True}),
+        r"pools by \[pooling_mode_median_tokens\]",
+    ),
+    "a layer without weights": (
+        with_modules(_ENCODER, _POOLING, ("LayerNorm", "2_L")),
+        r"\[2_L/model\.safetensors\].* does not exist",
+    ),
+    "pickled weights": (pickled, r"\[pytorch_model\.bin\], which can run code and is not read"),
+    "an unknown activation": (
+        with_dense({"activation_function": "torch.nn.modules.activation.Hardswish"}),
+        r"activation \[torch\.nn\.modules\.activation\.Hardswish\], which is not supported",
+    ),
+    "an activation of its own code": (with_dense({"activation_function": "mine.Tanh"}), r"activation \[mine\.Tanh\]"),
+    "a layer of another size": (with_dense({}, (2, 7)), r"Dense for vectors of 7, which follows vectors of 4"),
+    "a layer for tokens": (
+        with_dense({"module_input_name": "token_embeddings"}),
+        r"turns \[token_embeddings\] into \[token_embeddings\], which is not supported",
+    ),
+    "an encoder for a sparse head": (
+        with_modules(_ENCODER, ("SpladePooling", "1_S")),
+        r"has the module \[SpladePooling\], but its graph gives \[last_hidden_state\].*\[fill-mask\]",
+    ),
+    "a router for dense vectors": (
+        routed(["q_Transformer"], ["d_Transformer"]),
+        r"routes queries through \[Transformer\]; only SparseStaticEmbedding is supported",
+    ),
+    "a router by modality": (
+        routed(["q_SparseStaticEmbedding"], [""], parameters={"route_mappings": {"('query', 'text')": "query"}}),
+        r"has \[route_mappings\], which are not supported",
+    ),
+    "an asymmetric model of old": (with_modules(_ENCODER, _POOLING, ("Asym", "2_A")), r"module \[Asym\]"),
+    "a text for a number": (
+        lambda tiny: tiny.encoder(pad_token_id="<pad>"),
+        r'\[config\.json\].* has "<pad>" as \[pad_token_id\], where a whole number belongs',
+    ),
+    "a number for a text": (
+        with_file("config_sentence_transformers.json", {"prompts": {"query": 7}}),
+        r"\[prompts\] of \[config_sentence_transformers\.json\].* has 7 as \[query\], where a text belongs",
+    ),
+    "a default prompt that is not there": (
+        with_file("config_sentence_transformers.json", {"prompts": {"query": "Q "}, "default_prompt_name": "d"}),
+        r"has no prompt \[d\], which it names as its default",
+    ),
+    "a length by task": (
+        with_file("sentence_bert_config.json", {"query_length": 32}),
+        r"sets \[query_length\], which is not supported",
+    ),
+    "not a length": (
+        with_file("sentence_bert_config.json", {"max_seq_length": "long"}),
+        r'has "long" as \[max_seq_length\], where a whole number belongs',
+    ),
+    "a classifier without its head": (
+        lambda tiny: tiny.encoder(architectures=["XLMRobertaForSequenceClassification"], num_labels=1),
+        r"is a sequence classifier by \[config\.json\], but its graph gives \[last_hidden_state\].*"
+        r"\[text-classification\]",
+    ),
+    "a Git LFS pointer": (
+        lambda tiny: (tiny.path / "model.onnx").write_text(_POINTER),
+        r"\[model\.onnx\] is a Git LFS pointer and not the file itself",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_not_applied_is_refused_by_name(tmp_path: Path, what: str) -> None:
+    change, words = REFUSED[what]
+    tiny = TinyModel(tmp_path)
+    tiny.encoder()
+    change(tiny)
+    with pytest.raises(UnusableModelError, match=words) as caught:
+        ModelDirectory.read(tmp_path)
+    assert caught.value.status == 400
+
+
+def external(tiny: TinyModel, *, sparse: bool = False) -> Path:
+    """Moves a model's weights into a file beside its graph, which is returned."""
+    tiny.masked_language_model() if sparse else tiny.encoder()
+    graph, data = tiny.path / "model.onnx", tiny.path / "model.onnx_data"
+    data.unlink(missing_ok=True)
+    onnx.save(onnx.load(graph), graph, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    return data
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_external_data_that_is_not_there_is_named(tmp_path: Path, sparse: bool) -> None:
+    data = external(TinyModel(tmp_path), sparse=sparse)
+    whole = data.read_bytes()
+    ModelDirectory.read(tmp_path)
+    data.write_bytes(whole[:-1])
+    with pytest.raises(UnusableModelError, match=r"\[model\.onnx_data\], in which \[model\.onnx\] keeps .*, is cut"):
+        ModelDirectory.read(tmp_path)
+    data.write_text(_POINTER)
+    with pytest.raises(UnusableModelError, match=r"\[model\.onnx_data\] is a Git LFS pointer"):
+        ModelDirectory.read(tmp_path)
+    data.unlink()
+    with pytest.raises(UnusableModelError, match=r"keeps weights in \[model\.onnx_data\], which does not exist"):
+        ModelDirectory.read(tmp_path)
+
+
+def test_a_retrained_model_has_another_revision_though_its_graph_is_the_same(tmp_path: Path) -> None:
+    tiny = TinyModel(tmp_path)
+    data = external(tiny)
+    graph, before = (tmp_path / "model.onnx").read_bytes(), ModelDirectory.read(tmp_path).revision()
+    tiny.embedding[6, 0] += 1
+    assert external(tiny) == data
+    assert (tmp_path / "model.onnx").read_bytes() == graph
+    assert ModelDirectory.read(tmp_path).revision() != before
+
+
+def test_every_file_that_decides_a_vector_decides_the_revision(tmp_path: Path) -> None:
+    tiny = TinyModel(tmp_path)
+    tiny.encoder()
+    tiny.modules(_ENCODER, _POOLING, ("Dense", "2_Dense"))
+    tiny.json("1_Pooling/config.json", {"pooling_mode": "mean"})
+    tiny.json("2_Dense/config.json", {})
+    weight = np.ones((2, HIDDEN), np.float32)
+    tiny.tensors("2_Dense", linear__weight=weight, linear__bias=weight[:, 0])
+    seen = [ModelDirectory.read(tmp_path).revision()]
+    assert seen == [ModelDirectory.read(tmp_path).revision()]
+    tiny.tensors("2_Dense", linear__weight=weight * 2, linear__bias=weight[:, 0])
+    seen.append(ModelDirectory.read(tmp_path).revision())
+    tiny.json("2_Dense/config.json", {"activation_function": "torch.nn.modules.linear.Identity"})
+    seen.append(ModelDirectory.read(tmp_path).revision())
+    tiny.json("1_Pooling/config.json", {"pooling_mode": "max"})
+    seen.append(ModelDirectory.read(tmp_path).revision())
+    tiny.json("sentence_bert_config.json", {"do_lower_case": True})
+    seen.append(ModelDirectory.read(tmp_path).revision())
+    seen.append(ModelDirectory.read(tmp_path, dimensions=1).revision())
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_changed_tensor_in_a_large_graph_changes_the_revision(tmp_path: Path) -> None:
+    tiny = TinyModel(tmp_path)
+    data = external(tiny)
+    data.write_bytes(data.read_bytes().ljust(12 << 20, b"\0"))
+    before = ModelDirectory.read(tmp_path).revision()
+    with data.open("r+b") as file:
+        file.seek(7_000_000)
+        file.write(b"\1" * (64 << 10))
+    assert ModelDirectory.read(tmp_path).revision() != before
+
+
+async def test_unusable_folders_spoil_no_list(tmp_path: Path) -> None:
+    TinyModel(tmp_path / "good").encoder()
+    for number, (change, _) in enumerate(REFUSED.values()):
+        tiny = TinyModel(tmp_path / f"bad-{number}")
+        tiny.encoder()
+        change(tiny)
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "tokenizer.json").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    models = LocalModels(RuntimeConfig(models_dir=tmp_path))
+    usable = [info.name for info in models.list()]
+    assert [name for name in usable if name not in BUILT_IN and not name.startswith("bad-")] == ["good"]
+    for name in Catalog(RuntimeConfig(models_dir=tmp_path)).names():
+        if name not in usable:
+            with pytest.raises(ModelError):
+                models.resolve(name)
+    await models.close()
+
+
+_UNREADABLE = """
+import sys
+from pathlib import Path
+from sidecar.runtime.catalog import Catalog
+from sidecar.runtime.config import RuntimeConfig
+catalog = Catalog(RuntimeConfig(models_dir=Path(sys.argv[1])))
+print(catalog.names()[3:])
+print(catalog.resolve("mine")[0].name)
+try:
+    catalog.resolve("closed")
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_folder_of_another_user_is_passed_over(tmp_path: Path) -> None:
+    """As an ordinary user sees ``lost+found``; root lays the right to pass file modes down first."""
+    TinyModel(tmp_path / "mine").encoder()
+    TinyModel(tmp_path / "closed").encoder()
+    (tmp_path / "lost+found").mkdir()
+    command = [sys.executable, "-c", _UNREADABLE, str(tmp_path)]
+    for name in ("lost+found", "closed"):
+        (tmp_path / name).chmod(0)
+    if os.geteuid() == 0:
+        for name in ("lost+found", "closed"):
+            os.chown(tmp_path / name, 65534, -1)
+        dropped = "-dac_override,-dac_read_search"
+        command = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}", *command]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        for name in ("lost+found", "closed"):
+            (tmp_path / name).chmod(0o700)
+    lines = result.stdout.splitlines()
+    assert lines[-3:] == ["['mine']", "mine", "UnknownModelError"], result.stderr
+    assert sum("lost+found" in line for line in lines) <= 1, "one line in the log"
