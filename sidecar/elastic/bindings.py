@@ -89,7 +89,10 @@ def _from_object(value: Mapping[str, Any]) -> Binding:
 
 @dataclass(frozen=True, slots=True)
 class SemanticText:
-    """A ``semantic_text`` field of a mapping; ``sources`` are the fields that are copied to it, without itself."""
+    """A ``semantic_text`` field of a mapping; ``sources`` are the fields that are copied to it, without itself.
+
+    ``path`` is where its own text stands in a document: the field it is a multi-field of, else the field itself.
+    """
 
     name: str
     inference_id: str
@@ -97,6 +100,7 @@ class SemanticText:
     sources: tuple[str, ...] = ()
     model_settings: Mapping[str, Any] | None = None
     chunking_settings: Mapping[str, Any] | None = None
+    path: str = ""
 
 
 def bindings_of(mapping: Mapping[str, Any]) -> tuple[Binding, ...]:
@@ -113,12 +117,12 @@ def semantic_fields(mapping: Mapping[str, Any], default_inference_id: str = "") 
     """Every ``semantic_text`` field of a mapping, multi-fields included."""
     fields = list(_fields(mapping))
     copies: dict[str, list[str]] = {}
-    for name, field in fields:
+    for name, field, _ in fields:
         targets = field.get("copy_to") or ()
         for target in (targets,) if isinstance(targets, str) else targets:
             copies.setdefault(target, []).append(name)
     found = []
-    for name, field in fields:
+    for name, field, path in fields:
         if field.get("type") == SEMANTIC_TEXT:
             inference_id = field.get("inference_id") or default_inference_id
             found.append(
@@ -126,17 +130,22 @@ def semantic_fields(mapping: Mapping[str, Any], default_inference_id: str = "") 
                     name=name,
                     inference_id=inference_id,
                     search_inference_id=field.get("search_inference_id") or inference_id,
-                    sources=tuple(copies.get(name, ())),
+                    sources=tuple(copies.get(path, ())),
                     model_settings=field.get("model_settings"),
                     chunking_settings=field.get("chunking_settings") or None,
+                    path=path,
                 )
             )
     return tuple(found)
 
 
-def _fields(mapping: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for key in ("properties", "fields"):
-        for name, field in (mapping.get(key) or {}).items():
-            if isinstance(field, Mapping):
-                yield above + name, field
-                yield from _fields(field, f"{above}{name}.")
+def _fields(mapping: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Name and definition of every field, and the path at which its values stand."""
+    for name, field in (mapping.get("properties") or {}).items():
+        if isinstance(field, Mapping):
+            path = above + name
+            yield path, field, path
+            for leaf, multi_field in (field.get("fields") or {}).items():
+                if isinstance(multi_field, Mapping):
+                    yield f"{path}.{leaf}", multi_field, path
+            yield from _fields(field, f"{path}.")

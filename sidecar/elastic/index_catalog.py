@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 
 from sidecar.elastic.bindings import Binding, SemanticText, bindings_of, semantic_fields
 
 _FRESH_SECONDS = 5.0
+# what Elasticsearch writes into a mapping that names no endpoint; a template's mapping may still lack it
+_DEFAULT_ENDPOINT = ".elser-2-elasticsearch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class IndexCatalog:
     def __init__(self, client: AsyncElasticsearch) -> None:
         self._client = client
         self._known: dict[str, tuple[float, tuple[IndexView, ...]]] = {}
+        self._writable: dict[str, tuple[float, IndexView]] = {}
 
     async def resolve(self, expression: str) -> tuple[IndexView, ...]:
         """Every concrete index that a search over ``expression`` touches; none where nothing is there.
@@ -52,9 +55,59 @@ class IndexCatalog:
         self._known[expression] = (time.monotonic(), views)
         return views
 
+    async def written(self, name: str) -> IndexView:
+        """The concrete index that a write to ``name`` reaches: an index, an alias's or data stream's write index, or
+        the one that would be made, as its template says; ``name`` may be date math.
+
+        Where nothing of that name can be written the view is empty, and the cluster says so to the writer.
+
+        Raises:
+            ApiError, TransportError: the cluster refuses or does not answer.
+        """
+        known = self._writable.get(name)
+        if known is not None and time.monotonic() - known[0] < _FRESH_SECONDS:
+            return known[1]
+        view = await self._ask_for_writing(name)
+        self._writable[name] = (time.monotonic(), view)
+        return view
+
+    async def _ask_for_writing(self, name: str) -> IndexView:
+        if not name or "*" in name or "," in name:
+            return IndexView(name, {})
+        try:
+            answer = await self._client.indices.get(index=name, ignore_unavailable=True, expand_wildcards="all")
+            found = write_index(name, answer.body)
+            if found is not None:
+                return _view(found, answer.body[found])
+            if answer.body:
+                return IndexView(name, {})
+            simulated = await self._client.indices.simulate_index_template(name=name)
+        except (BadRequestError, NotFoundError):
+            return IndexView(name, {})
+        return _view(name, simulated.body.get("template") or {})
+
     def drop(self) -> None:
         """Forget everything: a change of mappings, aliases, templates or pipelines passed through."""
         self._known.clear()
+        self._writable.clear()
+
+
+def write_index(name: str, indices: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Which of ``indices`` (an answer of the get index API) a write to ``name`` reaches; ``None`` when none does."""
+    if name in indices:
+        return name
+    of_stream = [index for index, about in indices.items() if about.get("data_stream") == name]
+    if of_stream:
+        return max(of_stream, key=lambda index: index.rpartition("-")[2].zfill(20))
+    behind = {index: (about.get("aliases") or {}).get(name) for index, about in indices.items()}
+    chosen = [index for index, alias in behind.items() if alias and alias.get("is_write_index")]
+    if chosen:
+        return chosen[0]
+    if len(indices) == 1:
+        (index,) = indices
+        alias = behind[index]
+        return None if alias is not None and alias.get("is_write_index") is False else index
+    return None
 
 
 def _view(name: str, about: Mapping[str, Any]) -> IndexView:
@@ -64,7 +117,7 @@ def _view(name: str, about: Mapping[str, Any]) -> IndexView:
         name=name,
         mapping=mapping,
         bindings=bindings_of(mapping),
-        semantic=semantic_fields(mapping),
+        semantic=semantic_fields(mapping, _DEFAULT_ENDPOINT),
         default_pipeline=_pipeline(index.get("default_pipeline")),
         final_pipeline=_pipeline(index.get("final_pipeline")),
     )

@@ -1,0 +1,128 @@
+"""The lines of a bulk as they come: action lines and what belongs to them, cut as Elasticsearch cuts them.
+
+Whatever it would refuse is not judged here: from there on the body goes on as it is, and the cluster refuses it.
+Source: Elasticsearch API reference, "Bulk index or delete documents"; what empty lines, ``\\r\\n`` and unfinished
+bodies mean is what nodes of 8.19.8 and 9.4.3 make of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sidecar.core.errors import SidecarError
+from sidecar.wire.json_scanner import JsonScanner, Token
+
+WITH_SOURCE = frozenset({"index", "create", "update"})
+_OPERATIONS = WITH_SOURCE | {"delete"}
+
+
+@dataclass(frozen=True, slots=True)
+class BulkAction:
+    """One action: ``head`` is its line, ``source`` the line below (empty for deletes), both with their line ends.
+
+    ``meta`` is what the action line says, ``{"_index": ..., "_id": ...}``.
+    """
+
+    operation: str
+    meta: Mapping[str, Any]
+    head: bytes
+    source: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire."""
+        return len(self.head) + len(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Bytes between or behind actions that go on as they are: empty lines, an unfinished or refused rest."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire."""
+        return len(self.data)
+
+
+class BulkReader:
+    """Cuts a body that comes in pieces. :meth:`feed` every piece, then :meth:`finish`."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._parts: list[bytes] = []
+        self._is_opaque = False
+
+    def feed(self, data: bytes) -> Iterator[BulkAction | Passage]:
+        """What is whole with ``data``; the iterator must be exhausted before the next piece."""
+        if self._is_opaque:
+            yield Passage(data)
+            return
+        if b"\n" not in data:
+            self._parts.append(data)
+            return
+        text = b"".join((self._rest, *self._parts, data))
+        self._parts = []
+        at = 0
+        while (end := text.find(b"\n", at)) >= 0:
+            head = text[at : end + 1]
+            if not head.strip():
+                yield Passage(head)
+                at = end + 1
+                continue
+            action = read_action_line(head)
+            if action is None:
+                self._is_opaque = True
+                break
+            operation, meta = action
+            if operation not in WITH_SOURCE:
+                yield BulkAction(operation, meta, head)
+                at = end + 1
+                continue
+            last = text.find(b"\n", end + 1)
+            if last < 0:
+                break
+            yield BulkAction(operation, meta, head, text[end + 1 : last + 1])
+            at = last + 1
+        self._rest = text[at:]
+        if self._is_opaque:
+            yield Passage(self._rest)
+            self._rest = b""
+
+    def finish(self) -> Iterator[Passage]:
+        """What is left when the body ends."""
+        rest = b"".join((self._rest, *self._parts))
+        self._rest, self._parts = b"", []
+        if rest:
+            yield Passage(rest)
+
+
+def read_action_line(line: bytes) -> tuple[str, Mapping[str, Any]] | None:
+    """Operation and parameters of an action line; ``None`` for one that Elasticsearch refuses."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        value = _read_loosely(line)
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    ((operation, meta),) = value.items()
+    if operation not in _OPERATIONS or not isinstance(meta, dict):
+        return None
+    return operation, meta
+
+
+def _read_loosely(line: bytes) -> Any:
+    """What Elasticsearch's parser takes beyond JSON, comments for one."""
+    scanner = JsonScanner(line)
+    try:
+        if scanner.next() is not Token.START_OBJECT:
+            return None
+        value = scanner.value()
+        return value if scanner.next() is None else None
+    except SidecarError:
+        return None

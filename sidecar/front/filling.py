@@ -1,0 +1,320 @@
+"""One document of a write: which texts it wants embedded, and its source with what came of them.
+
+Rules: a field's own ``_inference_fields`` are kept as they are; a vector that the document brings is kept where the
+marker says that it fits the text, or where there is none (it is the user's own); fields without text lose theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from sidecar.core.chunking import Chunk, Utf16Offsets
+from sidecar.core.errors import SidecarError, StatusError
+from sidecar.elastic.bindings import LongTexts, OnFailure
+from sidecar.elastic.source import SEPARATOR, text_at, values_at
+from sidecar.front.embedding import Vectors, inference_failure
+from sidecar.front.json_members import Change, Into, changed
+from sidecar.front.source_text import SourceText
+from sidecar.front.source_values import ABSENT, texts_of, value_at
+from sidecar.front.targets import SemanticTarget, VectorTarget, WritePlan
+from sidecar.inference.embedder import EndpointProfile
+from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, input_hash
+from sidecar.ingest.pieces import Piece
+from sidecar.ingest.semantic_field import INFERENCE_FIELDS
+from sidecar.ingest.vector import UnusableVectorError, merged_value
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _SourcePieces:
+    """The pieces of one source field with their offsets in UTF-16 units."""
+
+    source: str
+    pieces: tuple[tuple[int, int, Piece], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _VectorWork:
+    """A vector to be made, or (without pieces) to be taken away."""
+
+    target: VectorTarget
+    pieces: tuple[Piece, ...]
+    stamp: Stamp | None
+
+
+@dataclass(slots=True)
+class Filling:
+    """What a document wants. ``needs_stored`` says that the stored document must be read to know it.
+
+    ``notes`` are for the caller, as warnings.
+    """
+
+    source: SourceText
+    plan: WritePlan
+    is_partial: bool
+    marker: Marker
+    semantic: list[tuple[SemanticTarget, list[_SourcePieces]]] = field(default_factory=list)
+    vectors: list[_VectorWork] = field(default_factory=list)
+    needs_stored: bool = False
+    notes: set[str] = field(default_factory=set)
+
+    def texts(self) -> Iterator[tuple[EndpointProfile, str]]:
+        """Every text to be embedded, with its endpoint."""
+        for target, sources in self.semantic:
+            for pieces in sources:
+                for _, _, piece in pieces.pieces:
+                    for text in piece.chunks:
+                        yield target.profile, text
+        for work in self.vectors:
+            for piece in work.pieces:
+                for text in piece.chunks:
+                    yield work.target.profile, text
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the document goes on as it came."""
+        return not self.semantic and not self.vectors
+
+
+def examine(source: SourceText, plan: WritePlan, *, is_partial: bool = False) -> Filling:
+    """What the document wants; ``is_partial`` for the ``doc`` of an update, which holds changed fields only.
+
+    Raises:
+        SidecarError: a value that Elasticsearch refuses to embed, or a text that cannot be cut.
+    """
+    filling = Filling(source, plan, is_partial, Marker.read(source.document))
+    brought = source.document.get(INFERENCE_FIELDS, {})
+    if isinstance(brought, dict):
+        for semantic in plan.semantic:
+            if semantic.name not in brought:
+                _examine_semantic(filling, semantic)
+    for target in plan.vectors:
+        _examine_vector(filling, target)
+    touched = len({work.target.name for work in filling.vectors})
+    if is_partial and touched and touched < len(plan.vectors) and plan.has_marker:
+        filling.needs_stored = True  # the marker is replaced whole, and holds the other fields' entries as well
+    return filling
+
+
+def _examine_semantic(filling: Filling, target: SemanticTarget) -> None:
+    found: list[_SourcePieces] = []
+    for path in target.sources:
+        value = value_at(filling.source.document, path)
+        if value is ABSENT:
+            continue
+        pieces, offset = [], 0
+        for text in texts_of(target.name, value):
+            units = Utf16Offsets(text)
+            if text.strip():
+                for piece in target.splitter(text):
+                    start, end = units.chunk(Chunk(piece.start, piece.start + len(piece.text)))
+                    pieces.append((offset + start, offset + end, piece))
+            offset += units.of(len(text)) + 1
+        if pieces or filling.is_partial:
+            found.append(_SourcePieces(path, tuple(pieces)))
+    if found:
+        filling.semantic.append((target, found))
+
+
+def _examine_vector(filling: Filling, target: VectorTarget) -> None:
+    document, binding = filling.source.document, target.binding
+    present = [any(True for _ in values_at(document, path)) for path in binding.sources]
+    if filling.is_partial:
+        if not any(present):
+            return
+        if not all(present):
+            filling.needs_stored = True
+    texts = [text for path in binding.sources if (text := text_at(document, path)) is not None]
+    text = SEPARATOR.join(texts) if texts else None
+    stamp = filling.marker.stamps.get(target.name)
+    made = None if text is None else Stamp(target.profile.model, input_hash(text, *target.circumstances))
+    if any(value is not None for value in values_at(document, target.place)):
+        if stamp is None and not binding.overwrite:
+            filling.notes.add(
+                f"field [{target.name}] was kept as the document brought it, without a marker that says of which text"
+            )
+            return
+        if stamp is not None and stamp == made:
+            return
+    elif text is None and not filling.is_partial and stamp is None:
+        return
+    pieces = () if text is None else tuple(target.splitter(text))
+    filling.vectors.append(_VectorWork(target, pieces, made))
+
+
+def complete(filling: Filling, vectors: Vectors, at: datetime) -> bytes:
+    """The document's source with the vectors; what it does not want changed stays byte for byte.
+
+    Raises:
+        SidecarError: the inference of a field failed and the binding does not say what to do then.
+    """
+    tree: Tree = {}
+    for target, sources in filling.semantic:
+        entry = _inference_results(filling, target, sources, vectors)
+        tree.setdefault(INFERENCE_FIELDS, {})[target.name] = _dumps(entry)
+    if filling.vectors:
+        _put_vectors(filling, vectors, at, tree)
+    return changed(filling.source.raw, _changes(filling.source.document, tree))
+
+
+def _inference_results(
+    filling: Filling, target: SemanticTarget, sources: Sequence[_SourcePieces], vectors: Vectors
+) -> Mapping[str, Any]:
+    chunks: dict[str, list[dict[str, Any]]] = {}
+    for source in sources:
+        held = chunks.setdefault(source.source, [])
+        for start, end, piece in source.pieces:
+            value = _value(target.name, target.profile, piece, vectors)
+            embeddings = value[0] if isinstance(value, list) else value
+            if len(embeddings):
+                held.append({"start_offset": start, "end_offset": end, "embeddings": embeddings})
+    if not filling.is_partial:
+        chunks = {name: held for name, held in chunks.items() if held}
+    return {
+        "inference": {
+            "inference_id": target.mapped.inference_id,
+            "model_settings": dict(target.model_settings),
+            "chunks": chunks,
+        }
+    }
+
+
+def _value(name: str, profile: EndpointProfile, piece: Piece, vectors: Vectors) -> Any:
+    made = [vectors.of(profile.inference_id, text) for text in piece.chunks]
+    for value in made:
+        if isinstance(value, SidecarError):
+            raise inference_failure(profile.inference_id, name, value)
+    try:
+        return merged_value(made, profile)
+    except UnusableVectorError as error:
+        raise inference_failure(profile.inference_id, name, StatusError(str(error), status=500)) from error
+
+
+def _put_vectors(filling: Filling, vectors: Vectors, at: datetime, tree: Tree) -> None:
+    made: dict[str, Stamp] = {}
+    cleared: list[str] = []
+    failures: list[str] = []
+    passages: dict[str, list[dict[str, Any]]] = {}
+    for work in filling.vectors:
+        target = work.target
+        if not work.pieces:
+            cleared.append(target.name)
+            _take_away(filling, target, tree)
+            continue
+        try:
+            value = _vector(work, vectors, filling)
+        except SidecarError as error:
+            if target.binding.on_failure is not OnFailure.INDEX_PENDING:
+                raise
+            cause = error.cause or error
+            failures.append(f"{target.name}: endpoint [{target.profile.inference_id}]: {cause.reason}")
+            cleared.append(target.name)
+            _take_away(filling, target, tree)
+            continue
+        if work.stamp is not None:
+            made[target.name] = work.stamp
+        if target.binding.passages:
+            _add_passages(passages.setdefault(target.place, []), target, work.pieces, value)
+        else:
+            _put(tree, target.place, _dumps(value if filling.is_partial else _bare(value)))
+    for place, held in passages.items():
+        _put(tree, place, _dumps(held))
+    if filling.plan.has_marker:
+        written = filling.marker.rewritten(made, cleared, "; ".join(failures) or None, at)
+        if failures:
+            written["pending"] = True
+        if not filling.is_partial:
+            written = {name: value for name, value in written.items() if value is not None}
+        tree[MARKER_FIELD] = _dumps(written)
+
+
+def _take_away(filling: Filling, target: VectorTarget, tree: Tree) -> None:
+    if filling.is_partial:
+        _put(tree, target.place, _dumps(_emptied(target)))
+    elif any(True for _ in values_at(filling.source.document, target.place)):
+        _put(tree, target.place, None)
+
+
+def _vector(work: _VectorWork, vectors: Vectors, filling: Filling) -> Any:
+    target = work.target
+    cut = [
+        text
+        for piece in work.pieces
+        for text in piece.chunks
+        if (target.profile.inference_id, text) in vectors.truncated
+    ]
+    if cut and target.binding.long_texts is LongTexts.FAIL:
+        reason = f"a text of [{len(cut[0])}] characters is longer than the model reads"
+        raise inference_failure(target.profile.inference_id, target.name, StatusError(reason))
+    if cut:
+        filling.notes.add(f"texts of field [{target.name}] are longer than the model reads; the rest was not embedded")
+    if target.binding.passages:
+        return [_value(target.name, target.profile, piece, vectors) for piece in work.pieces]
+    whole = Piece("", 0, tuple(text for piece in work.pieces for text in piece.chunks))
+    return _value(target.name, target.profile, whole, vectors)
+
+
+def _add_passages(
+    held: list[dict[str, Any]], target: VectorTarget, pieces: Sequence[Piece], values: Sequence[Any]
+) -> None:
+    leaf = target.name.rpartition(".")[2]
+    if not held:
+        held.extend({"text": piece.text, "start": piece.start} for piece in pieces)
+    for passage, value in zip(held, values, strict=False):
+        passage[leaf] = _bare(value)
+
+
+def _emptied(target: VectorTarget) -> Any:
+    """What empties the field in a partial update: ``null`` is refused by ``sparse_vector``."""
+    return [] if target.profile.is_sparse or target.binding.passages else None
+
+
+def _bare(value: Any) -> Any:
+    """Token weights without the array around them, which only partial updates need."""
+    return value[0] if isinstance(value, list) else value
+
+
+# --- where it goes
+
+
+def _put(tree: Tree, path: str, value: bytes | None) -> None:
+    *above, leaf = path.split(".")
+    for name in above:
+        tree = tree.setdefault(name, {})
+    tree[leaf] = value
+
+
+def _changes(document: Mapping[str, Any], tree: Tree) -> dict[str, Change]:
+    """``tree``, by nested names, as changes of ``document``, whose names may be dotted."""
+    changes: dict[str, Change] = {}
+    for name, value in tree.items():
+        if not isinstance(value, dict):
+            changes[name] = value
+            continue
+        held = document.get(name)
+        if isinstance(held, dict):
+            changes[name] = Into(_changes(held, value))
+        elif name in document or any(other.startswith(f"{name}.") for other in document):
+            changes |= {f"{name}.{rest}": change for rest, change in _flat(value)}
+        else:
+            changes[name] = Into(_changes({}, value))
+    return changes
+
+
+def _flat(tree: Tree) -> Iterator[tuple[str, bytes | None]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{rest}", inner) for rest, inner in _flat(value))
+        else:
+            yield name, value
+
+
+def _dumps(value: Any) -> bytes:
+    # orjson writes a float32 with its shortest digits, half the bytes of the same number as a double.
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

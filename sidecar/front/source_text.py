@@ -1,0 +1,60 @@
+"""A document's source as bytes and as values, read as Elasticsearch reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sidecar.core.json_bytes import json_bytes
+from sidecar.front.json_members import has_each_name_once
+from sidecar.wire.json_scanner import JsonScanner, Token
+
+# Integers that need more than 64 bits, which the quick parser rounds.
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """``raw`` is valid JSON without comments that begins with the object ``document``."""
+
+    raw: bytes
+    document: dict[str, Any]
+
+
+def read_source(raw: bytes, *, strict: bool = True) -> SourceText | None:
+    """The object in ``raw``; ``None`` for anything else, which the cluster refuses by itself.
+
+    Text behind the object is kept and, as there, not looked at. With ``strict`` what Elasticsearch's parser refuses
+    raises ``XContentParseError``, a name that stands twice in an object among it; without, that gives ``None``.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _read_slowly(raw, strict)
+    if not isinstance(value, dict):
+        return None
+    if strict and not has_each_name_once(raw, value):
+        return _read_slowly(raw, strict)
+    if _LONG_NUMBER.search(raw):
+        value = json.loads(raw)
+    return SourceText(raw, value)
+
+
+def _read_slowly(raw: bytes, strict: bool) -> SourceText | None:
+    scanner = JsonScanner(raw)
+    try:
+        if scanner.next() is not Token.START_OBJECT:
+            return None
+        document: dict[str, Any] = scanner.value()
+    except Exception:
+        if strict:
+            raise
+        return None
+    if b"/*" in raw or b"//" in raw or not raw.lstrip().startswith(b"{"):
+        # Comments could hide quotes and braces; what is written anew has none.
+        raw = json_bytes(json.dumps(document, ensure_ascii=False)) + raw[len(raw.rstrip()) :]
+    return SourceText(raw, document)

@@ -1,0 +1,183 @@
+"""What the front fills in the documents of one index: its bindings and ``semantic_text`` fields, as far as they are of
+the sidecar's own endpoints. All others are the cluster's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from sidecar.core.chunking import DEFAULT_CHUNKING, parse_chunking_settings
+from sidecar.core.errors import ResourceNotFoundError, SidecarError
+from sidecar.core.generations import DEFAULT_GENERATION
+from sidecar.core.tasks import Similarity, TaskType
+from sidecar.elastic.bindings import Binding, LongTexts, SemanticText
+from sidecar.elastic.fields import field_at, nested_parent
+from sidecar.elastic.index_catalog import IndexView
+from sidecar.inference.embedder import EndpointProfile
+from sidecar.inference.endpoint_embedder import EndpointEmbedder
+from sidecar.inference.facade import Inference
+from sidecar.ingest.marker import MARKER_FIELD
+from sidecar.ingest.pieces import Splitter, splitter, whole
+
+_EMBEDS = (TaskType.SPARSE_EMBEDDING, TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
+_VECTOR_TYPES = ("sparse_vector", "dense_vector", "rank_features")
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticTarget:
+    """A ``semantic_text`` field with the endpoint that fills it; ``sources`` are all fields whose text it holds."""
+
+    mapped: SemanticText
+    profile: EndpointProfile
+    model_settings: Mapping[str, Any]
+    splitter: Splitter = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.mapped.name
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.mapped.path, *self.mapped.sources)))
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTarget:
+    """A vector field that a binding fills. ``circumstances`` go into the hash of its text."""
+
+    binding: Binding
+    profile: EndpointProfile
+    splitter: Splitter = field(default=whole, compare=False)
+    circumstances: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.binding.target
+
+    @property
+    def place(self) -> str:
+        """The path that is written: the nested field of passages, else the vector field itself."""
+        return self.name.rpartition(".")[0] if self.binding.passages else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class WritePlan:
+    """All targets of one concrete ``index``; ``complaints`` say which bindings cannot be followed, and why.
+
+    ``has_semantic_text`` is true for fields of foreign endpoints as well: the cluster reads such documents strictly.
+    """
+
+    index: str
+    semantic: tuple[SemanticTarget, ...] = ()
+    vectors: tuple[VectorTarget, ...] = ()
+    has_semantic_text: bool = False
+    has_marker: bool = False
+    default_pipeline: str | None = None
+    final_pipeline: str | None = None
+    complaints: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.semantic or self.vectors)
+
+    @property
+    def inference_ids(self) -> tuple[str, ...]:
+        """The endpoints that a write may call."""
+        return tuple(dict.fromkeys(target.profile.inference_id for target in (*self.semantic, *self.vectors)))
+
+
+class TargetFinder:
+    """Makes plans of views; looks every endpoint up once."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+        self._embedder = EndpointEmbedder(inference)
+        self._profiles: dict[str, EndpointProfile | None] = {}
+        self._plans: dict[int, tuple[IndexView, WritePlan]] = {}
+
+    async def plan(self, view: IndexView) -> WritePlan:
+        """What is to be filled in documents of the index behind ``view``."""
+        known = self._plans.get(id(view))
+        if known is not None and known[0] is view:
+            return known[1]
+        semantic, vectors, complaints = [], [], []
+        for semantic_field in view.semantic:
+            profile = await self.profile(semantic_field.inference_id)
+            if profile is not None and profile.task_type in _EMBEDS:
+                semantic.append(await self._semantic(semantic_field, profile))
+        for binding in view.bindings:
+            profile = await self.profile(binding.inference_id)
+            if profile is None:
+                continue
+            if complaint := _complaint(view, binding, profile):
+                complaints.append(complaint)
+            else:
+                vectors.append(_vector_target(binding, profile))
+        plan = WritePlan(
+            view.name,
+            tuple(semantic),
+            tuple(vectors),
+            has_semantic_text=bool(view.semantic),
+            has_marker=field_at(view.mapping, f"{MARKER_FIELD}.model") is not None,
+            default_pipeline=view.default_pipeline,
+            final_pipeline=view.final_pipeline,
+            complaints=tuple(complaints),
+        )
+        self._plans[id(view)] = (view, plan)
+        return plan
+
+    async def profile(self, inference_id: str) -> EndpointProfile | None:
+        """What is known of an endpoint; ``None`` where the sidecar has none of that id."""
+        if inference_id not in self._profiles:
+            try:
+                self._profiles[inference_id] = await self._embedder.profile(inference_id)
+            except ResourceNotFoundError:
+                self._profiles[inference_id] = None
+        return self._profiles[inference_id]
+
+    async def _semantic(self, semantic_field: SemanticText, profile: EndpointProfile) -> SemanticTarget:
+        endpoint = await self._inference.find(profile.inference_id)
+        settings: dict[str, Any] = {"service": endpoint.service, "task_type": "sparse_embedding"}
+        if not profile.is_sparse:
+            settings |= {
+                "task_type": "text_embedding",
+                "dimensions": profile.dimensions,
+                "similarity": str(profile.similarity or Similarity.COSINE),
+                "element_type": str(profile.element_type),
+            }
+        return SemanticTarget(
+            semantic_field, profile, settings, _splitter(semantic_field.chunking_settings or profile.chunking_settings)
+        )
+
+
+def _splitter(given: Mapping[str, Any] | None) -> Splitter:
+    return splitter(parse_chunking_settings(dict(given or DEFAULT_CHUNKING), generation=DEFAULT_GENERATION))
+
+
+def _vector_target(binding: Binding, profile: EndpointProfile) -> VectorTarget:
+    if not binding.passages and binding.long_texts is not LongTexts.CHUNK:
+        return VectorTarget(binding, profile)
+    settings = dict(binding.chunking_settings or profile.chunking_settings or DEFAULT_CHUNKING)
+    circumstances = orjson.dumps(settings, option=orjson.OPT_SORT_KEYS).decode()
+    return VectorTarget(binding, profile, _splitter(settings), (circumstances,))
+
+
+def _complaint(view: IndexView, binding: Binding, profile: EndpointProfile) -> str | None:
+    """Why a binding cannot be followed in an index; ``None`` where it can."""
+    where = f"field [{binding.target}] of index [{view.name}]"
+    if profile.task_type not in _EMBEDS:
+        return f"{where} is not filled: endpoint [{profile.inference_id}] makes no vectors"
+    mapped = field_at(view.mapping, binding.target)
+    if mapped is None or mapped.get("type") not in _VECTOR_TYPES:
+        # Unmapped, every token of a sparse vector would become a field of its own.
+        return f"{where} is not filled: it is not mapped as a vector, see [sidecar bind]"
+    if binding.passages != (nested_parent(view.mapping, binding.target) is not None):
+        return f"{where} is not filled: passages, and nothing else, lie in a nested field"
+    try:
+        _vector_target(binding, profile)
+    except SidecarError as error:
+        return f"{where} is not filled: {error.reason}"
+    return None
