@@ -10,6 +10,7 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 
 from sidecar.elastic.bindings import Binding, SemanticText, bindings_of, semantic_fields
+from sidecar.elastic.version import ServerVersion, server_version
 
 _FRESH_SECONDS = 5.0
 # what Elasticsearch writes into a mapping that names no endpoint; a template's mapping may still lack it
@@ -38,6 +39,13 @@ class IndexCatalog:
         self._client = client
         self._known: dict[str, tuple[float, tuple[IndexView, ...]]] = {}
         self._writable: dict[str, tuple[float, IndexView]] = {}
+        self._version: ServerVersion | None = None
+
+    async def version(self) -> ServerVersion:
+        """The cluster's version, asked once."""
+        if self._version is None:
+            self._version = await server_version(self._client)
+        return self._version
 
     async def resolve(self, expression: str) -> tuple[IndexView, ...]:
         """Every concrete index that a search over ``expression`` touches; none where nothing is there.

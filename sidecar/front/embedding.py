@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ class RequestEmbedder:
         self._embedder = embedder
         self._version = version
 
-    async def embed(self, wanted: Mapping[str, tuple[EndpointProfile, Iterable[str]]]) -> Vectors:
+    async def embed(self, wanted: Mapping[str, tuple[EndpointProfile, Sequence[str]]]) -> Vectors:
         """``wanted`` holds per inference id the endpoint and the texts it is to embed, in any number."""
         vectors = Vectors()
         calls = []

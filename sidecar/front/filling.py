@@ -148,8 +148,10 @@ def _examine_vector(filling: Filling, target: VectorTarget) -> None:
     filling.vectors.append(_VectorWork(target, pieces, made))
 
 
-def complete(filling: Filling, vectors: Vectors, at: datetime) -> bytes:
+def complete(filling: Filling, vectors: Vectors, at: datetime, into: SourceText | None = None) -> bytes:
     """The document's source with the vectors; what it does not want changed stays byte for byte.
+
+    ``into`` is the source to be written where another one was examined: that behind the pipelines to come.
 
     Raises:
         SidecarError: the inference of a field failed and the binding does not say what to do then.
@@ -160,7 +162,8 @@ def complete(filling: Filling, vectors: Vectors, at: datetime) -> bytes:
         tree.setdefault(INFERENCE_FIELDS, {})[target.name] = _dumps(entry)
     if filling.vectors:
         _put_vectors(filling, vectors, at, tree)
-    return changed(filling.source.raw, _changes(filling.source.document, tree))
+    written = into or filling.source
+    return changed(written.raw, _changes(written.document, tree))
 
 
 def _inference_results(

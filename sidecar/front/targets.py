@@ -86,7 +86,8 @@ class WritePlan:
     @property
     def inference_ids(self) -> tuple[str, ...]:
         """The endpoints that a write may call."""
-        return tuple(dict.fromkeys(target.profile.inference_id for target in (*self.semantic, *self.vectors)))
+        profiles = [*(target.profile for target in self.semantic), *(target.profile for target in self.vectors)]
+        return tuple(dict.fromkeys(profile.inference_id for profile in profiles))
 
 
 class TargetFinder:

@@ -1,0 +1,80 @@
+"""The answer to a bulk, with the items that failed before they reached the cluster in their places.
+
+A document whose inference failed is replaced in the cluster's bulk by an action that cannot succeed, so that items keep
+their places, and so that an index that is missing, closed or forbidden is still told of first.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sidecar.core.errors import SidecarError
+from sidecar.core.generations import Generation
+from sidecar.front.bulk_lines import BulkAction
+from sidecar.wire.envelopes import render_error
+
+# No document has a sequence number like this one: the update fails, whether or not there is a document.
+_NEVER = 9_007_199_254_740_991
+_OF_THE_PLACEHOLDER = frozenset(
+    {"document_missing_exception", "version_conflict_engine_exception", "illegal_argument_exception"}
+)
+_KEPT = ("_index", "_id", "routing", "_routing", "require_alias")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item that the front answers: ``index`` and ``id`` as its answer names them."""
+
+    operation: str
+    index: str
+    id: str
+    status: int
+    error: Mapping[str, Any]
+
+    def answer(self) -> dict[str, Any]:
+        """The element of ``items``."""
+        about = {"_index": self.index, "_id": self.id, "status": self.status, "error": self.error}
+        return {self.operation: about}
+
+
+def failed_item(action: BulkAction, index: str, error: SidecarError, generation: Generation) -> FailedItem:
+    """The item of an ``action`` that ``error`` befell."""
+    status, body = render_error(error, generation)
+    described = {name: value for name, value in body["error"].items() if name != "root_cause"}
+    identity = action.meta.get("_id")
+    return FailedItem(
+        action.operation, index, uuid.uuid4().hex[:20] if identity is None else str(identity), status, described
+    )
+
+
+def placeholder(action: BulkAction, item: FailedItem) -> bytes:
+    """What stands in the cluster's bulk where ``item`` stood."""
+    meta = {name: action.meta[name] for name in _KEPT if name in action.meta} | {"_id": item.id}
+    meta |= {"if_seq_no": _NEVER, "if_primary_term": 1}
+    return orjson.dumps({"update": meta}) + b'\n{"doc":{}}\n'
+
+
+def merged(body: dict[str, Any], failed: Mapping[int, FailedItem]) -> dict[str, Any]:
+    """The cluster's answer with ``failed`` items, by their places, in place of what stands there for them."""
+    items = body.get("items")
+    if not isinstance(items, list):
+        return body
+    for place, item in failed.items():
+        if place < len(items):
+            items[place] = _item(item, items[place])
+    if failed:
+        body["errors"] = any("error" in about for one in items for about in one.values())
+    return body
+
+
+def _item(item: FailedItem, standing: Mapping[str, Any]) -> dict[str, Any]:
+    ((_, about),) = standing.items()
+    error = about.get("error") or {}
+    if error and error.get("type") not in _OF_THE_PLACEHOLDER:
+        return {item.operation: about}
+    return item.answer()

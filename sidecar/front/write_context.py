@@ -1,0 +1,73 @@
+"""What the handlers of writes share while they answer one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from sidecar.elastic.version import ServerVersion
+from sidecar.front.embedding import RequestEmbedder, Vectors
+from sidecar.front.exchange import Exchange
+from sidecar.front.filling import Filling, complete
+from sidecar.front.source_text import SourceText
+from sidecar.front.targets import TargetFinder, WritePlan
+from sidecar.inference.embedder import EndpointProfile
+from sidecar.inference.endpoint_embedder import EndpointEmbedder
+
+
+class WriteContext:
+    """Plans, vectors and notes of one request."""
+
+    def __init__(self, exchange: Exchange, version: ServerVersion) -> None:
+        self.exchange = exchange
+        self.version = version
+        self.notes: dict[str, None] = {}
+        self._finder = TargetFinder(exchange.front.inference)
+        self._embedder = RequestEmbedder(EndpointEmbedder(exchange.front.inference), version)
+        self._allowed: dict[str, bool] = {}
+
+    @classmethod
+    async def of(cls, exchange: Exchange) -> WriteContext:
+        """The context of a request; asks the cluster for its version, once for all requests."""
+        return cls(exchange, await exchange.front.catalog.version())
+
+    @property
+    def finder(self) -> TargetFinder:
+        return self._finder
+
+    async def plan(self, index: str) -> WritePlan:
+        """What is to be filled in documents that are written to ``index``: nothing where the caller may not write."""
+        view = await self.exchange.front.catalog.written(index)
+        plan = await self._finder.plan(view)
+        if plan and not await self._may_write(view.name):
+            return WritePlan(view.name, has_semantic_text=plan.has_semantic_text)
+        self.note(plan.complaints)
+        return plan
+
+    async def _may_write(self, index: str) -> bool:
+        if index not in self._allowed:
+            self._allowed[index] = await self.exchange.check_privileges(index, "index")
+        return self._allowed[index]
+
+    def note(self, texts: Iterable[str]) -> None:
+        """Texts for the answer's ``Warning`` headers, each once."""
+        self.notes.update(dict.fromkeys(texts))
+
+    async def embed(self, fillings: Iterable[Filling]) -> Vectors:
+        """The vectors that all fillings want, each different text once per endpoint."""
+        wanted: dict[str, tuple[EndpointProfile, list[str]]] = {}
+        for filling in fillings:
+            for profile, text in filling.texts():
+                wanted.setdefault(profile.inference_id, (profile, []))[1].append(text)
+        return await self._embedder.embed(wanted)
+
+    def completed(self, filling: Filling, vectors: Vectors, into: SourceText | None = None) -> bytes:
+        """The document's source with its vectors, of ``into`` where pipelines will still change it.
+
+        Raises:
+            SidecarError: an inference failed.
+        """
+        try:
+            return complete(filling, vectors, datetime.now(UTC), into)
+        finally:
+            self.note(filling.notes)
