@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -42,7 +43,7 @@ def test_every_byte_and_every_action_comes_through_however_the_body_is_cut(
 ) -> None:
     body, operations = bulk
     places = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
-    parts = read([body[start:end] for start, end in zip(places, places[1:], strict=False)])
+    parts = read([body[start:end] for start, end in itertools.pairwise(places)])
     assert as_bytes(parts) == body
     assert [part.operation for part in parts if isinstance(part, BulkAction)] == operations
 
