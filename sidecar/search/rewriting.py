@@ -1,0 +1,586 @@
+"""Clauses that name an endpoint, replaced by clauses with vectors: two runs over a body, the same code.
+
+first run    no vectors known: every text that must be embedded is noted, the body stays as it is
+second run   with the vectors: the clauses are replaced
+
+A clause that is not well formed, or names what the sidecar does not have, is left as it came: the cluster answers it.
+Source: Elasticsearch's query DSL reference ("Semantic", "Match", "Sparse vector", "Text expansion", "Knn").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sidecar.core.errors import IllegalArgumentError, SidecarError, StatusError, XContentParseError
+from sidecar.core.javatext import java_text
+from sidecar.core.tasks import TaskType
+from sidecar.elastic.bindings import SEMANTIC_TEXT
+from sidecar.search.query_places import (
+    changed_part,
+    each,
+    in_aggregations,
+    in_highlight,
+    in_inner_hits,
+    in_rescore,
+    in_sort,
+    inside,
+)
+from sidecar.search.scope import SearchScope
+from sidecar.search.vector_queries import (
+    CHUNKS,
+    Options,
+    QueryVector,
+    in_indices,
+    labelled,
+    one_of,
+    semantic_clause,
+    sparse_clause,
+)
+
+TEXT_EXPANSION_DEPRECATED = "text_expansion is deprecated. Use sparse_vector instead."
+
+_ALWAYS = re.compile(
+    rb'"(semantic|sparse_vector|text_expansion|query_vector_builder|retriever|inference_id)"|\\u00|\\/'
+)
+_BY_MAPPING = re.compile(rb'"match"')
+
+
+def may_need_rewriting(body: bytes) -> bool:
+    """True when a body holds a word of a clause that names an endpoint, whatever the indices are."""
+    return _ALWAYS.search(body) is not None
+
+
+def may_match_semantic_text(body: bytes) -> bool:
+    """True when a body holds a ``match``, which only the mapping tells from a semantic query."""
+    return _BY_MAPPING.search(body) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A text that an endpoint is to embed."""
+
+    inference_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A clause put in that fails in one index, where Elasticsearch's own would fail with ``reason``."""
+
+    index: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where in a body a query stands.
+
+    ``size`` is what the search that runs it returns, on which ``semantic`` queries depend (``None``: the cluster's
+    own way). ``filters`` are the clauses of the enclosing ``bool`` queries that narrow dense semantic queries.
+    """
+
+    size: int | None = None
+    filters: tuple[Any, ...] = ()
+
+
+def named_endpoints(value: Any) -> Iterator[str]:
+    """Every text under ``inference_id`` or ``model_id`` anywhere in a body."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            for name in ("inference_id", "model_id"):
+                if isinstance(item.get(name), str):
+                    yield item[name]
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+@dataclass(slots=True)
+class Rewriter:
+    """One run over a body. ``wants`` are the texts without a vector, ``planted`` and ``warnings`` what came of it."""
+
+    scope: SearchScope
+    vectors: Mapping[Want, QueryVector] = field(default_factory=dict)
+    wants: dict[Want, None] = field(default_factory=dict)
+    planted: list[Planted] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    # --- whole bodies
+
+    def body(self, body: dict[str, Any], size: int | None) -> dict[str, Any]:
+        """A search body, its retriever included; ``size`` is how many hits it returns.
+
+        Raises:
+            IllegalArgumentError, StatusError: with Elasticsearch's words, where it refuses a clause at once.
+        """
+        context = Context(size)
+        visit = self._visit(context)
+        for name in ("query", "post_filter"):
+            body = changed_part(body, name, visit)
+        body = changed_part(body, "knn", lambda value: each(value, lambda item: self.knn_section(item, context)))
+        body = changed_part(body, "rescore", lambda value: in_rescore(value, visit))
+        for name in ("aggs", "aggregations"):
+            body = changed_part(body, name, lambda value: in_aggregations(value, visit))
+        body = changed_part(body, "highlight", lambda value: in_highlight(value, visit))
+        body = changed_part(body, "sort", lambda value: in_sort(value, visit))
+        body = changed_part(body, "collapse", lambda value: self._collapse(value, visit))
+        body = changed_part(body, "sub_searches", lambda value: each(value, lambda item: self._sub(item, visit)))
+        return changed_part(body, "retriever", lambda value: self.retriever(value, context))
+
+    def retriever(self, tree: Any, context: Context) -> Any:
+        """A retriever of any kind, with every query in it rewritten where it stands."""
+        if not isinstance(tree, dict) or len(tree) != 1:
+            return tree
+        ((kind, body),) = tree.items()
+        if not isinstance(body, dict):
+            return tree
+        visit = self._visit(context)
+        new = self._knn_fields(body, context, is_section=True) if kind == "knn" else body
+        if kind == "diversify":
+            new = self._diversity(new)
+        if isinstance(new.get("query"), dict):
+            new = changed_part(new, "query", visit)
+        new = changed_part(new, "filter", lambda value: each(value, visit))
+        new = changed_part(new, "rescore", lambda value: in_rescore(value, visit))
+        new = changed_part(new, "collapse", lambda value: self._collapse(value, visit))
+        new = changed_part(new, "sort", lambda value: in_sort(value, visit))
+        new = changed_part(new, "retriever", lambda value: self.retriever(value, context))
+        new = changed_part(new, "retrievers", lambda value: each(value, lambda item: self._child(item, context)))
+        return tree if new is body else {kind: new}
+
+    def query(self, query: Any, context: Context) -> Any:
+        """A query of the query DSL, rewritten at every depth."""
+        if not isinstance(query, dict) or len(query) != 1:
+            return query
+        ((kind, body),) = query.items()
+        if kind == "bool":
+            return self._bool(query, body, context)
+        clause = _CLAUSES.get(kind)
+        if clause is not None and isinstance(body, dict):
+            replaced = clause(self, body, context)
+            if replaced is not None:
+                return replaced
+            if kind == "knn":
+                body = self._knn_fields(body, context, is_section=False)
+        new = inside(kind, body, self._visit(context))
+        return query if new is query[kind] else {kind: new}
+
+    def knn_section(self, section: Any, context: Context) -> Any:
+        """The ``knn`` section of a search, or one of its list."""
+        if not isinstance(section, dict):
+            return section
+        visit = self._visit(Context(context.size))
+        section = self._knn_fields(section, context, is_section=True)
+        section = changed_part(section, "inner_hits", lambda value: in_inner_hits(value, visit))
+        return changed_part(section, "filter", lambda value: each(value, visit))
+
+    # --- the clauses
+
+    def _semantic(self, body: dict[str, Any], context: Context) -> dict[str, Any] | None:
+        name, text = body.get("field"), body.get("query")
+        if not isinstance(name, str) or not isinstance(text, str) or not body.keys() <= _SEMANTIC_KEYS:
+            return None
+        if not _fits(body):
+            return None
+        options = Options(body.get("boost"), body.get("_name"))
+        return self._on_semantic_text(name, text, options, context, self._semantic_elsewhere)
+
+    def _match(self, body: dict[str, Any], context: Context) -> dict[str, Any] | None:
+        if len(body) != 1 or not self.scope.has_semantic_fields:
+            return None
+        ((name, what),) = body.items()
+        options = Options()
+        rest: dict[str, Any] = {}
+        text = what
+        if isinstance(what, dict):
+            text = what.get("query")
+            if not _fits(what):
+                return None
+            options = Options(what.get("boost"), what.get("_name"))
+            rest = {key: value for key, value in what.items() if key not in ("query", "boost", "_name")}
+        if not isinstance(text, str | int | float):
+            return None
+        shown = text if isinstance(text, str) else java_text(text)
+
+        def by_words(indices: Mapping[str, str]) -> list[dict[str, Any]]:
+            words = {"multi_match": {"query": text, "fields": [name], **rest}}
+            return [in_indices(words, list(indices))] if indices else []
+
+        return self._on_semantic_text(name, shown, options, context, lambda _, indices: by_words(indices))
+
+    def _sparse_vector(self, body: dict[str, Any], context: Context) -> dict[str, Any] | None:
+        name, text, inference_id = body.get("field"), body.get("query"), body.get("inference_id")
+        if not isinstance(name, str):
+            return None
+        extra = {key: body[key] for key in ("prune", "pruning_config") if key in body}
+        options = Options(body.get("boost"), body.get("_name"), extra)
+        given = body.get("query_vector")
+        if isinstance(given, dict) and not self.scope.version.has_sparse_vector_query and text is None:
+            return sparse_clause(name, given, options, self.scope.version)
+        if not isinstance(text, str) or given is not None or not body.keys() <= _SPARSE_KEYS or not _fits(body):
+            return None
+        return self._sparse(name, text, inference_id, options, context)
+
+    def _text_expansion(self, body: dict[str, Any], context: Context) -> dict[str, Any] | None:
+        if len(body) != 1:
+            return None
+        ((name, what),) = body.items()
+        if not isinstance(what, dict) or not what.keys() <= _EXPANSION_KEYS or not _fits(what):
+            return None
+        text, model_id = what.get("model_text"), what.get("model_id")
+        if not isinstance(text, str):
+            return None
+        extra: dict[str, Any] = {}
+        if isinstance(what.get("pruning_config"), dict):
+            extra = {"prune": True, "pruning_config": what["pruning_config"]}
+        options = Options(what.get("boost"), what.get("_name"), extra)
+        replaced = self._sparse(name, text, model_id, options, context)
+        if replaced is not None:
+            self.warnings.append(TEXT_EXPANSION_DEPRECATED)
+        return replaced
+
+    def _knn(self, body: dict[str, Any], context: Context) -> dict[str, Any] | None:
+        """A ``knn`` query whose builder names no model, over indices that name several; else nothing."""
+        name, builder = body.get("field"), body.get("query_vector_builder")
+        if not isinstance(name, str) or not isinstance(builder, dict) or body.get("query_vector") is not None:
+            return None
+        text, model_id = _builder_text(builder)
+        if text is None or model_id is not None:
+            return None
+        found = self.scope.semantic(name)
+        ids = {semantic.search_inference_id for _, semantic in found}
+        if len(ids) < 2 or not ids <= self.scope.endpoints.keys():
+            return None
+        self._need_model_id(name)
+        rest = {key: value for key, value in body.items() if key not in ("query_vector_builder", "boost", "_name")}
+        rest = changed_part(rest, "filter", lambda value: each(value, self._visit(Context(context.size))))
+        parts = []
+        for inference_id in sorted(ids):
+            vector = self._vector(inference_id, text)
+            indices = [view.name for view, semantic in found if semantic.search_inference_id == inference_id]
+            if vector is not None:
+                parts.append(in_indices({"knn": {**rest, "query_vector": vector}}, indices))
+        if len(parts) < len(ids):
+            return None
+        return one_of(parts, Options(body.get("boost"), body.get("_name")))
+
+    # --- what they share
+
+    def _on_semantic_text(
+        self,
+        name: str,
+        text: str,
+        options: Options,
+        context: Context,
+        elsewhere: Callable[[str, Mapping[str, str]], list[dict[str, Any]]],
+    ) -> dict[str, Any] | None:
+        found = self.scope.semantic(name)
+        if not found or any(s.search_inference_id not in self.scope.endpoints for _, s in found):
+            return None
+        groups: dict[tuple[str, str | None], list[str]] = {}
+        for view, semantic in found:
+            refusal = self._refusal(name, semantic.inference_id, semantic.search_inference_id, semantic.model_settings)
+            groups.setdefault((semantic.search_inference_id, refusal), []).append(view.name)
+        vectors = {inference_id: self._vector(inference_id, text) for inference_id, _ in groups}
+        if any(vector is None for vector in vectors.values()):
+            return None
+        types = self.scope.types(name)
+        others = {index: kind for index, kind in types.items() if kind not in (SEMANTIC_TEXT, "alias")}
+        if len(groups) == 1 and not others:
+            ((inference_id, refusal),) = groups
+            if refusal is None:
+                return self._semantic_part(name, vectors[inference_id], options, context)
+        parts = []
+        for (inference_id, refusal), indices in groups.items():
+            if refusal is None:
+                parts.append(in_indices(self._semantic_part(name, vectors[inference_id], Options(), context), indices))
+            else:
+                parts += [self._failing(name, index, refusal, SEMANTIC_TEXT) for index in indices]
+        return one_of([*parts, *elsewhere(name, others)], options)
+
+    def _semantic_part(
+        self, name: str, vector: QueryVector | None, options: Options, context: Context
+    ) -> dict[str, Any]:
+        assert vector is not None  # noqa: S101
+        return semantic_clause(name, vector, context.size, options, self.scope.version, context.filters)
+
+    def _semantic_elsewhere(self, name: str, indices: Mapping[str, str]) -> list[dict[str, Any]]:
+        return [
+            self._failing(name, index, f"Field [{name}] of type [{kind}] does not support semantic queries", kind)
+            for index, kind in indices.items()
+        ]
+
+    def _failing(self, name: str, index: str, reason: str, kind: str) -> dict[str, Any]:
+        """A clause that the index's shards refuse, as they would refuse the one in whose place it stands."""
+        self.planted.append(Planted(index, reason))
+        if kind == SEMANTIC_TEXT:
+            return in_indices({"match_phrase": {name: "-"}}, [index])
+        return in_indices({"sparse_vector": {"field": name, "query_vector": {"-": 1.0}}}, [index])
+
+    def _refusal(
+        self, name: str, inference_id: str, search_inference_id: str, settings: Mapping[str, Any] | None
+    ) -> str | None:
+        """Why the field cannot be searched with that endpoint's vectors; ``None`` where it can."""
+        searching = self.scope.endpoints[search_inference_id]
+        filled = self.scope.endpoints.get(inference_id)
+        task = TaskType(settings["task_type"]) if settings and settings.get("task_type") else None
+        expected = task or (filled.task_type if filled else searching.task_type)
+        question = f"Is the search inference endpoint [{search_inference_id}] compatible with the inference endpoint"
+        if not (searching.is_sparse or searching.is_dense):
+            return None
+        if (expected is TaskType.SPARSE_EMBEDDING) != searching.is_sparse:
+            want, got = _result_name(expected), _result_name(searching.task_type)
+            return (
+                f"Field [{name}] expected query inference results to be of type [{want}], got [{got}]. "
+                f"{question} [{inference_id}]?"
+            )
+        dimensions = (settings or {}).get("dimensions")
+        if dimensions and searching.dimensions and dimensions != searching.dimensions:
+            return (
+                f"Field [{name}] expected query inference results with {dimensions} dimensions, "
+                f"got {searching.dimensions} dimensions. {question} [{inference_id}]?"
+            )
+        return None
+
+    def _sparse(
+        self, name: str, text: str, inference_id: Any, options: Options, context: Context
+    ) -> dict[str, Any] | None:
+        found = self.scope.semantic(name)
+        if inference_id is None:
+            if found and len(found) == len(self.scope.types(name)):
+                return self._sparse_on_semantic_text(name, text, options, context)
+            bound = self.scope.binding(name)
+            ids = {binding.inference_id for _, binding in bound}
+            if len(ids) != 1 or len(bound) != len(self.scope.types(name)):
+                if found or self.scope.types(name):
+                    raise IllegalArgumentError("inference_id required to perform vector search on query string")
+                return None
+            (inference_id,) = ids
+        if not isinstance(inference_id, str) or inference_id not in self.scope.endpoints:
+            return None
+        vector = self._vector(inference_id, text)
+        if vector is None:
+            return None
+        if not isinstance(vector, Mapping):
+            raise self._wrong_task(inference_id, TaskType.SPARSE_EMBEDDING)
+        if found and not self.scope.version.has_inference_fields:
+            return semantic_clause(name, vector, context.size, options, self.scope.version)
+        if "rank_features" in self.scope.types(name).values():
+            weights = {token: float(weight) for token, weight in vector.items()}
+            return labelled({"weighted_tokens": {name: {"tokens": weights}}}, Options())
+        return sparse_clause(name, vector, options, self.scope.version)
+
+    def _sparse_on_semantic_text(
+        self, name: str, text: str, options: Options, context: Context
+    ) -> dict[str, Any] | None:
+        found = self.scope.semantic(name)
+        ids = {semantic.search_inference_id for _, semantic in found}
+        if not ids <= self.scope.endpoints.keys():
+            return None
+        dense = {view.name for view, s in found if not self.scope.endpoints[s.search_inference_id].is_sparse}
+        vectors = {
+            inference_id: self._vector(inference_id, text)
+            for inference_id in sorted(ids)
+            if self.scope.endpoints[inference_id].is_sparse
+        }
+        if any(vector is None for vector in vectors.values()):
+            return None
+        inner = Options(extra=options.extra)
+        parts = []
+        for inference_id, vector in vectors.items():
+            indices = [view.name for view, s in found if s.search_inference_id == inference_id]
+            if len(ids) == 1:
+                return self._semantic_part(name, vector, options, context)
+            parts.append(in_indices(self._semantic_part(name, vector, inner, context), indices))
+        # a field of dense vectors is refused by its own shards, in the cluster's words
+        refused = {"sparse_vector": {"field": name, "query_vector": {"-": 1.0}}}
+        parts += [in_indices(refused, [index]) for index in sorted(dense)]
+        return one_of(parts, Options(options.boost, options.name))
+
+    def _knn_fields(self, body: dict[str, Any], context: Context, *, is_section: bool) -> dict[str, Any]:
+        """A ``knn`` section or query with its builder replaced by a vector; itself where nothing is to be done."""
+        name, builder = body.get("field"), body.get("query_vector_builder")
+        if not isinstance(name, str) or not isinstance(builder, dict):
+            return body
+        vector = self._built(builder, name)
+        if vector is None:
+            return body
+        if body.get("query_vector") is not None:
+            raise _only_one()
+        new = {key: value for key, value in body.items() if key != "query_vector_builder"}
+        new["query_vector"] = vector
+        if is_section and self.scope.semantic(name):
+            new["field"] = f"{name}.{CHUNKS}.embeddings"
+        return new
+
+    def _diversity(self, body: dict[str, Any]) -> dict[str, Any]:
+        name, builder = body.get("field"), body.get("query_vector_builder")
+        if not isinstance(builder, dict) or body.get("query_vector") is not None:
+            return body
+        vector = self._built(builder, name if isinstance(name, str) else "")
+        if vector is None:
+            return body
+        return {**{k: v for k, v in body.items() if k != "query_vector_builder"}, "query_vector": vector}
+
+    def _built(self, builder: dict[str, Any], name: str) -> QueryVector | None:
+        """The vector that a ``query_vector_builder`` stands for; ``None`` where it is not ours or not yet known."""
+        text, inference_id = _builder_text(builder)
+        if text is None:
+            return None
+        if inference_id is None:
+            inference_id = self._only_id(name)
+        endpoint = self.scope.endpoints.get(inference_id or "")
+        if endpoint is None or inference_id is None:
+            return None
+        if "embedding" in builder and endpoint.task_type is not TaskType.EMBEDDING:
+            raise StatusError(
+                "Incompatible task_type for embedding API, the inference endpoint "
+                f"[{inference_id}] has task type [{endpoint.task_type}], expected [embedding]"
+            )
+        if not endpoint.is_dense:
+            raise self._wrong_task(inference_id, TaskType.TEXT_EMBEDDING)
+        return self._vector(inference_id, text)
+
+    def _only_id(self, name: str) -> str | None:
+        """The one endpoint by which the indices' own mappings fill a field of dense vectors."""
+        found = self.scope.semantic(name)
+        if found:
+            self._need_model_id(name)
+            ids = {semantic.search_inference_id for _, semantic in found}
+        else:
+            ids = {binding.inference_id for _, binding in self.scope.binding(name)}
+            if not ids:
+                return None
+        return next(iter(ids)) if len(ids) == 1 else None
+
+    def _need_model_id(self, name: str) -> None:
+        types = self.scope.types(name)
+        if any(kind != SEMANTIC_TEXT for kind in types.values()):
+            raise IllegalArgumentError("[model_id] must not be null.")
+
+    def _wrong_task(self, inference_id: str, expected: TaskType) -> StatusError:
+        got = self.scope.endpoints[inference_id].task_type
+        return StatusError(
+            f"Requested task type [{expected}] does not match the inference endpoint's task type [{got}]"
+        )
+
+    def _vector(self, inference_id: str, text: str) -> QueryVector | None:
+        want = Want(inference_id, text)
+        vector = self.vectors.get(want)
+        if vector is None:
+            self.wants.setdefault(want)
+        return vector
+
+    # --- places
+
+    def _visit(self, context: Context) -> Callable[[Any], Any]:
+        return lambda query: self.query(query, context)
+
+    def _bool(self, query: dict[str, Any], body: Any, context: Context) -> Any:
+        """A ``bool``: what it requires narrows every dense semantic query below it, as in Elasticsearch."""
+        if not isinstance(body, dict):
+            return query
+        required = _required(body)
+        plain = Context(context.size)
+        new = body
+        for part in ("must", "should", "filter", "must_not"):
+            if part not in body:
+                continue
+
+            def visit(clause: Any) -> Any:
+                others = tuple(
+                    self.query(other, plain) for own, other in required if own is not clause and self.vectors
+                )
+                return self.query(clause, replace(context, filters=(*context.filters, *others)))
+
+            new = changed_part(new, part, lambda value, visit=visit: each(value, visit))
+        return query if new is body else {"bool": new}
+
+    def _child(self, item: Any, context: Context) -> Any:
+        if isinstance(item, dict) and "retriever" in item:
+            return changed_part(item, "retriever", lambda value: self.retriever(value, context))
+        return self.retriever(item, context)
+
+    def _collapse(self, collapse: Any, visit: Callable[[Any], Any]) -> Any:
+        if not isinstance(collapse, dict):
+            return collapse
+        return changed_part(collapse, "inner_hits", lambda value: in_inner_hits(value, visit))
+
+    def _sub(self, item: Any, visit: Callable[[Any], Any]) -> Any:
+        return changed_part(item, "query", visit) if isinstance(item, dict) else item
+
+
+_CLAUSES: Mapping[str, Callable[[Rewriter, dict[str, Any], Context], dict[str, Any] | None]] = {
+    "semantic": Rewriter._semantic,
+    "match": Rewriter._match,
+    "sparse_vector": Rewriter._sparse_vector,
+    "text_expansion": Rewriter._text_expansion,
+    "knn": Rewriter._knn,
+}
+_SEMANTIC_KEYS = {"field", "query", "boost", "_name"}
+_SPARSE_KEYS = {"field", "query", "inference_id", "query_vector", "prune", "pruning_config", "boost", "_name"}
+_EXPANSION_KEYS = {"model_id", "model_text", "pruning_config", "boost", "_name"}
+
+
+def _fits(body: Mapping[str, Any]) -> bool:
+    """Whether boost and name are such that the cluster will not complain of them."""
+    boost, name = body.get("boost"), body.get("_name")
+    good_boost = boost is None or (isinstance(boost, int | float) and not isinstance(boost, bool) and boost >= 0)
+    return good_boost and (name is None or isinstance(name, str))
+
+
+def _required(body: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """The clauses of a ``bool`` that every hit satisfies, each beside the clause that it was made of."""
+    required = []
+    for part in ("must", "filter", "must_not"):
+        value = body.get(part)
+        for clause in value if isinstance(value, list) else [value]:
+            if isinstance(clause, dict):
+                required.append((clause, {"bool": {"must_not": [clause]}} if part == "must_not" else clause))
+    return required
+
+
+def _builder_text(builder: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Text and endpoint of a ``query_vector_builder``; no text where it is of another kind or not well formed."""
+    if len(builder) != 1:
+        return None, None
+    ((kind, body),) = builder.items()
+    if not isinstance(body, dict):
+        return None, None
+    if kind == "text_embedding" and body.keys() <= {"model_id", "model_text"}:
+        text, inference_id = body.get("model_text"), body.get("model_id")
+    elif kind == "embedding" and body.keys() <= {"inference_id", "input", "timeout"}:
+        text, inference_id = _one_text(body.get("input")), body.get("inference_id")
+        if inference_id is None:
+            return None, None
+    else:
+        return None, None
+    if not isinstance(text, str) or not isinstance(inference_id, str | None):
+        return None, None
+    return text, inference_id
+
+
+def _one_text(value: Any) -> Any:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        if value.get("type") == "text" and value.get("format", "text") == "text":
+            return value.get("value")
+        return None
+    return value
+
+
+def _result_name(task_type: TaskType) -> str:
+    return "text_expansion_result" if task_type is TaskType.SPARSE_EMBEDDING else "text_embedding_result"
+
+
+def _only_one() -> SidecarError:
+    return XContentParseError(
+        "Failed to build [knn] after last required field arrived",
+        cause=IllegalArgumentError("only one of [query_vector] and [query_vector_builder] must be provided"),
+    )
