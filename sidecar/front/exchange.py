@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from sidecar.core.errors import PlainError, SidecarError
 from sidecar.core.generations import DEFAULT_GENERATION, Generation
 from sidecar.elastic.index_catalog import IndexCatalog
+from sidecar.elastic.version import ServerVersion
 from sidecar.front.cluster import Answer, Body, Cluster
 from sidecar.front.forwarding import OF_THE_BODY, OF_THE_ENCODING, end_to_end, relay, replaced
 from sidecar.front.privileges import Privileges
@@ -46,6 +47,7 @@ class Front:
     inference: Inference
     max_body_size: int = 100 * 2**20
     generation: Generation = DEFAULT_GENERATION
+    version: ServerVersion | None = None
     privileges: Privileges = field(init=False)
 
     def __post_init__(self) -> None:

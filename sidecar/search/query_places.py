@@ -7,6 +7,7 @@ left alone: Elasticsearch says what is wrong with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 Visit = Callable[[Any], Any]
@@ -123,13 +124,15 @@ def _aggregation(body: Any, visit: Visit) -> Any:
     for name in ("filters", "adjacency_matrix"):
         body = changed_part(body, name, lambda value: _filters(value, visit))
     for name, part in _AGGREGATION_QUERIES.items():
-        body = changed_part(
-            body, name, lambda value, part=part: changed_part(value, part, visit) if isinstance(value, dict) else value
-        )
+        body = changed_part(body, name, partial(_part_of, part, visit))
     body = changed_part(body, "top_hits", lambda value: in_inner_hits(value, visit))
     for name in ("aggs", "aggregations"):
         body = changed_part(body, name, lambda value: in_aggregations(value, visit))
     return body
+
+
+def _part_of(name: str, visit: Visit, value: Any) -> Any:
+    return changed_part(value, name, visit) if isinstance(value, dict) else value
 
 
 def _filters(value: Any, visit: Visit) -> Any:

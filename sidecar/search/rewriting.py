@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from sidecar.core.errors import IllegalArgumentError, SidecarError, StatusError, XContentParseError
@@ -33,6 +34,7 @@ from sidecar.search.vector_queries import (
     CHUNKS,
     Options,
     QueryVector,
+    chunks_clause,
     in_indices,
     labelled,
     one_of,
@@ -151,6 +153,8 @@ class Rewriter:
         new = changed_part(new, "sort", lambda value: in_sort(value, visit))
         new = changed_part(new, "retriever", lambda value: self.retriever(value, context))
         new = changed_part(new, "retrievers", lambda value: each(value, lambda item: self._child(item, context)))
+        if kind == "standard" and "_name" in new and _is_semantic(body.get("query")) and new is not body:
+            new = {name: value for name, value in new.items() if name != "_name"}  # it is not shown there
         return tree if new is body else {kind: new}
 
     def query(self, query: Any, context: Context) -> Any:
@@ -199,7 +203,7 @@ class Rewriter:
         text = what
         if isinstance(what, dict):
             text = what.get("query")
-            if not _fits(what):
+            if not _fits(what) or not what.keys() <= _MATCH_KEYS:
                 return None
             options = Options(what.get("boost"), what.get("_name"))
             rest = {key: value for key, value in what.items() if key not in ("query", "boost", "_name")}
@@ -217,7 +221,7 @@ class Rewriter:
         name, text, inference_id = body.get("field"), body.get("query"), body.get("inference_id")
         if not isinstance(name, str):
             return None
-        extra = {key: body[key] for key in ("prune", "pruning_config") if key in body}
+        extra: dict[str, Any] = {key: body[key] for key in ("prune", "pruning_config") if key in body}
         options = Options(body.get("boost"), body.get("_name"), extra)
         given = body.get("query_vector")
         if isinstance(given, dict) and not self.scope.version.has_sparse_vector_query and text is None:
@@ -295,18 +299,23 @@ class Rewriter:
             ((inference_id, refusal),) = groups
             if refusal is None:
                 return self._semantic_part(name, vectors[inference_id], options, context)
+        is_mixed = len({isinstance(vector, Mapping) for vector in vectors.values()}) > 1
         parts = []
         for (inference_id, refusal), indices in groups.items():
             if refusal is None:
-                parts.append(in_indices(self._semantic_part(name, vectors[inference_id], Options(), context), indices))
+                part = self._semantic_part(name, vectors[inference_id], Options(), context, is_mixed=is_mixed)
+                parts.append(in_indices(part, indices))
             else:
                 parts += [self._failing(name, index, refusal, SEMANTIC_TEXT) for index in indices]
         return one_of([*parts, *elsewhere(name, others)], options)
 
     def _semantic_part(
-        self, name: str, vector: QueryVector | None, options: Options, context: Context
+        self, name: str, vector: QueryVector | None, options: Options, context: Context, *, is_mixed: bool = False
     ) -> dict[str, Any]:
+        """``is_mixed``: the field is sparse in one index and dense in another, which a query on it does not allow."""
         assert vector is not None  # noqa: S101
+        if is_mixed:
+            return chunks_clause(name, vector, context.size, options, self.scope.version, context.filters)
         return semantic_clause(name, vector, context.size, options, self.scope.version, context.filters)
 
     def _semantic_elsewhere(self, name: str, indices: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -350,16 +359,16 @@ class Rewriter:
     def _sparse(
         self, name: str, text: str, inference_id: Any, options: Options, context: Context
     ) -> dict[str, Any] | None:
-        found = self.scope.semantic(name)
+        found, views = self.scope.semantic(name), len(self.scope.views)
         if inference_id is None:
-            if found and len(found) == len(self.scope.types(name)):
+            if not views:
+                return None
+            if len(found) == views:
                 return self._sparse_on_semantic_text(name, text, options, context)
             bound = self.scope.binding(name)
             ids = {binding.inference_id for _, binding in bound}
-            if len(ids) != 1 or len(bound) != len(self.scope.types(name)):
-                if found or self.scope.types(name):
-                    raise IllegalArgumentError("inference_id required to perform vector search on query string")
-                return None
+            if len(ids) != 1 or len(bound) != views:
+                raise IllegalArgumentError("inference_id required to perform vector search on query string")
             (inference_id,) = ids
         if not isinstance(inference_id, str) or inference_id not in self.scope.endpoints:
             return None
@@ -459,8 +468,7 @@ class Rewriter:
         return next(iter(ids)) if len(ids) == 1 else None
 
     def _need_model_id(self, name: str) -> None:
-        types = self.scope.types(name)
-        if any(kind != SEMANTIC_TEXT for kind in types.values()):
+        if len(self.scope.semantic(name)) != len(self.scope.views):
             raise IllegalArgumentError("[model_id] must not be null.")
 
     def _wrong_task(self, inference_id: str, expected: TaskType) -> StatusError:
@@ -498,7 +506,7 @@ class Rewriter:
                 )
                 return self.query(clause, replace(context, filters=(*context.filters, *others)))
 
-            new = changed_part(new, part, lambda value, visit=visit: each(value, visit))
+            new = changed_part(new, part, partial(_each_with, visit))
         return query if new is body else {"bool": new}
 
     def _child(self, item: Any, context: Context) -> Any:
@@ -523,8 +531,20 @@ _CLAUSES: Mapping[str, Callable[[Rewriter, dict[str, Any], Context], dict[str, A
     "knn": Rewriter._knn,
 }
 _SEMANTIC_KEYS = {"field", "query", "boost", "_name"}
+_MATCH_KEYS = {"query", "boost", "_name", "analyzer", "operator", "minimum_should_match", "lenient"} | {
+    *("fuzziness", "prefix_length", "max_expansions", "fuzzy_rewrite", "fuzzy_transpositions", "zero_terms_query"),
+    "auto_generate_synonyms_phrase_query",
+}
 _SPARSE_KEYS = {"field", "query", "inference_id", "query_vector", "prune", "pruning_config", "boost", "_name"}
 _EXPANSION_KEYS = {"model_id", "model_text", "pruning_config", "boost", "_name"}
+
+
+def _is_semantic(query: Any) -> bool:
+    return isinstance(query, dict) and "semantic" in query
+
+
+def _each_with(visit: Callable[[Any], Any], value: Any) -> Any:
+    return each(value, visit)
 
 
 def _fits(body: Mapping[str, Any]) -> bool:

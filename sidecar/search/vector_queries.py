@@ -49,20 +49,29 @@ def semantic_clause(
 
     Indices made before 8.18 keep the chunks in an object, where only nested queries find them.
     """
-    is_sparse = isinstance(vector, Mapping)
-    if version.has_inference_fields:
-        if isinstance(vector, Mapping):
-            return sparse_clause(path, vector, options, version)
-        return labelled({"knn": dense_body(path, vector, size, filters)}, options)
-    chunks = f"{path}.{CHUNKS}"
+    if not version.has_inference_fields:
+        return chunks_clause(path, vector, size, options, version, filters)
     if isinstance(vector, Mapping):
-        inner = sparse_terms_query(f"{chunks}.embeddings", query_weights(vector, version))
+        return sparse_clause(path, vector, options, version)
+    return labelled({"knn": dense_body(path, vector, size, filters)}, options)
+
+
+def chunks_clause(
+    path: str,
+    vector: QueryVector,
+    size: int | None,
+    options: Options,
+    version: ServerVersion,
+    filters: Sequence[Any] = (),
+) -> dict[str, Any]:
+    """The same by a nested query over the field's chunks, without the field itself being asked."""
+    chunks = f"{path}.{CHUNKS}"
+    labels = Options(options.boost, options.name)
+    if isinstance(vector, Mapping):
+        inner = sparse_clause(f"{chunks}.embeddings", vector, Options(extra=options.extra), version)
     else:
         inner = {"knn": dense_body(f"{chunks}.embeddings", vector, size, filters)}
-    if is_sparse and not inner["bool"]["should"]:
-        return labelled({"match_none": {}}, Options(name=options.name))
-    nested = {"nested": {"path": chunks, "query": inner, "score_mode": "max"}}
-    return labelled(nested, Options(options.boost, options.name))
+    return labelled({"nested": {"path": chunks, "query": inner, "score_mode": "max"}}, labels)
 
 
 def dense_body(path: str, vector: QueryVector, size: int | None, filters: Sequence[Any] = ()) -> dict[str, Any]:

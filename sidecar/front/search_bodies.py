@@ -1,0 +1,74 @@
+"""What a search request says, wherever it stands: body, ``source`` parameter, parameters beside a body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.core.errors import SidecarError
+from sidecar.front.exchange import Exchange
+from sidecar.search.bodies import read_object
+from sidecar.wire.body_formats import as_json
+from sidecar.wire.json_scanner import JsonScanner
+from sidecar.wire.media_types import Format
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+async def body_bytes(exchange: Exchange) -> bytes:
+    """The body as JSON text, from the ``source`` parameter where there is none; ``b""`` where there is neither.
+
+    Raises:
+        SidecarError: it cannot be read.
+    """
+    if exchange.has_body:
+        return as_json(await exchange.body(), exchange.types.body_format())
+    return exchange.parameters.get("source", "").encode()
+
+
+def read_body(data: bytes) -> dict[str, Any] | None:
+    """A search body; ``None`` where the cluster is to say what is wrong with it. Comments are read over."""
+    body = read_object(data)
+    if body is None and (data.startswith(_BYTE_ORDER_MARK) or b"/*" in data or b"//" in data):
+        try:
+            scanner = JsonScanner(data)
+            scanner.next()
+            value = scanner.value()
+        except (SidecarError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+    return body
+
+
+def json_type(exchange: Exchange) -> dict[str, str]:
+    """Headers for a body that is JSON now, whatever it was."""
+    if exchange.has_body and exchange.types.body_format() is Format.JSON:
+        return {}
+    return {"Content-Type": "application/json"}
+
+
+def without_source(target: str) -> str:
+    """A raw target without the parameters that held the body."""
+    path, mark, query = target.partition("?")
+    kept = [part for part in query.split("&") if part.partition("=")[0] not in ("source", "source_content_type")]
+    return path + mark + "&".join(kept) if mark else path
+
+
+def whole_number(value: object) -> int | None:
+    """A number of hits as the body or a parameter has it; ``None`` where it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return None
+    return None
+
+
+def effective_size(body: Mapping[str, Any], parameters: Mapping[str, str]) -> int | None:
+    """How many hits are asked for; a parameter wins over the body. ``None`` where neither says it."""
+    value = parameters.get("size", body.get("size"))
+    return whole_number(value)

@@ -1,0 +1,57 @@
+"""Failures of shards and legs, in the words that Elasticsearch has for the clause that was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sidecar.core.errors import SidecarError
+from sidecar.search.rewriting import Planted
+
+_ILLEGAL = "illegal_argument_exception"
+
+
+class RelayedError(SidecarError):
+    """An error of the cluster, or one made up of such, in the envelope's own form: shown as it is."""
+
+    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+        error = body.get("error")
+        described = error if isinstance(error, Mapping) else {}
+        super().__init__(str(described.get("reason", error)), status=status)
+        self.type = str(described.get("type", "exception"))
+        self.body = {"error": error, "status": status}
+
+
+def with_own_reasons(answer: Any, planted: Sequence[Planted]) -> Any:
+    """An answer in which the shards of ``planted`` clauses fail with the reasons of those that they stand for."""
+    reasons = {one.index: one.reason for one in planted}
+    return _replaced(answer, reasons) if reasons else answer
+
+
+def _replaced(value: Any, reasons: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_replaced(item, reasons) for item in value]
+    if not isinstance(value, dict):
+        return value
+    reason = _planted_reason(value, reasons)
+    if reason is not None:
+        return {"type": _ILLEGAL, "reason": reason}
+    new = {}
+    for name, item in value.items():
+        if name in ("hits", "aggregations"):
+            new[name] = item
+            continue
+        new[name] = _replaced(item, reasons)
+        if name == "caused_by" and isinstance(item, dict):
+            own = _planted_reason(item, reasons)
+            if own is not None:
+                new[name] = {"type": _ILLEGAL, "reason": own, "caused_by": {"type": _ILLEGAL, "reason": own}}
+    return new
+
+
+def _planted_reason(value: Mapping[str, Any], reasons: Mapping[str, str]) -> str | None:
+    if value.get("type") != "query_shard_exception" or value.get("index") not in reasons:
+        return None
+    text = str(value.get("reason", ""))
+    ours = "does not support match_phrase queries" in text or "must be type [sparse_vector]" in text
+    return reasons[value["index"]] if ours else None
