@@ -1,7 +1,7 @@
-# make setup | demo | test | lint | bench | clean
+# make setup | demo | test | quick | lint | format | tables | bench | clean
 # `make setup` needs Python 3.11 or newer; demo, test and bench also need an Elasticsearch (docs/running.md).
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test quick lint format tables bench clean
 .DEFAULT_GOAL := setup
 MAKEFLAGS += --no-print-directory
 
@@ -39,6 +39,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
 
+# the tests that need no Elasticsearch, side by side
+quick: setup
+	$(BIN)/python -m pytest --quick --numprocesses auto --dist loadfile $(ARGS)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +51,11 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# the lists in the docs that are made from the code
+tables: setup
+	$(BIN)/python -m tools.service_index
+	$(BIN)/python -m tools.departures
 
 bench: setup
 	@set -e; for program in $(BENCHES); do echo "== bench/$$program.py"; $(BIN)/python -m bench.$$program $(ARGS); done

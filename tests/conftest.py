@@ -20,6 +20,22 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out what needs an Elasticsearch or is marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--quick"):
+        return
+    left_out = [item for item in items if "elasticsearch_nodes" in _fixtures(item) or item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _fixtures(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def elasticsearch_nodes(request: pytest.FixtureRequest) -> Iterator[NodePool]:
     """The shared nodes; with the first one asked for, all that the selected tests need begin to start."""
@@ -71,7 +87,7 @@ def elasticsearch_basic(elasticsearch_nodes: NodePool) -> str:
 def _wanted(items: list[pytest.Item]) -> set[Kind]:
     kinds: set[Kind] = set()
     for item in items:
-        names = set(getattr(item, "fixturenames", ()))
+        names = _fixtures(item)
         if "elasticsearch" in names and isinstance(item, pytest.Function):
             names.add(f"elasticsearch_{item.callspec.params['elasticsearch']}")
         kinds |= {(line, "trial") for line in LINES if f"elasticsearch_{line}" in names}
