@@ -26,6 +26,8 @@ from sidecar.resources import Resources, open_front, open_resources
 from sidecar.settings import Settings
 from sidecar.telemetry import METRICS, Metrics
 from sidecar.telemetry.metrics import get_metrics
+from sidecar.telemetry.process import ProcessWatch
+from sidecar.telemetry.process_collector import ProcessState
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS", Settings)
 RESOURCES: web.AppKey[Resources] = web.AppKey("RESOURCES", Resources)
@@ -123,10 +125,28 @@ async def _front(app: web.Application) -> AsyncIterator[None]:
 async def _health(app: web.Application) -> AsyncIterator[None]:
     settings, resources = app[SETTINGS], app[RESOURCES]
     preloading = Preloading(resources.models, settings.preload_models, settings.model_threads)
-    app[HEALTH] = Health(resources.registry, preloading)
+    watch = ProcessWatch(settings.data_path)
+    app[HEALTH] = Health(
+        resources.registry, preloading, watch, ready_without_endpoints=settings.ready_without_endpoints
+    )
+    app[METRICS].watch_process(lambda: _process_state(resources, watch))
     preloading.start()
+    watch.start()
     yield
+    await watch.close()
     await preloading.close()
+
+
+def _process_state(resources: Resources, watch: ProcessWatch) -> ProcessState:
+    health = resources.registry.health()
+    return ProcessState(
+        store_up=health.serves == "store" and health.blocked is None,
+        endpoints=health.endpoints,
+        left_aside=len(health.left_aside),
+        loop_delay=watch.loop_delay,
+        upstream_calls=resources.sender.calls_in_flight,
+        open_streams=resources.sender.open_streams,
+    )
 
 
 async def _stop(app: web.Application) -> None:

@@ -2,7 +2,9 @@
 
 Alive: the event loop answers. Ready: endpoints can be read (from the store, or from the local copy while the store is
 away) and the models to be preloaded are loaded. A store that is away makes a sidecar with a copy ``degraded`` and not
-unready: it still serves what it knows, and taking all replicas out at once would help nobody.
+unready: it still serves what it knows, and taking all replicas out at once would help nobody. One that starts in that
+time without a copy is not ready, so that a rollout does not put it in the place of one that knows the endpoints; where
+each sidecar serves one pod alone, a setting makes it ``degraded`` as well, with the built-in models.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import structlog
 from aiohttp import web
 
 from sidecar.core.errors import SidecarError
-from sidecar.registry import Registry
+from sidecar.registry import Registry, RegistryHealth
 from sidecar.runtime.config import AdaptiveAllocations, Allocation
 from sidecar.runtime.errors import ModelError
 from sidecar.runtime.models import LocalModels
 from sidecar.settings import UserError
+from sidecar.telemetry.process import ProcessWatch
 
 LIVE_PATH = "/_sidecar/health/live"
 READY_PATH = "/_sidecar/health/ready"
@@ -79,26 +82,47 @@ class Preloading:
 class Health:
     """The checks of one running sidecar."""
 
-    def __init__(self, registry: Registry, preloading: Preloading) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        preloading: Preloading,
+        process: ProcessWatch,
+        *,
+        ready_without_endpoints: bool = False,
+    ) -> None:
         self._registry = registry
         self._preloading = preloading
+        self._process = process
+        self._ready_without_endpoints = ready_without_endpoints
         self.is_stopping = False
 
     def ready(self) -> tuple[int, dict[str, Any]]:
         """HTTP status and body."""
         health = self._registry.health()
-        store = {
-            "ok": health.cause is None,
-            "serves": health.serves,
-            **({"cause": health.cause} if health.cause else {}),
-        }
         models = self._preloading.check()
-        checks: dict[str, Any] = {"store": store, "models": models}
+        process = self._process.check()
         if self.is_stopping:
-            checks["process"] = {"ok": False, "cause": "shutting down"}
-        is_ready = health.serves != "nothing" and models["ok"] and not self.is_stopping
-        status = ("ready" if store["ok"] else "degraded") if is_ready else "not ready"
+            process = {"ok": False, "cause": "shutting down"}
+        checks = {"store": _store_check(health), "models": models, "process": process}
+        has_endpoints = health.serves != "nothing" or self._ready_without_endpoints
+        is_ready = has_endpoints and models["ok"] and not self.is_stopping
+        status = ("ready" if all(check["ok"] for check in checks.values()) else "degraded") if is_ready else "not ready"
         return 200 if is_ready else 503, {"status": status, "checks": checks}
+
+
+def _store_check(health: RegistryHealth) -> dict[str, Any]:
+    """``ok`` unless endpoints do not come from the store, cannot be written to it, or lack their secrets.
+
+    A record that this version cannot read is told and no fault: a newer version may have written it.
+    """
+    facts = {
+        "cause": health.cause,
+        "blocked": health.blocked,
+        "without_secrets": list(health.without_secrets),
+        "left_aside": dict(health.left_aside),
+    }
+    is_ok = not (health.cause or health.blocked or health.without_secrets)
+    return {"ok": is_ok, "serves": health.serves, **{name: fact for name, fact in facts.items() if fact}}
 
 
 HEALTH: web.AppKey[Health] = web.AppKey("HEALTH", Health)

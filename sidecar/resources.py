@@ -55,8 +55,10 @@ class Resources:
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Resources]:
-    """Open everything that ``settings`` ask for.
+async def open_resources(
+    settings: Settings, metrics: Metrics | None = None, *, is_guest: bool = False
+) -> AsyncIterator[Resources]:
+    """Open everything that ``settings`` ask for; a guest uses what is there and creates no place for endpoints.
 
     Raises ``UserError`` for what the user has to change. An Elasticsearch that does not answer is no error: the
     registry then serves its local copy.
@@ -67,7 +69,8 @@ async def open_resources(settings: Settings, metrics: Metrics | None = None) -> 
         if settings.elasticsearch_url is not None:
             elasticsearch = create_client(settings)
             stack.push_async_callback(elasticsearch.close)
-        registry = create_registry(settings, elasticsearch)
+        catalogue = Catalogue.discover()
+        registry = create_registry(settings, elasticsearch, catalogue, is_guest=is_guest)
         stack.push_async_callback(registry.close)
         await registry.start()
         models = LocalModels(runtime_config(settings))
@@ -82,7 +85,7 @@ async def open_resources(settings: Settings, metrics: Metrics | None = None) -> 
             await cache.open()
         inference = Inference(
             registry,
-            Catalogue.discover(),
+            catalogue,
             RemoteBackend(sender),
             LocalBackend(models),
             references=None if elasticsearch is None else partial(references_of, elasticsearch),
@@ -130,20 +133,32 @@ async def references_of(client: AsyncElasticsearch, inference_id: str) -> Refere
         ) from error
 
 
-def create_registry(settings: Settings, elasticsearch: AsyncElasticsearch | None) -> Registry:
-    """The registry on Elasticsearch with a local copy, or on SQLite without one; not started."""
-    store: EndpointStore
-    if elasticsearch is None:
-        store, copy = SQLiteStore(settings.data_path / STORE_FILE), None
-    else:
-        store, copy = ElasticsearchStore(elasticsearch), SQLiteStore(settings.data_path / COPY_FILE)
+def create_registry(
+    settings: Settings, elasticsearch: AsyncElasticsearch | None, catalogue: Catalogue, *, is_guest: bool = False
+) -> Registry:
+    """The registry on Elasticsearch with a local copy, or on SQLite with one for the day its file is lost; not started.
+
+    A guest, see :class:`Registry`, keeps no copy.
+    """
+    store, copy = create_stores(settings, elasticsearch)
     return Registry(
         store,
         SecretCipher.from_settings(settings),
-        copy=copy,
+        copy=None if is_guest else copy,
+        copies_when_lost=elasticsearch is None,
         poll_interval=settings.registry_poll_interval,
         allow_unreadable=settings.allow_unreadable_secrets,
+        refuses=catalogue.refusal,
+        is_guest=is_guest,
     )
+
+
+def create_stores(settings: Settings, elasticsearch: AsyncElasticsearch | None) -> tuple[EndpointStore, SQLiteStore]:
+    """Where the endpoints are, and the local copy of that; neither is opened."""
+    copy = SQLiteStore(settings.data_path / COPY_FILE)
+    if elasticsearch is None:
+        return SQLiteStore(settings.data_path / STORE_FILE), copy
+    return ElasticsearchStore(elasticsearch), copy
 
 
 def create_cache(settings: Settings, metrics: Metrics) -> EmbeddingCache | None:
@@ -177,8 +192,6 @@ def create_sender(settings: Settings, metrics: Metrics) -> Sender:
         connection=ConnectionConfig(
             overrides=settings.upstream_overrides,
             max_connections=settings.max_connections,
-            # One slow provider must not take all connections.
-            max_connections_per_host=max(1, settings.max_connections // 2),
             max_response_bytes=settings.max_response_size,
         ),
         retries=RetryConfig(

@@ -122,7 +122,8 @@ async def delete_endpoint(call: Call, values: Mapping[str, str]) -> web.StreamRe
     call.refuse_unknown()
     inference_id = values["inference_id"]
     inference = call.request.app[INFERENCE]
-    _require_task_type(await find_endpoint(call, inference_id), task_type, call.generation)
+    if not await inference.is_left_aside(inference_id):
+        _require_task_type(await find_endpoint(call, inference_id), task_type, call.generation)
     call.facts["endpoint"] = inference_id
     deletion = await finish(
         call.request.app,

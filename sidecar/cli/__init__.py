@@ -24,6 +24,7 @@ COMMANDS = {
     "config": "Print the effective settings, secrets masked, in the form of a .env file.",
     "mappings": "Index templates and vector fields.",
     "models": "Local models: list, inspect, pull.",
+    "endpoints": "Stored endpoints: list, export, import, restore after a loss.",
     "secrets": "The key of the endpoints' secrets: make one, rotate.",
 }
 """What ``sidecar --help`` says of each command; command and module ``sidecar.cli.NAME`` have the same name."""

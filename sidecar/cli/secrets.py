@@ -9,6 +9,7 @@ import typer
 from sidecar.elastic.client import create_client
 from sidecar.registry.secrets import new_key as make_key
 from sidecar.resources import create_registry
+from sidecar.services.catalogue import Catalogue
 from sidecar.settings import load_settings
 
 secrets = typer.Typer(help="The key of the endpoints' secrets: make one, rotate.", no_args_is_help=True)
@@ -30,7 +31,7 @@ def rotate() -> None:
 async def _rotate() -> int:
     settings = load_settings()
     elasticsearch = create_client(settings) if settings.elasticsearch_urls else None
-    registry = create_registry(settings, elasticsearch)
+    registry = create_registry(settings, elasticsearch, Catalogue.discover())
     try:
         await registry.start()
         return await registry.rotate_secrets()

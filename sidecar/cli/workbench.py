@@ -49,7 +49,7 @@ async def open_workbench(elasticsearch_url: str | None) -> AsyncIterator[Workben
     configure_logging(form=settings.log_format, level=level)
     if settings.elasticsearch_url is None:
         raise UserError(NO_ELASTICSEARCH)
-    async with open_resources(settings) as resources:
+    async with open_resources(settings, is_guest=True) as resources:
         assert resources.elasticsearch is not None  # noqa: S101
         yield Workbench(resources.elasticsearch, EndpointEmbedder(resources.inference))
 

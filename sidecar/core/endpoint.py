@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from sidecar.core.tasks import TaskType
 
@@ -36,9 +36,13 @@ class Endpoint:
 
 
 class Secrets(Mapping[str, Any]):
-    """Secret settings of one endpoint by name; printing, logging or formatting it shows names only."""
+    """Secret settings of one endpoint by name; printing, logging or formatting it shows names only.
+
+    Where ``is_readable`` is false they are stored but cannot be opened, and looking at them raises.
+    """
 
     __slots__ = ("_values",)
+    is_readable: ClassVar[bool] = True
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self._values = dict(values or {})

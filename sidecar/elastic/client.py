@@ -5,9 +5,11 @@ from __future__ import annotations
 import ssl
 
 from elastic_transport import TlsError
-from elasticsearch import ApiError, AsyncElasticsearch, TransportError
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError, UnsupportedProductError
 
 from sidecar.settings import Settings, UserError
+
+_REASON = 400
 
 
 def create_client(settings: Settings) -> AsyncElasticsearch:
@@ -58,11 +60,24 @@ def ssl_option(settings: Settings) -> ssl.SSLContext | bool:
 def failure_text(error: Exception) -> str:
     """What went wrong between the sidecar and Elasticsearch, in a few words without addresses or secrets."""
     if isinstance(error, ApiError):
-        kind = error.error if isinstance(error.error, str) else "error"
-        return f"status {error.status_code}, {kind}"
+        if isinstance(error, UnsupportedProductError):
+            return "what answers there does not say that it is Elasticsearch"
+        return f"status {error.status_code}, {_cause(error)}"
     if isinstance(error, TlsError):
         return "the TLS connection failed (see SIDECAR_ELASTICSEARCH_CA_CERTS)"
     if isinstance(error, TransportError):
         words = str(error.message).split("(", 1)[0].strip().rstrip(":")
         return " ".join(words.split())[:200] or type(error).__name__
     return type(error).__name__
+
+
+def _cause(error: ApiError) -> str:
+    """Type and reason of a refusal, the reason cut: that of a missing privilege names it."""
+    detail = error.body.get("error") if isinstance(error.body, dict) else None
+    if not isinstance(detail, dict):
+        return "without an explanation"
+    kind, reason = detail.get("type") or "error", detail.get("reason")
+    if not reason:
+        return str(kind)
+    words = " ".join(str(reason).split())
+    return f"{kind}: {words[:_REASON]}" + ("..." if len(words) > _REASON else "")

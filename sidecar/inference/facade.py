@@ -124,6 +124,10 @@ class Inference:
         """
         return (await self._stored(inference_id)).endpoint
 
+    async def is_left_aside(self, inference_id: str) -> bool:
+        """Whether an endpoint of that id is stored in a form that this version cannot read: it can only be deleted."""
+        return inference_id not in PRECONFIGURED and await self._registry.is_left_aside(inference_id)
+
     async def endpoints(self, task_type: TaskType | None = None) -> list[Endpoint]:
         """All endpoints, of one task type or any, by inference id."""
         stored = [stored.endpoint for stored in await self._registry.list()]
@@ -220,7 +224,7 @@ class Inference:
             endpoint = self._local.checked(endpoint)
         stored = await self._registry.create(endpoint, draft.secrets)
         if not isinstance(task, RemoteTask):
-            await self._local.deploy(stored.endpoint)
+            await self._deploy_or_remove(stored.endpoint)
         return Created(stored.endpoint, warnings)
 
     async def update(
@@ -287,14 +291,17 @@ class Inference:
             ResourceNotFoundError: there is no such endpoint.
             StatusError: 409 when it is in use, 400 when its id is reserved.
         """
-        endpoint = await self.find(inference_id)
+        is_built_in = inference_id in PRECONFIGURED
+        # One that this version cannot read is there too, and can go.
+        if not is_built_in and not await self._registry.contains(inference_id):
+            raise ResourceNotFoundError(f"Inference endpoint not found [{inference_id}]")
         if dry_run:
             found = await self._references(inference_id) if self._references else None
             if found is None:
                 return Deletion(False, error_message="")
             return Deletion(False, found.pipelines, found.indexes, found.message(inference_id, generation))
         if not force:
-            if endpoint.is_preconfigured:
+            if is_built_in:
                 raise StatusError(
                     f"[{inference_id}] is a reserved inference endpoint. "
                     "Use the force=true query parameter to delete the inference endpoint."
@@ -302,7 +309,7 @@ class Inference:
             found = await self._references(inference_id) if self._references else None
             if found is not None and (message := found.message(inference_id, generation)):
                 raise StatusError(message, status=409)
-        if not endpoint.is_preconfigured:
+        if not is_built_in:
             await self._registry.delete(inference_id)
         await self._local.undeploy(inference_id)
         self._remote.forget(inference_id)
@@ -420,6 +427,15 @@ class Inference:
             raise streaming_refused(service, requested, generation)
 
     # --- inside
+
+    async def _deploy_or_remove(self, endpoint: Endpoint) -> None:
+        """Deploy a new endpoint's model; where that fails nothing of the endpoint stays behind."""
+        try:
+            await self._local.deploy(endpoint)
+        except Exception:
+            await self._registry.delete(endpoint.inference_id)
+            await self._local.undeploy(endpoint.inference_id)
+            raise
 
     def _is_local(self, endpoint: Endpoint) -> bool:
         service = self._catalogue.get(endpoint.service)

@@ -27,8 +27,12 @@ from sidecar.elastic.mappings import load_mapping
 from sidecar.registry.store import (
     Record,
     StoreConflictError,
+    StoreLostError,
+    StoreState,
     StoreUnavailableError,
+    UnreadableEndpoint,
     document_endpoint,
+    document_time,
     endpoint_document,
     now,
 )
@@ -51,6 +55,8 @@ class ElasticsearchStore:
 
     def __init__(self, client: AsyncElasticsearch, *, timeout: float = 10.0, name: str = "sidecar") -> None:
         self._client = client.options(request_timeout=timeout)
+        # Polls come again by themselves: a cluster that groans must not get each of them four times.
+        self._polling = self._client.options(max_retries=1, retry_on_status=(), retry_on_timeout=False)
         self._endpoints = f"{name}-endpoints"
         self._secrets = f"{name}-secrets"
 
@@ -58,24 +64,53 @@ class ElasticsearchStore:
     def description(self) -> str:
         return f"Elasticsearch index {self._endpoints}"
 
-    async def open(self) -> None:
-        """Create the indices where they are missing.
+    async def open(self, *, create: bool = True) -> None:
+        """Create the indices where they are missing, or with ``create`` false say that they are.
 
         Raises :class:`UserError` when Elasticsearch refuses the credentials or the index is of a newer version.
         """
         async with self._failures(refusals_are_user_errors=True):
             for index, template in ((self._endpoints, ENDPOINTS), (self._secrets, SECRETS)):
-                await self._ensure_index(index, load_mapping(template))
-        await self._sweep()
+                mapping = load_mapping(template)
+                if not await self._is_there(index):
+                    if not create:
+                        raise _missing(index)
+                    await self._create_index(index, mapping)
+                await self._check_index(index, mapping)
 
     async def close(self) -> None:
         """Nothing to do: the client belongs to the caller."""
+
+    async def state(self) -> StoreState:
+        names = [self._endpoints, self._secrets]
+        async with self._failures():
+            found = await self._polling.indices.get(
+                index=names,
+                ignore_unavailable=True,
+                features=["settings", "mappings", "aliases"],
+                flat_settings=True,
+                filter_path=["*.aliases", "*.mappings._meta", "*.settings"],
+            )
+            holders = [_holder(found.body, name) for name in names]
+            settings = [holder["settings"] for holder in holders]
+            replaces = holders[0].get("mappings", {}).get("_meta", {}).get("replaces", [])
+            return StoreState(
+                identity="/".join(str(each["index.uuid"]) for each in settings),
+                replaces=frozenset(str(each) for each in replaces),
+                blocked=next((block for each in settings if (block := _block(each)) is not None), None),
+            )
+
+    async def accept_loss(self, identity: str) -> None:
+        replaces = sorted({identity, *(await self.state()).replaces})
+        async with self._failures():
+            meta = {"version": _VERSION, "replaces": replaces}
+            await self._client.indices.put_mapping(index=self._endpoints, meta=meta)
 
     async def get(self, inference_id: str) -> Record | None:
         for _ in range(3):
             found = await self._read([inference_id])
             record = found.get(inference_id)
-            if record is None or record.secrets_id is None or record.sealed is not None:
+            if record is None or not record.lacks_secrets:
                 return record
             # The secrets it named are gone: someone updated or removed it between the two reads.
         return record
@@ -86,8 +121,7 @@ class ElasticsearchStore:
         for start in range(0, len(ids), _PAGE):
             page = await self._read(ids[start : start + _PAGE])
             for record in page.values():
-                torn = record.secrets_id is not None and record.sealed is None
-                whole = await self.get(record.inference_id) if torn else record
+                whole = await self.get(record.inference_id) if record.lacks_secrets else record
                 if whole is not None:
                     records.append(whole)
         return records
@@ -97,7 +131,7 @@ class ElasticsearchStore:
         after: list[str] | None = None
         while True:
             async with self._failures():
-                answer = await self._client.search(
+                answer = await self._polling.search(
                     index=self._endpoints,
                     size=_PAGE,
                     sort=[{"inference_id": "asc"}],
@@ -107,13 +141,13 @@ class ElasticsearchStore:
                     track_total_hits=False,
                     allow_partial_search_results=False,
                 )
-            hits = answer["hits"]["hits"]
-            found.update({hit["_id"]: _revision(hit) for hit in hits})
-            if len(hits) < _PAGE:
-                return found
-            after = hits[-1]["sort"]
+                hits = answer["hits"]["hits"]
+                found.update({hit["_id"]: _revision(hit) for hit in hits})
+                if len(hits) < _PAGE:
+                    return found
+                after = hits[-1]["sort"]
 
-    async def create(self, endpoint: Endpoint, sealed: str | None) -> Record:
+    async def create(self, endpoint: Endpoint | UnreadableEndpoint, sealed: str | None) -> Record:
         present = now()
         secrets_id = await self._write_secrets(endpoint.inference_id, sealed)
         document = _document(endpoint, secrets_id, created_at=present, updated_at=present)
@@ -124,7 +158,7 @@ class ElasticsearchStore:
             raise ResourceExistsError(f"Inference endpoint [{endpoint.inference_id}] already exists") from None
         return Record(endpoint, revision, present, present, sealed, secrets_id)
 
-    async def update(self, record: Record, endpoint: Endpoint, sealed: str | None) -> Record:
+    async def update(self, record: Record, endpoint: Endpoint | UnreadableEndpoint, sealed: str | None) -> Record:
         present = now()
         kept = sealed == record.sealed
         secrets_id = record.secrets_id if kept else await self._write_secrets(endpoint.inference_id, sealed)
@@ -143,7 +177,9 @@ class ElasticsearchStore:
                 await self._client.delete(
                     index=self._endpoints, id=record.inference_id, refresh="wait_for", **_guard(record)
                 )
-            except (ConflictError, NotFoundError):
+            except (ConflictError, NotFoundError) as error:
+                if error.error == "index_not_found_exception":
+                    raise
                 raise StoreConflictError(record.inference_id) from None
         await self._remove_secrets(record.secrets_id)
 
@@ -155,17 +191,23 @@ class ElasticsearchStore:
             answer = await self._client.mget(index=self._endpoints, ids=inference_ids)
             found = [item for item in answer["docs"] if _found(item)]
             named = [item["_source"]["secrets_id"] for item in found if item["_source"].get("secrets_id")]
-            sealed: dict[str, str] = {}
+            sealed: dict[str, Any] = {}
             if named:
                 answer = await self._client.mget(index=self._secrets, ids=named)
-                sealed = {item["_id"]: item["_source"]["sealed"] for item in answer["docs"] if _found(item)}
-        return {item["_id"]: _record(item, sealed) for item in found}
+                sealed = {item["_id"]: item["_source"].get("sealed") for item in answer["docs"] if _found(item)}
+            return {item["_id"]: _record(item, sealed) for item in found}
 
     async def _write(self, inference_id: str, document: dict[str, Any], **condition: Any) -> str:
         async with self._failures():
             try:
+                # Without its alias a write would make an index of that name, with guessed types.
                 answer = await self._client.index(
-                    index=self._endpoints, id=inference_id, document=document, refresh="wait_for", **condition
+                    index=self._endpoints,
+                    id=inference_id,
+                    document=document,
+                    refresh="wait_for",
+                    require_alias=True,
+                    **condition,
                 )
             except ConflictError:
                 # The client repeats a write whose answer was lost; then the conflict is with ourselves.
@@ -173,7 +215,7 @@ class ElasticsearchStore:
                 if not current.get("found") or current["_source"] != document:
                     raise StoreConflictError(inference_id) from None
                 answer = current
-        return _revision(answer.body)
+            return _revision(answer.body)
 
     async def _write_secrets(self, inference_id: str, sealed: str | None) -> str | None:
         if sealed is None:
@@ -181,7 +223,7 @@ class ElasticsearchStore:
         secrets_id = uuid.uuid4().hex
         document = {"inference_id": inference_id, "sealed": sealed, "created_at": now().isoformat()}
         async with self._failures():
-            await self._client.index(index=self._secrets, id=secrets_id, document=document)
+            await self._client.index(index=self._secrets, id=secrets_id, document=document, require_alias=True)
         return secrets_id
 
     async def _remove_secrets(self, secrets_id: str | None) -> None:
@@ -193,27 +235,40 @@ class ElasticsearchStore:
             # The endpoint is as it should be; the sweep takes what is left over.
             return
 
-    async def _ensure_index(self, index: str, template: Mapping[str, Any]) -> None:
+    async def _is_there(self, index: str) -> bool:
+        # Not a HEAD request: the answer to one that is refused says nothing.
+        return bool((await self._client.indices.get(index=index, ignore_unavailable=True, features="aliases")).body)
+
+    async def _create_index(self, index: str, template: Mapping[str, Any]) -> None:
         # The shipped file names the first index and its alias after "sidecar"; only tests take other names.
-        if not await self._client.indices.exists(index=index):
-            try:
-                await self._client.indices.create(
-                    index=f"{index}-1",
-                    aliases={index: dict(template["aliases"].popitem()[1])},
-                    settings=template["settings"],
-                    mappings=template["mappings"],
-                )
-            except BadRequestError as error:
-                if error.error != "resource_already_exists_exception":
-                    raise
+        try:
+            await self._client.indices.create(
+                index=f"{index}-1",
+                aliases={index: dict(next(iter(template["aliases"].values())))},
+                settings=template["settings"],
+                mappings=template["mappings"],
+            )
+        except BadRequestError as error:
+            if error.error != "resource_already_exists_exception":
+                raise
+
+    async def _check_index(self, index: str, template: Mapping[str, Any]) -> None:
+        """Raise for an index that is not what the sidecar made, before anything is read from it or written to it."""
+        found = await self._client.indices.get(index=index, features=["aliases", "mappings", "settings"])
+        holder = _holder(found.body, index)
         # Not wait_for_status: an index whose first shard is only being created counts as yellow already.
         await self._client.cluster.health(index=index, wait_for_active_shards="1", timeout="5s")
-        for mapping in (await self._client.indices.get_mapping(index=index)).values():
-            version = mapping["mappings"].get("_meta", {}).get("version", 0)
-            if version > _VERSION:
-                raise UserError(f"The index {index} was written by a newer version of the sidecar; use that one.")
+        mapping = holder["mappings"]
+        version = mapping.get("_meta", {}).get("version", 0)
+        if not isinstance(version, int) or version > _VERSION:
+            raise UserError(f"The index {index} was written by a newer version of the sidecar; use that one.")
+        wanted = template["mappings"]["properties"]
+        given = mapping.get("properties", {})
+        wrong = sorted(name for name in wanted if given.get(name, {}).get("type") != wanted[name]["type"])
+        if wrong:
+            raise _not_ours(index, f"its fields {', '.join(wrong)} have other types")
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """Remove old secrets that no endpoint names any more."""
         before = (now() - _ORPHAN_AGE).isoformat()
         async with self._failures():
@@ -239,18 +294,73 @@ class ElasticsearchStore:
             if refusals_are_user_errors and error.status_code in (401, 403):
                 raise UserError(
                     f"Elasticsearch refused the sidecar ({failure_text(error)}): check SIDECAR_ELASTICSEARCH_API_KEY or"
-                    " _USERNAME and _PASSWORD; it needs the privilege all on the indices"
-                    f" {self._endpoints}* and {self._secrets}*, and monitor on the cluster."
+                    " _USERNAME and _PASSWORD; the privileges that it needs stand in docs/settings.md."
                 ) from None
-            if error.status_code == 400:
+            if error.error == "index_not_found_exception":
+                raise _missing(str(self._endpoints)) from error
+            if error.status_code == 400 and error.error not in _UNREADABLE_INDEX:
                 raise OtherError("status_exception", f"Elasticsearch refused the endpoint: {_reason(error)}") from error
-            raise StoreUnavailableError(f"The {self.description} does not answer: {failure_text(error)}") from error
+            raise self._unavailable(error) from error
         except TransportError as error:
             raise StoreUnavailableError(f"The {self.description} does not answer: {failure_text(error)}") from error
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise StoreUnavailableError(
+                f"The {self.description} cannot be used: what answers there is not of Elasticsearch's form"
+                f" ({type(error).__name__}: {error})"
+            ) from error
+
+    def _unavailable(self, error: ApiError) -> StoreUnavailableError:
+        is_refusal = error.status_code in (400, 401, 403)
+        does = "refuses" if is_refusal else "does not answer"
+        unavailable = StoreUnavailableError(f"The {self.description} {does}: {failure_text(error)}")
+        unavailable.is_refusal = is_refusal
+        return unavailable
+
+
+# The index is closed, or its mapping is not the sidecar's: no fault of an endpoint.
+_UNREADABLE_INDEX = frozenset({"index_closed_exception", "search_phase_execution_exception"})
+
+
+def _missing(index: str) -> StoreLostError:
+    return StoreLostError(f"The Elasticsearch index behind {index} is gone: it was deleted, or its alias was")
+
+
+def _not_ours(index: str, why: str) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"{index} in Elasticsearch is not what the sidecar made ({why}): move it away, then run sidecar endpoints"
+        " restore"
+    )
+
+
+def _holder(found: Mapping[str, Any], alias: str) -> Mapping[str, Any]:
+    """The one index behind ``alias``."""
+    if alias in found:
+        raise _not_ours(alias, "it is an index and no alias")
+    holders: list[Mapping[str, Any]] = [holder for holder in found.values() if alias in holder.get("aliases", {})]
+    if not holders:
+        raise _missing(alias)
+    if len(holders) > 1:
+        raise _not_ours(alias, "the alias names several indices")
+    return holders[0]
+
+
+def _block(settings: Mapping[str, Any]) -> str | None:
+    """Why an index takes no writes, of its flat settings; the first happens when a disk is full."""
+    if settings.get("index.verified_before_close") == "true":
+        raise StoreUnavailableError(f"The Elasticsearch index {settings.get('index.provided_name')} is closed")
+    for name, why in (
+        ("read_only_allow_delete", "Elasticsearch set it because a disk is nearly full"),
+        ("read_only", "someone set it"),
+        ("write", "someone set it"),
+    ):
+        if settings.get(f"index.blocks.{name}") == "true":
+            index = settings.get("index.provided_name")
+            return f"the Elasticsearch index {index} has the block index.blocks.{name}: {why}"
+    return None
 
 
 def _document(
-    endpoint: Endpoint, secrets_id: str | None, *, created_at: datetime, updated_at: datetime
+    endpoint: Endpoint | UnreadableEndpoint, secrets_id: str | None, *, created_at: datetime, updated_at: datetime
 ) -> dict[str, Any]:
     return {
         **endpoint_document(endpoint),
@@ -260,15 +370,17 @@ def _document(
     }
 
 
-def _record(item: Mapping[str, Any], sealed: Mapping[str, str]) -> Record:
+def _record(item: Mapping[str, Any], sealed: Mapping[str, Any]) -> Record:
     source = item["_source"]
+    secrets_id = source.get("secrets_id")
+    found = sealed.get(secrets_id)
     return Record(
-        document_endpoint(source),
+        document_endpoint(item["_id"], source),
         _revision(item),
-        datetime.fromisoformat(source["created_at"]),
-        datetime.fromisoformat(source["updated_at"]),
-        sealed.get(source.get("secrets_id")),
-        source.get("secrets_id"),
+        document_time(source.get("created_at")),
+        document_time(source.get("updated_at")),
+        found if isinstance(found, str) else None,
+        secrets_id,
     )
 
 

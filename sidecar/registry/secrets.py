@@ -32,16 +32,24 @@ class UnreadableSecretsError(StatusError):
 class UnreadableSecrets(Secrets):
     """Stands where secrets could not be decrypted: the endpoint can be shown and deleted, but not used."""
 
-    __slots__ = ("_inference_id",)
+    __slots__ = ("_inference_id", "are_missing")
+    is_readable = False
 
-    def __init__(self, inference_id: str) -> None:
+    def __init__(self, inference_id: str, *, are_missing: bool = False) -> None:
         self._inference_id = inference_id
+        self.are_missing = are_missing
 
     @property
     def _values(self) -> dict[str, Any]:  # type: ignore[override]
+        of = f"The secrets of inference endpoint [{self._inference_id}]"
+        if self.are_missing:
+            raise UnreadableSecretsError(
+                f"{of} are missing from the store. Update the endpoint with new secrets, or restore them from a copy"
+                " with sidecar endpoints restore."
+            )
         raise UnreadableSecretsError(
-            f"The secrets of inference endpoint [{self._inference_id}] were encrypted with another key. Set"
-            " SIDECAR_SECRET_KEY to that key, or update the endpoint with new secrets."
+            f"{of} were encrypted with another key. Set SIDECAR_SECRET_KEY to that key, or update the endpoint with new"
+            " secrets."
         )
 
     def __repr__(self) -> str:
@@ -91,7 +99,8 @@ class SecretCipher:
             return Secrets()
         try:
             owner, values = orjson.loads(self._all.decrypt(sealed.encode()))
-        except InvalidToken:
+        except (InvalidToken, TypeError, ValueError):
+            # a token of another key, of none, or of a form that another version wrote
             return UnreadableSecrets(inference_id)
         return Secrets(values) if owner == inference_id else UnreadableSecrets(inference_id)
 

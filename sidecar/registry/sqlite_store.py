@@ -23,8 +23,12 @@ from sidecar.core.errors import ResourceExistsError
 from sidecar.registry.store import (
     Record,
     StoreConflictError,
+    StoreLostError,
+    StoreState,
     StoreUnavailableError,
+    UnreadableEndpoint,
     document_endpoint,
+    document_time,
     endpoint_document,
     now,
 )
@@ -39,7 +43,12 @@ _SCHEMA = (
          inference_id TEXT PRIMARY KEY REFERENCES endpoints ON DELETE CASCADE, sealed TEXT NOT NULL)
          STRICT, WITHOUT ROWID""",
 )
-_SELECT = """SELECT document, revision, created_at, updated_at, sealed
+# Beside the schema, so that it needs no version of its own: an older sidecar never looks at it.
+_NOTES = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID"
+_IDENTITY = "identity"
+_REPLACES = "replaces"
+_UNUSABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_SELECT = """SELECT inference_id, document, revision, created_at, updated_at, sealed
              FROM endpoints LEFT JOIN secrets USING (inference_id)"""
 _SELECT_SOME = f"{_SELECT} WHERE inference_id IN (SELECT value FROM json_each(?))"  # noqa: S608
 
@@ -53,22 +62,65 @@ class SQLiteStore:
         self._path = path
         self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
+        # device and inode of the open file: one that was removed goes on taking writes that nobody will find again
+        self._file: tuple[int, int] | None = None
+        self._failed_write: str | None = None
 
     @property
     def description(self) -> str:
         return f"SQLite file {self._path}"
 
-    async def open(self) -> None:
-        """Open the file. Raises :class:`UserError` for a directory or file that cannot be used."""
-        if self._connection is None:
-            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="sqlite")
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
+    async def open(self, *, create: bool = True) -> None:
+        """Open the file, anew when another one took its place.
+
+        Raises :class:`UserError` for a directory or file that cannot be used, :class:`StoreLostError` for one that was
+        removed, unless ``create``.
+        """
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._open, create)
 
     async def close(self) -> None:
         if self._thread is not None:
             thread, self._thread = self._thread, None
             await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
             thread.shutdown(wait=False)
+
+    async def state(self) -> StoreState:
+        def read(connection: sqlite3.Connection) -> StoreState:
+            if self._failed_write is not None:
+                # The same value again: it shows whether there is room to write.
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            found = connection.execute("SELECT value FROM notes WHERE name = ?", (_REPLACES,)).fetchone()
+            replaces = frozenset(orjson.loads(found[0])) if found else frozenset()
+            return StoreState(":".join(map(str, self._file or ())), replaces)
+
+        if self._failed_write is None:
+            return await self._run(read)
+        try:
+            state = await self._run(read)
+        except StoreLostError:
+            raise
+        except StoreUnavailableError:
+            return StoreState(":".join(map(str, self._file or ())), blocked=self._failed_write)
+        self._failed_write = None
+        return state
+
+    async def accept_loss(self, identity: str) -> None:
+        await self.write_note(_REPLACES, orjson.dumps([identity, *(await self.state()).replaces]).decode())
+
+    async def sweep(self) -> None:
+        """Nothing to do: secrets go with their endpoint."""
+
+    async def read_identity(self) -> str | None:
+        """The identity of the store that this file is a copy of, ``None`` where it was not noted."""
+        found = await self._run(
+            lambda connection: connection.execute("SELECT value FROM notes WHERE name = ?", (_IDENTITY,)).fetchone()
+        )
+        return str(found[0]) if found else None
+
+    async def write_note(self, name: str, value: str) -> None:
+        """Keep a text beside the endpoints."""
+        await self._run(lambda connection: _note(connection, name, value))
 
     async def get(self, inference_id: str) -> Record | None:
         return next(iter(await self.load([inference_id])), None)
@@ -86,7 +138,7 @@ class SQLiteStore:
             lambda connection: dict(connection.execute("SELECT inference_id, revision FROM endpoints"))
         )
 
-    async def create(self, endpoint: Endpoint, sealed: str | None) -> Record:
+    async def create(self, endpoint: Endpoint | UnreadableEndpoint, sealed: str | None) -> Record:
         record = _new_record(endpoint, sealed)
 
         def write(connection: sqlite3.Connection) -> None:
@@ -95,21 +147,21 @@ class SQLiteStore:
                 raise ResourceExistsError(f"Inference endpoint [{record.inference_id}] already exists")
             _insert(connection, record)
 
-        await self._run(write)
+        await self._write(write)
         return record
 
-    async def update(self, record: Record, endpoint: Endpoint, sealed: str | None) -> Record:
+    async def update(self, record: Record, endpoint: Endpoint | UnreadableEndpoint, sealed: str | None) -> Record:
         updated = _new_record(endpoint, sealed, created_at=record.created_at)
 
         def write(connection: sqlite3.Connection) -> None:
             _remove(connection, record)
             _insert(connection, updated)
 
-        await self._run(write)
+        await self._write(write)
         return updated
 
     async def delete(self, record: Record) -> None:
-        await self._run(lambda connection: _remove(connection, record))
+        await self._write(lambda connection: _remove(connection, record))
 
     async def all(self) -> list[Record]:
         """Every record, by inference id."""
@@ -117,16 +169,25 @@ class SQLiteStore:
             lambda connection: [_record(row) for row in connection.execute(f"{_SELECT} ORDER BY inference_id")]
         )
 
-    async def replace_all(self, records: Iterable[Record]) -> None:
-        """Make the file hold exactly ``records`` with their revisions: a copy of another store."""
+    async def replace_all(self, records: Iterable[Record], identity: str) -> None:
+        """Make the file hold exactly ``records`` with their revisions: a copy of the store of that identity."""
         copied = list(records)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM endpoints")
             for record in copied:
                 _insert(connection, record)
+            _note(connection, _IDENTITY, identity)
 
         await self._run(write)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        try:
+            await self._run(work)
+        except StoreUnavailableError as error:
+            self._failed_write = error.reason
+            raise
+        self._failed_write = None
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._thread is None:
@@ -134,8 +195,9 @@ class SQLiteStore:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work)
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        assert self._connection is not None  # noqa: S101
         connection = self._connection
+        if connection is None or self._file_now() != self._file:
+            raise StoreLostError(f"The {self.description} was removed or replaced while it was in use")
         try:
             # IMMEDIATE takes the write lock first: a transaction that read before another wrote could not go on.
             connection.execute("BEGIN IMMEDIATE")
@@ -143,11 +205,28 @@ class SQLiteStore:
                 result = work(connection)
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                # A full disk rolls back by itself, and a second time would hide why.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"The {self.description} cannot be used: {error}") from error
         return result
+
+    def _open(self, create: bool) -> None:
+        if self._connection is not None and self._file_now() == self._file:
+            return
+        self._disconnect()
+        if not create and not self._path.exists():
+            raise StoreLostError(f"The {self.description} was removed")
+        self._connect()
+
+    def _file_now(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _connect(self) -> None:
         try:
@@ -162,11 +241,15 @@ class SQLiteStore:
             version = _prepare(connection)
         except sqlite3.Error as error:
             connection.close()
-            raise UserError(f"{self._path} cannot be used as a database: {error}; move it away.") from None
+            is_unusable = getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE
+            advice = (
+                "move it away" if is_unusable else "is the disk full, or the folder read-only? The file may be whole"
+            )
+            raise UserError(f"{self._path} cannot be used as a database: {error}; {advice}.") from None
         if version > _VERSION:
             connection.close()
             raise UserError(f"{self._path} is of a newer version; use that one, or another SIDECAR_DATA_DIR.")
-        self._connection = connection
+        self._connection, self._file = connection, self._file_now()
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -185,6 +268,7 @@ def _prepare(connection: sqlite3.Connection) -> int:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {_VERSION}")
         version = _VERSION
+    connection.execute(_NOTES)
     connection.execute("COMMIT")
     return version
 
@@ -200,16 +284,21 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
 
 
-def _new_record(endpoint: Endpoint, sealed: str | None, *, created_at: datetime | None = None) -> Record:
+def _new_record(
+    endpoint: Endpoint | UnreadableEndpoint, sealed: str | None, *, created_at: datetime | None = None
+) -> Record:
     present = now()
     return Record(endpoint, secrets.token_hex(8), created_at or present, present, sealed)
 
 
 def _insert(connection: sqlite3.Connection, record: Record) -> None:
-    document = orjson.dumps(endpoint_document(record.endpoint)).decode()
+    document = endpoint_document(record.endpoint)
+    if record.secrets_id is not None:
+        document["secrets_id"] = record.secrets_id
     times = record.created_at.isoformat(), record.updated_at.isoformat()
     connection.execute(
-        "INSERT INTO endpoints VALUES (?, ?, ?, ?, ?)", (record.inference_id, record.revision, document, *times)
+        "INSERT INTO endpoints VALUES (?, ?, ?, ?, ?)",
+        (record.inference_id, record.revision, orjson.dumps(document).decode(), *times),
     )
     if record.sealed is not None:
         connection.execute("INSERT INTO secrets VALUES (?, ?)", (record.inference_id, record.sealed))
@@ -223,12 +312,22 @@ def _remove(connection: sqlite3.Connection, record: Record) -> None:
         raise StoreConflictError(record.inference_id)
 
 
-def _record(row: tuple[str, str, str, str, str | None]) -> Record:
-    document, revision, created_at, updated_at, sealed = row
+def _note(connection: sqlite3.Connection, name: str, value: str) -> None:
+    connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+
+def _record(row: tuple[str, str, str, str, str, str | None]) -> Record:
+    inference_id, text, revision, created_at, updated_at, sealed = row
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        document = None
+    secrets_id = document.get("secrets_id") if isinstance(document, dict) else None
     return Record(
-        document_endpoint(orjson.loads(document)),
+        document_endpoint(inference_id, document),
         revision,
-        datetime.fromisoformat(created_at),
-        datetime.fromisoformat(updated_at),
+        document_time(created_at),
+        document_time(updated_at),
         sealed,
+        secrets_id if isinstance(secrets_id, str) else None,
     )

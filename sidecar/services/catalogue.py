@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sidecar.services
+from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import StatusError
 from sidecar.core.generations import Generation
 from sidecar.core.tasks import TaskType
@@ -34,6 +35,15 @@ class Catalogue:
 
     def get(self, name: str) -> Service | None:
         return self._services.get(name)
+
+    def refusal(self, endpoint: Endpoint) -> str | None:
+        """Why a stored endpoint cannot be one of this version, ``None`` where it can."""
+        service = self._services.get(endpoint.service)
+        if service is None:
+            return f"its service [{endpoint.service}] is unknown"
+        if endpoint.task_type not in service.tasks:
+            return f"its service [{service.name}] has no task type [{endpoint.task_type}]"
+        return None
 
     def service(self, name: str, generation: Generation) -> Service:
         """The service called ``name``.

@@ -104,6 +104,14 @@ class Settings(BaseSettings):
         1.0, ge=0.05, description="How often changes made by other replicas are looked for."
     )
 
+    # Off where several sidecars serve the same callers: a rollout must not put one that knows no endpoints in the
+    # place of one that does.
+    ready_without_endpoints: bool = Field(
+        False,
+        description="Whether a sidecar that starts while Elasticsearch is away, without a local copy of the endpoints,"
+        " is ready with its built-in models.",
+    )
+
     # --- secrets of endpoints
     secret_key: SecretStr | None = Field(
         None,
@@ -152,7 +160,12 @@ class Settings(BaseSettings):
     retry_initial_delay: Seconds = Field(1.0, ge=0, description="First delay between attempts at a provider.")
     retry_max_delay: Seconds = Field(5.0, ge=0, description="Longest delay between attempts at a provider.")
     retry_timeout: Seconds = Field(30.0, ge=0, description="Time after which a failing call is not attempted again.")
-    max_connections: int = Field(200, ge=1, description="Connections to providers open at once, half of them per host.")
+    # Per host, so that a provider that hangs takes none from the others.
+    max_connections: int = Field(100, ge=1, description="Connections to one host of a provider open at once.")
+    # Providers of reasoning models are silent for a minute or two.
+    stream_idle_timeout: Seconds = Field(
+        120.0, gt=0, description="Longest silence of a provider within a stream; then the stream ends with an error."
+    )
     upstream_queue_capacity: int = Field(
         2000, ge=0, description="Calls that may wait per rate-limit group; 0 for no limit."
     )

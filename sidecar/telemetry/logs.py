@@ -48,8 +48,8 @@ def configure_logging(*, form: str = "auto", level: str = "info", stream: TextIO
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(least, logging.INFO))
-    # The client logs every call at info; the access log and the metrics say it better.
-    logging.getLogger("elastic_transport").setLevel(max(least, logging.WARNING))
+    # The client logs every call at info and every try that failed as a warning; who called says once what came of it.
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
 
 
 def _renderer(stream: TextIO, *, is_json: bool) -> list[Processor]:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.exposition import choose_encoder
 
 from sidecar.telemetry.model_collector import ModelCollector, ModelState
+from sidecar.telemetry.process_collector import ProcessState, ProcessStateCollector
 
 # From a short query on a small model (1 ms) to a long completion of a provider.
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -131,6 +132,10 @@ class Metrics:
     def watch_models(self, states: Callable[[], Iterable[ModelState]]) -> None:
         """Show, whenever the metrics are read, what ``states`` tells of local models: queues, workers, refusals."""
         self.registry.register(ModelCollector(states))
+
+    def watch_process(self, state: Callable[[], ProcessState]) -> None:
+        """Show, whenever the metrics are read, the state of the whole process."""
+        self.registry.register(ProcessStateCollector(state))
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics and their content type: Prometheus' text form, or OpenMetrics where ``accept`` asks for it."""

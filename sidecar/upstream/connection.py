@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import fnmatch
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,8 +13,10 @@ from urllib.request import getproxies
 import aiohttp
 from yarl import URL
 
-from sidecar.core.errors import OtherError, SidecarError, StatusError
+from sidecar.core.errors import OtherError
 from sidecar.services.calls import ProviderAnswer, ProviderRequest
+from sidecar.upstream.network_errors import NetworkError, network_error
+from sidecar.upstream.slots import HostSlots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,26 +24,17 @@ class ConnectionConfig:
     """Limits of the connection pool.
 
     ``overrides`` maps a host, a host pattern or ``*`` to a base URL that replaces scheme, host and port of every
-    outgoing call, for tests and gateways; the first match in that order counts. ``max_response_bytes`` bounds an
-    answer that is read whole. The keep-alive time is above the usual 60 s of load balancers.
+    outgoing call, for tests and gateways; the first match in that order counts. ``max_connections`` are those to one
+    host, so that a provider that hangs takes none from another; a call waits ``connect_timeout`` for one to be free.
+    ``max_response_bytes`` bounds an answer that is read whole. The keep-alive time is above the usual 60 s of load
+    balancers.
     """
 
     overrides: Mapping[str, str] = field(default_factory=dict)
-    max_connections: int = 200
-    max_connections_per_host: int = 100
+    max_connections: int = 100
     connect_timeout: float = 10.0
     keep_alive: float = 75.0
     max_response_bytes: int = 100 * 1024 * 1024
-
-
-class NetworkError(Exception):
-    """No answer came. ``cause`` says why; ``is_final`` forbids another try; ``whole`` replaces the usual message."""
-
-    def __init__(self, cause: SidecarError, *, is_final: bool = False, whole: StatusError | None = None) -> None:
-        super().__init__(cause.reason)
-        self.cause = cause
-        self.is_final = is_final
-        self.whole = whole
 
 
 class Connection:
@@ -49,10 +42,10 @@ class Connection:
 
     def __init__(self, config: ConnectionConfig) -> None:
         self._config = config
+        self._slots = HostSlots(config.max_connections, config.connect_timeout)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=config.max_connections,
-                limit_per_host=config.max_connections_per_host,
+                limit=0,  # the slots are the limit
                 keepalive_timeout=config.keep_alive,
             ),
             # the request's own deadline bounds the whole call
@@ -67,13 +60,18 @@ class Connection:
     async def close(self) -> None:
         await self._session.close()
 
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls that hold a connection or wait for one."""
+        return self._slots.taken
+
     async def send(self, request: ProviderRequest) -> ProviderAnswer:
         """The whole answer.
 
         Raises:
             NetworkError: no answer, or one that is too large.
         """
-        async with await self._request(request) as response:
+        async with self.open(request) as response:
             return await self.answer(response, request.address)
 
     @asynccontextmanager
@@ -83,7 +81,8 @@ class Connection:
         Raises:
             NetworkError: no answer.
         """
-        async with await self._request(request) as response:
+        url, headers = self._target(request)
+        async with self._slots.of(_place(url)), await self._request(request, url, headers) as response:
             yield response
 
     async def answer(self, response: aiohttp.ClientResponse, url: str) -> ProviderAnswer:
@@ -93,8 +92,7 @@ class Connection:
         except (aiohttp.ClientError, OSError) as error:
             raise network_error(error, url) from error
 
-    async def _request(self, request: ProviderRequest) -> aiohttp.ClientResponse:
-        url, headers = self._target(request)
+    async def _request(self, request: ProviderRequest, url: URL, headers: dict[str, str]) -> aiohttp.ClientResponse:
         try:
             return await self._session.request(
                 request.method, url, data=request.body, headers=headers, allow_redirects=False
@@ -115,7 +113,7 @@ class Connection:
         return bytes(chunks)
 
     def _target(self, request: ProviderRequest) -> tuple[URL, dict[str, str]]:
-        headers = dict(request.headers)
+        headers = {name: header_value(name, value) for name, value in request.headers.items()}
         if not self._config.overrides:
             return URL(request.url, encoded=True), headers
         parts = urlsplit(request.url)
@@ -125,6 +123,32 @@ class Connection:
         headers.setdefault("Host", parts.netloc.rpartition("@")[2])
         query = f"?{parts.query}" if parts.query else ""
         return URL(f"{base.rstrip('/')}{parts.path or '/'}{query}", encoded=True), headers
+
+
+def _place(url: URL) -> str:
+    """Host and port, as far as the address has them."""
+    try:
+        return f"{url.host}:{url.port}"
+    except ValueError:
+        return str(url.host)
+
+
+# As Apache's HTTP client writes header values, which Elasticsearch uses: a key with a line end is sent without it.
+_BLANKS = str.maketrans("\r\n\f\v", "    ")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+
+
+def header_value(name: str, value: str) -> str:
+    """``value`` as it is sent: line ends in it are blanks, none are at its ends.
+
+    Raises:
+        NetworkError: it holds other control characters.
+    """
+    sent = value.translate(_BLANKS).strip(" \t")
+    if _CONTROL.search(sent):
+        cause = OtherError("illegal_argument_exception", f"The header [{name}] holds a control character")
+        raise NetworkError(cause, is_final=True)
+    return sent
 
 
 def override_for(host: str, overrides: Mapping[str, str]) -> str | None:
@@ -140,36 +164,3 @@ def override_for(host: str, overrides: Mapping[str, str]) -> str | None:
 def _answer(response: aiohttp.ClientResponse, url: str, body: bytes) -> ProviderAnswer:
     headers = {name.lower(): value for name, value in response.headers.items()}
     return ProviderAnswer(response.status, headers, body, url, response.reason or "")
-
-
-def network_error(error: Exception, url: str) -> NetworkError:
-    """``error`` in Elasticsearch's words."""
-    if isinstance(error, NetworkError):
-        return error
-    host = urlsplit(url).hostname or ""
-    if isinstance(error, (aiohttp.ClientConnectorDNSError, aiohttp.NonHttpUrlClientError, aiohttp.InvalidURL)):
-        return _address_error(error, url, host)
-    if isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, ConnectionResetError)):
-        return NetworkError(OtherError("connection_closed_exception", "Connection is closed"))
-    if isinstance(error, (aiohttp.ServerTimeoutError, TimeoutError)):
-        return NetworkError(OtherError("connect_timeout_exception", "Connection timed out"))
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return NetworkError(OtherError("ssl_handshake_exception", str(error.certificate_error)))
-    number = getattr(error, "errno", None)
-    if number == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError):
-        return NetworkError(OtherError("connect_exception", "Connection refused"))
-    return NetworkError(OtherError("i_o_exception", str(error) or type(error).__name__))
-
-
-def _address_error(error: Exception, url: str, host: str) -> NetworkError:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        cause = OtherError("unknown_host_exception", f"{host}: Name or service not known")
-        whole = StatusError(f"Invalid host [{url}], please check that the URL is correct.", status=400, cause=cause)
-        return NetworkError(cause, is_final=True, whole=whole)
-    scheme = urlsplit(url).scheme
-    if not scheme:
-        return NetworkError(OtherError("illegal_argument_exception", "HTTP host may not be null"), is_final=True)
-    if scheme not in ("http", "https"):
-        return NetworkError(OtherError("http_exception", f"{scheme} protocol is not supported"), is_final=True)
-    cause = OtherError("client_protocol_exception", "URI does not specify a valid host name: " + url)
-    return NetworkError(cause, is_final=True)

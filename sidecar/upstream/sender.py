@@ -33,8 +33,9 @@ from sidecar.core.results import (
 )
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamFailedError, UnusableAnswerError
 from sidecar.services.declaration import RemoteTask
-from sidecar.upstream.connection import Connection, ConnectionConfig, NetworkError, network_error
+from sidecar.upstream.connection import Connection, ConnectionConfig
 from sidecar.upstream.limits import RateLimits
+from sidecar.upstream.network_errors import NetworkError, network_error
 from sidecar.upstream.tokens import Tokens
 
 _T = TypeVar("_T")
@@ -104,6 +105,17 @@ class Sender:
         self._limits = RateLimits(queue_capacity)
         self._tokens = Tokens(self._connection.send)
         self._observer = observer or SilentObserver()
+        self._open_streams = 0
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls of providers under way, streams among them."""
+        return self._connection.calls_in_flight
+
+    @property
+    def open_streams(self) -> int:
+        """Streams whose provider answered and has not ended."""
+        return self._open_streams
 
     async def close(self) -> None:
         await self._connection.close()

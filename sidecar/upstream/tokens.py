@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sidecar.services.calls import ProviderAnswer, ProviderRequest, TokenRequest
-from sidecar.upstream.connection import NetworkError
+from sidecar.upstream.network_errors import NetworkError
 
 # a token is renewed this long before its end, so that it cannot expire on the way; short-lived ones at 4/5
 REFRESH_MARGIN_SECONDS = 60.0
