@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from sidecar.cli.backfill import BatchSize, Maps, Passages
-from sidecar.cli.run_report import summary_table, verdict, watch
+from sidecar.cli.backfill import BatchSize, Failures, Maps, Passages, RetryFailed
+from sidecar.cli.run_report import listing, summary_table, verdict, watch
 from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Existing, Indexing, IndexJob
@@ -30,28 +31,42 @@ def index(
     id_field: Annotated[
         str | None, typer.Option(help="Field that holds the document's id; without it the id is made of the content.")
     ] = None,
+    routing_field: Annotated[
+        str | None, typer.Option(help="Field that holds the value by which the document is routed.")
+    ] = None,
     op_type: Annotated[
         Existing, typer.Option(help="What to do with documents that are there: index replaces, create keeps them.")
     ] = Existing.REPLACE,
     batch_size: BatchSize = None,
     passages: Passages = False,
+    retry_failed: RetryFailed = False,
+    failures: Failures = None,
     elasticsearch_url: ElasticsearchUrl = None,
 ) -> None:
     """Index a file of JSON lines together with the vectors of its texts.
 
-    Lines that are in the index already are left alone, so an interrupted run is simply started again.
+    Plain documents are read, the lines of a bulk request, and hits of a search with their _source. Lines that are in
+    the index already are left alone, so an interrupted run is simply started again.
     """
     console = Console()
     with user_errors():
         fields = parse_field_maps(maps)
 
         async def run() -> int:
-            with _opened(file) as (lines, count):
+            with _opened(file) as (lines, count), listing(failures) as listed:
                 async with open_workbench(elasticsearch_url) as bench:
                     plan = await make_plan(bench.embedder, fields, passages=passages)
-                    job = IndexJob(index, plan, id_field=id_field, existing=op_type, pace=Pace(batch_size=batch_size))
+                    job = IndexJob(
+                        index,
+                        replace(plan, retry_failed=retry_failed),
+                        id_field=id_field,
+                        routing_field=routing_field,
+                        existing=op_type,
+                        pace=Pace(batch_size=batch_size),
+                    )
                     work = Indexing(bench.client, bench.embedder, job)
                     work.summary.total = count
+                    work.summary.listed = listed
                     status = await watch(work.run(lines), work.summary, index, Console(stderr=True))
                     for change in work.changes:
                         console.print(f"Added to [{change.index}]: {', '.join(change.fields)}", markup=False)
@@ -62,16 +77,30 @@ def index(
         raise typer.Exit(asyncio.run(run()))
 
 
+class _Lines:
+    """The lines of a file, to be read as often as needed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb") as lines:
+            yield from lines
+
+
 @contextmanager
-def _opened(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
+def _opened(file: str) -> Iterator[tuple[Iterable[bytes], int | None]]:
     """The lines and, of a file, their number."""
     if file == "-":
         yield sys.stdin.buffer, None
         return
+    path = Path(file)
+    if path.exists() and not path.is_file():
+        # A pipe cannot be read twice.
+        raise UserError(f"{file} is no file; what comes through a pipe is read from standard input (-).")
     try:
-        with Path(file).open("rb") as counted:
+        with path.open("rb") as counted:
             count = sum(1 for line in counted if line.strip())
-        with Path(file).open("rb") as lines:
-            yield lines, count
     except OSError as error:
         raise UserError(f"The file {file} cannot be read: {error.strerror}.") from None
+    yield _Lines(path), count

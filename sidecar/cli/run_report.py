@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sidecar.ingest.summary import Summary
+from sidecar.elastic.source import well_formed
+from sidecar.ingest.summary import FailedDocument, Summary
+from sidecar.settings import UserError
 
 _TICK = 0.2
+_ALWAYS_SHOWN = ("up to date", "no text")
+_KINDS_SHOWN = 10
+_NAME_LENGTH = 60
 
 EXIT_INCOMPLETE = 1
 EXIT_INTERRUPTED = 130
@@ -47,34 +54,65 @@ def summary_table(summary: Summary, title: str) -> Table:
     table.add_column("why", overflow="fold")
     table.add_row("read", f"{summary.read:,}", _rate(summary))
     table.add_row("would be written" if summary.dry_run else "written", f"{summary.written:,}", _texts(summary))
-    if summary.cleared:
-        table.add_row("cleared", f"{summary.cleared:,}", "the text is gone")
-    table.add_row("skipped", f"{summary.up_to_date:,}", "up to date")
-    table.add_row("skipped", f"{summary.no_text:,}", "no text")
-    if summary.gone:
-        table.add_row("skipped", f"{summary.gone:,}", "deleted meanwhile")
+    for count, what, why in _others(summary):
+        if count or why in _ALWAYS_SHOWN:
+            table.add_row(what, f"{count:,}", why)
     unsettled = f"{summary.unsettled:,} still to do" if summary.unsettled else "read again and done"
     table.add_row("conflicts", f"{summary.conflicts:,}", unsettled if summary.conflicts else "")
     table.add_row("failed", f"{summary.failed:,}", "", style="red" if summary.failed else None)
-    for reason, group in sorted(summary.failures.items(), key=lambda item: -item[1].count):
+    for reason, group in sorted(summary.failures.items(), key=lambda item: -item[1].count)[:_KINDS_SHOWN]:
         more = ", ..." if group.count > len(group.examples) else ""
-        table.add_row(
-            "", f"{group.count:,}", f"{escape(reason)}  [dim]({escape(', '.join(group.examples))}{more})[/dim]"
-        )
+        named = ", ".join(name[:_NAME_LENGTH] for name in group.examples)
+        table.add_row("", f"{group.count:,}", f"{escape(reason)}  [dim]({escape(named)}{more})[/dim]")
+    if (left_out := len(summary.failures) - _KINDS_SHOWN) > 0:
+        table.add_row("", "", f"and {left_out} more kinds (--failures FILE lists every document)")
     return table
+
+
+def _others(summary: Summary) -> Iterator[tuple[int, str, str]]:
+    """Rows of what was neither written nor failed: how many, what became of them, why."""
+    yield summary.cleared, "cleared", "the text is gone"
+    yield summary.withheld, "would be cleared", "the text is gone (--yes clears)"
+    yield summary.up_to_date, "skipped", "up to date"
+    yield summary.no_text, "skipped", "no text"
+    yield summary.repeated, "skipped", "a later line has the same id"
+    yield summary.gone, "skipped", "deleted meanwhile"
+    yield summary.own, "left", "there is a vector that no marker claims (--overwrite replaces it)"
+    yield summary.kept, "left", "no text, and no marker says that the vector came from this field"
+    yield summary.failed_before, "left", "failed before, the text is the same (--retry-failed tries again)"
 
 
 def verdict(summary: Summary) -> str:
     """The last line: done, stopped (and why), or interrupted."""
     if summary.stopped:
-        return f"[red]Stopped:[/red] {escape(summary.stopped)}"
+        return f"[red]Stopped:[/red] {escape(well_formed(summary.stopped))}"
     if summary.interrupted:
         return "[yellow]Interrupted.[/yellow] Run it again to go on: what is written is not done twice."
     if summary.dry_run:
         return "Dry run: nothing was embedded or written."
-    if not summary.ok:
+    if summary.ok:
+        return "[green]Done.[/green]"
+    if summary.unsettled or summary.failed > sum(group.for_good for group in summary.failures.values()):
         return "[yellow]Done, but not everything.[/yellow] Run it again for what is left."
-    return "[green]Done.[/green]"
+    return "[yellow]Done, but not everything.[/yellow] What is left would only be left again: see above."
+
+
+@contextlib.contextmanager
+def listing(path: Path | None) -> Iterator[Callable[[FailedDocument], None] | None]:
+    """Writes every failure into a file as it happens, one JSON object a line; ``None`` without a file."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise UserError(f"--failures: the file {path} cannot be written: {error.strerror}.") from None
+    with file:
+        yield lambda failed: _write(file, failed)
+
+
+def _write(file: BinaryIO, failed: FailedDocument) -> None:
+    file.write(orjson.dumps(failed) + b"\n")
 
 
 def _progress(console: Console) -> Progress:

@@ -77,6 +77,24 @@ def nested_parent(mapping: Mapping[str, Any], path: str) -> str | None:
     return None
 
 
+def parent_in_the_way(mapping: Mapping[str, Any], path: str) -> tuple[str, str] | None:
+    """The first parent of ``path`` that is mapped as something without fields of its own, with its type."""
+    names = path.split(".")
+    for length in range(1, len(names)):
+        parent = ".".join(names[:length])
+        field = field_at(mapping, parent)
+        if field is not None and field.get("type", "object") not in ("object", "nested", "passthrough"):
+            return parent, str(field["type"])
+    return None
+
+
+def keeps_dotted_names(mapping: Mapping[str, Any], path: str) -> bool:
+    """Whether objects on the way to ``path`` are dissolved into dotted names (``subobjects``), nested ones as well."""
+    names = path.split(".")
+    parents = [field_at(mapping, ".".join(names[:length])) for length in range(1, len(names))]
+    return any(str(level.get("subobjects", True)).lower() != "true" for level in (mapping, *parents) if level)
+
+
 def copied_from(mapping: Mapping[str, Any], path: str, above: str = "") -> str | None:
     """The first field whose values are copied to ``path`` (``copy_to``), ``None`` when there is none."""
     properties: Mapping[str, Any] = mapping.get("properties", {})
@@ -95,6 +113,17 @@ def nest(path: str, field: Mapping[str, Any]) -> dict[str, Any]:
     properties: dict[str, Any] = {leaf: dict(field)}
     for name in reversed(parents):
         properties = {name: {"properties": properties}}
+    return properties
+
+
+def nest_into(mapping: Mapping[str, Any], path: str, field: Mapping[str, Any]) -> dict[str, Any]:
+    """As :func:`nest`, with the type of parents that are nested in ``mapping``, which Elasticsearch wants repeated."""
+    *parents, leaf = path.split(".")
+    properties: dict[str, Any] = {leaf: dict(field)}
+    for length in range(len(parents), 0, -1):
+        there = field_at(mapping, ".".join(parents[:length])) or {}
+        own = {"type": "nested"} if there.get("type") == "nested" else {}
+        properties = {parents[length - 1]: {**own, "properties": properties}}
     return properties
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 SEPARATOR = "\n"
@@ -44,14 +44,81 @@ def text_at(source: Mapping[str, Any], path: str) -> str | None:
     return SEPARATOR.join(parts) if parts else None
 
 
+def well_formed(text: str) -> str:
+    """The text with U+FFFD in place of half surrogates, which JSON may carry and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def in_the_way(source: Mapping[str, Any], path: str) -> tuple[str, Any] | None:
+    """The first parent of ``path`` that is there and is no object, with its value; ``None`` when the way is free.
+
+    A partial update would put an object in its place. Both forms of writing ``a.b`` are looked at.
+    """
+    names = path.split(".")
+    for length in range(1, len(names)):
+        name = ".".join(names[:length])
+        if name not in source:
+            continue
+        below = source[name]
+        if not isinstance(below, Mapping):
+            return name, below
+        if found := in_the_way(below, ".".join(names[length:])):
+            return f"{name}.{found[0]}", found[1]
+    return None
+
+
+def kind_of(value: Any) -> str:
+    """What a value of a document is, in words: ``an array``."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, (list, tuple)):
+        return "an array"
+    if isinstance(value, Mapping):
+        return "an object"
+    return "a string" if isinstance(value, str) else "a number"
+
+
+def forms_of(source: Mapping[str, Any], path: str) -> list[tuple[str, ...]]:
+    """The keys that lead to ``path``, one tuple for each way in which the document writes it: ``("a.b", "c")``."""
+    names = path.split(".")
+    found: list[tuple[str, ...]] = []
+    for length in range(1, len(names) + 1):
+        name = ".".join(names[:length])
+        if name not in source:
+            continue
+        if length == len(names):
+            found.append((name,))
+        elif isinstance(below := source[name], Mapping):
+            found.extend((name, *rest) for rest in forms_of(below, ".".join(names[length:])))
+    return found
+
+
+def value_along(source: Any, keys: Sequence[str]) -> Any:
+    """The value that ``keys`` lead to, as it stands."""
+    for key in keys:
+        source = source[key]
+    return source
+
+
 def put_at(document: dict[str, Any], path: str, value: Any) -> None:
     """Sets ``path`` in nested form; ``TypeError`` when a parent is there and is not an object."""
-    *parents, leaf = path.split(".")
+    put_along(document, path.split("."), value)
+
+
+def put_along(document: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Sets the value that ``keys`` lead to; ``TypeError`` when a parent is there and is not an object."""
+    *parents, leaf = keys
     place = document
     for name in parents:
         below = place.setdefault(name, {})
         if not isinstance(below, dict):
-            raise TypeError(f"[{name}] on the way to [{path}] is not an object")
+            raise TypeError(f"[{name}] on the way to [{'.'.join(keys)}] is not an object")
         place = below
     place[leaf] = value
 

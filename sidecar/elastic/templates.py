@@ -12,7 +12,7 @@ from typing import Any
 
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
-from sidecar.elastic.fields import field_at, merge_properties, nest
+from sidecar.elastic.fields import field_at, merge_properties, nest, nest_into
 from sidecar.elastic.mappings import load_mapping, mappings_directory
 from sidecar.elastic.version import ServerVersion
 
@@ -99,20 +99,24 @@ async def apply_index(client: AsyncElasticsearch, index: str, fields: Mapping[st
     A field that is there in another form is refused by Elasticsearch (400), as the client's ``BadRequestError``.
     """
     marker = load_mapping("components/sidecar-marker")["template"]["mappings"]["properties"]
-    properties: dict[str, Any] = dict(marker)
-    for path, field in fields.items():
-        properties = merge_properties(properties, nest(path, field))
     if not await client.indices.exists(index=index):
+        properties: dict[str, Any] = dict(marker)
+        for path, field in fields.items():
+            properties = merge_properties(properties, nest(path, field))
         await client.indices.create(index=index, mappings={"properties": properties})
         return [
             Applied("index", index, Change.CREATED),
             *(Applied("field", path, Change.CREATED) for path in fields),
         ]
-    mappings = [value["mappings"] for value in (await client.indices.get_mapping(index=index)).values()]
-    await client.indices.put_mapping(index=index, properties=properties)
+    mappings = {name: value["mappings"] for name, value in (await client.indices.get_mapping(index=index)).items()}
+    for name, mapping in mappings.items():
+        properties = dict(marker)
+        for path, field in fields.items():
+            properties = merge_properties(properties, nest_into(mapping, path, field))
+        await client.indices.put_mapping(index=name, properties=properties)
     report = []
     for path in fields:
-        is_there = all(field_at(mapping, path) is not None for mapping in mappings)
+        is_there = all(field_at(mapping, path) is not None for mapping in mappings.values())
         report.append(Applied("field", path, Change.UNCHANGED if is_there else Change.CREATED))
     changed = any(line.change is Change.CREATED for line in report)
     return [Applied("index", index, Change.UPDATED if changed else Change.UNCHANGED), *report]

@@ -58,6 +58,11 @@ class ServerVersion:
         return self.since((8, 18))
 
     @property
+    def has_vectors_left_out(self) -> bool:
+        """Documents that are read come without their vectors, unless ``_source.exclude_vectors`` is false."""
+        return self.since(None, (9, 2))
+
+    @property
     def has_int8_hnsw(self) -> bool:
         return self.since((8, 12))
 

@@ -5,15 +5,18 @@ Source: Elasticsearch API reference, "Bulk index or delete documents".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import orjson
 
-from sidecar.elastic.source import drop_at, put_at
-from sidecar.ingest.document import Candidate, Plan
+from sidecar.elastic.source import drop_at, forms_of, put_along, put_at
+from sidecar.ingest.document import Candidate, Plan, Target
+from sidecar.ingest.literal import LiteralNumber
 from sidecar.ingest.marker import MARKER_FIELD
 from sidecar.ingest.semantic_field import INFERENCE_FIELDS, inference_results
 
@@ -23,12 +26,16 @@ Values = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """The two lines of one write, with the document they come from. ``failure`` is recorded by the write, if any."""
+    """The two lines of one write, with the document they come from.
+
+    ``failure`` is recorded by the write, if any, and so is what ``failed`` for good.
+    """
 
     candidate: Candidate
     head: bytes
     body: bytes
     failure: str | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -36,44 +43,141 @@ class Action:
         return len(self.head) + len(self.body) + 2
 
 
-def build_action(candidate: Candidate, plan: Plan, values: Values, failure: str | None, at: datetime) -> Action:
+def build_action(
+    candidate: Candidate,
+    plan: Plan,
+    values: Values,
+    failure: str | None,
+    at: datetime,
+    failed: Mapping[str, str] | None = None,
+) -> Action:
     """All fields of one document and its marker in one write, guarded by the state in which it was read.
 
-    Fields without values keep what they have; ``failure`` says why and goes into the marker.
+    Fields without values keep what they have; ``failure`` says why and goes into the marker, with what ``failed`` for
+    good. Passages are replaced whole: what the marker said of other fields in them goes.
     """
     made = {name: stamp for name, stamp in candidate.stamps.items() if name in values}
-    marker = candidate.marker.rewritten(made, candidate.clears, failure, at)
+    gone = {*candidate.clears, *_replaced_along(candidate, plan, values)}
+    marker = candidate.marker.rewritten(made, gone, failure, at, failed)
     if candidate.document is None:
         fields: dict[str, Any] = {}
         _fill(fields, candidate, plan, values)
         fields[MARKER_FIELD] = marker
-        return Action(candidate, _head("update", candidate), _dumps({"doc": fields}), failure)
-    document = orjson.loads(_dumps(candidate.document))
+        return Action(candidate, _head("update", candidate), _dumps({"doc": fields}), failure, failed or {})
+    document = _copied(candidate.document)
     for target in plan.targets:
-        drop_at(document, target.name if plan.splitter is None else target.parent)
+        if target.each is None:
+            drop_at(document, target.name if plan.splitter is None else target.parent)
     _fill(document, candidate, plan, values)
     document[MARKER_FIELD] = {key: value for key, value in marker.items() if value is not None}
     operation = "create" if candidate.ref.seq_no is None else "index"
-    return Action(candidate, _head(operation, candidate), _dumps(document), failure)
+    return Action(candidate, _head(operation, candidate), _dumps(document), failure, failed or {})
+
+
+def _replaced_along(candidate: Candidate, plan: Plan, values: Values) -> set[str]:
+    """Fields that the marker claims in passages that are replaced, without being made anew."""
+    if plan.splitter is None:
+        return set()
+    parents = {target.parent for target in plan.targets if target.name in values or target.name in candidate.clears}
+    return {name for name in candidate.marker.stamps if name.rpartition(".")[0] in parents and name not in values}
+
+
+def _copied(value: Any) -> Any:
+    """Objects and arrays anew, so that the document that was read stays as it is."""
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _fill(fields: dict[str, Any], candidate: Candidate, plan: Plan, values: Values) -> None:
     for target in plan.targets:
+        if target.each is not None:
+            continue
         if target.name in candidate.clears:
-            # null is refused by sparse_vector, an empty array empties it.
-            takes_null = target.semantic is not None or not target.profile.is_sparse
-            empty: Any = None if takes_null and plan.splitter is None else []
-            put_at(fields, target.name if plan.splitter is None else target.parent, empty)
+            if not candidate.forms.get(target.name, True) and plan.splitter is None:
+                continue  # there is nothing to clear
+            _put(fields, candidate, target.name if plan.splitter is None else target.parent, _nothing(target, plan))
         elif target.name in values:
             if target.semantic is not None:
                 text, pieces = candidate.stored_texts[target.name], candidate.pieces[target.name]
-                put_at(fields, target.name, text)
+                _put(fields, candidate, target.name, text)
                 results = inference_results(target.semantic, target.name, text, pieces, values[target.name])
                 fields.setdefault(INFERENCE_FIELDS, {})[target.name] = results
             elif plan.splitter is None:
-                put_at(fields, target.name, values[target.name][0])
+                _put(fields, candidate, target.name, values[target.name][0])
             else:
                 put_at(fields, target.parent, _passages(target.parent, candidate, plan, values))
+    for path, (form, standing) in candidate.objects.items():
+        targets = [target for target in plan.targets if target.each == path]
+        put_along(fields, form, _each_filled(standing, targets, candidate, values))
+
+
+def _nothing(target: Target, plan: Plan) -> Any:
+    """What empties a field: ``null`` is refused by sparse_vector, an empty array empties it."""
+    takes_null = target.semantic is not None or not target.profile.is_sparse
+    return None if takes_null and plan.splitter is None else []
+
+
+def _put(fields: dict[str, Any], candidate: Candidate, path: str, value: Any) -> None:
+    """Writes a field where the document has it already, under a name with dots perhaps; else in nested form.
+
+    Both forms at once would be two values of one field: the others are emptied.
+    """
+    forms = candidate.forms.get(path) or [tuple(path.split("."))]
+    put_along(fields, forms[0], value)
+    for form in forms[1:]:
+        put_along(fields, form, [])
+
+
+def _each_filled(standing: Any, targets: Sequence[Target], candidate: Candidate, values: Values) -> Any:
+    """The user's nested objects with their vectors: an array whole, a single object as what is merged into it."""
+    position = -1
+
+    def filled(item: Any) -> Any:
+        nonlocal position
+        if isinstance(item, list):
+            return [filled(part) for part in item]
+        if not isinstance(item, Mapping):
+            return item
+        position += 1
+        return _object_filled(_copied(item), position, targets, candidate, values)
+
+    if isinstance(standing, Mapping) and candidate.document is None:
+        position = 0
+        return _object_filled({}, 0, targets, candidate, values, like=standing)
+    return filled(standing)
+
+
+def _object_filled(
+    item: dict[str, Any],
+    position: int,
+    targets: Sequence[Target],
+    candidate: Candidate,
+    values: Values,
+    like: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One object with the values of its ``position``; with ``like``, what turns that object into it by merging."""
+    for target in targets:
+        cleared = target.name in candidate.clears
+        if not cleared and target.name not in values:
+            continue
+        made = dict(
+            zip(
+                (piece.start for piece in candidate.pieces.get(target.name, ())),
+                values.get(target.name, ()),
+                strict=True,
+            )
+        )
+        if like is None:
+            drop_at(item, target.inner_name)
+            if position in made and not cleared:
+                put_at(item, target.inner_name, made[position])
+            continue
+        forms = forms_of(like, target.inner_name) or [tuple(target.inner_name.split("."))]
+        put_along(item, forms[0], made[position] if position in made and not cleared else [])
+        for form in forms[1:]:
+            put_along(item, form, [])
+    return item
 
 
 def _passages(parent: str, candidate: Candidate, plan: Plan, values: Values) -> list[dict[str, Any]]:
@@ -99,4 +203,15 @@ def _head(operation: str, candidate: Candidate) -> bytes:
 
 def _dumps(value: Any) -> bytes:
     # orjson writes a float32 with its shortest digits, half the bytes of the same number as a double.
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        return orjson.dumps(value, default=_literal, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:
+        # Half surrogates and whole numbers beyond 64 bits, which Elasticsearch takes and keeps.
+        return json.dumps(value, default=np.ndarray.tolist, separators=(",", ":")).encode()
+
+
+def _literal(value: Any) -> orjson.Fragment:
+    """A number as it was written."""
+    if isinstance(value, LiteralNumber):
+        return orjson.Fragment(value.literal)
+    raise TypeError(f"{type(value).__name__} is no value of a document")

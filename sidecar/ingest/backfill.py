@@ -1,6 +1,7 @@
 """Gives the documents of an index the vectors they lack, as often as it takes.
 
     check the mapping, add missing fields
+    check the sources, the rules of _source
     repeat (bounded):                           one pass
         point in time -> slices -> examine -> embed -> write
         conflicts -> read again -> examine -> embed -> write (bounded)
@@ -19,12 +20,25 @@ from typing import Any
 import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, TransportError
 
-from sidecar.elastic.version import ServerVersion, server_version
+from sidecar.elastic.source import forms_of
+from sidecar.elastic.version import NEWEST, ServerVersion, server_version
 from sidecar.inference.embedder import Embedder
-from sidecar.ingest.document import Candidate, Plan, examine
+from sidecar.ingest.document import Candidate, Examined, Plan, Verdict, examine
 from sidecar.ingest.line import Decision, Line, Pace, Round
-from sidecar.ingest.marker import MARKER_FIELD, model_term
-from sidecar.ingest.reader import Hit, Page, PointInTime, Slice, read_slice, reread
+from sidecar.ingest.marker import model_term
+from sidecar.ingest.presence import has_vector, telling_presence
+from sidecar.ingest.reader import (
+    Fields,
+    Hit,
+    Page,
+    PointInTime,
+    Slice,
+    fields_of,
+    patiently,
+    read_slice,
+    require_all_shards,
+    reread,
+)
 from sidecar.ingest.run import examined, recorded, settle
 from sidecar.ingest.stop import RunStoppedError, stopped_by
 from sidecar.ingest.summary import Summary
@@ -33,6 +47,8 @@ from sidecar.ingest.target_fields import MappingChange, prepare_indices
 log = structlog.get_logger(__name__)
 
 REREAD_SIZE = 200
+LARGEST_CLEARED_PART = 0.1
+"""Of the documents read: more than that losing their text at once looks like a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,8 @@ class BackfillJob:
 
     ``index`` is a name, alias, data stream or pattern. ``only_missing`` asks the index for documents without a vector
     of the present model, in place of reading every text: much less to read, but changed texts go unnoticed.
+    ``may_clear`` lets more than a tenth of the documents lose vectors whose text is gone. ``accept_source_loss`` writes
+    where ``_source`` does not hold documents whole.
     """
 
     index: str
@@ -51,6 +69,8 @@ class BackfillJob:
     most_passes: int = 5
     only_missing: bool = False
     dry_run: bool = False
+    may_clear: bool = False
+    accept_source_loss: bool = False
     pace: Pace = field(default_factory=Pace)
 
 
@@ -59,7 +79,11 @@ def selection(job: BackfillJob) -> dict[str, Any]:
     query = dict(job.query) if job.query else {"match_all": {}}
     if not job.only_missing:
         return query
-    missing = [{"bool": {"must_not": [model_term(target.name, target.profile.model)]}} for target in job.plan.targets]
+    missing = [
+        {"bool": {"must_not": [clause]}}
+        for target in job.plan.targets
+        for clause in (model_term(target.name, target.profile.model), has_vector(target, job.plan))
+    ]
     return {"bool": {"filter": [query], "should": missing, "minimum_should_match": 1}}
 
 
@@ -72,6 +96,9 @@ class Backfill:
         self._job = job
         self.summary = Summary(dry_run=job.dry_run)
         self.changes: tuple[MappingChange, ...] = ()
+        self._clears_withheld = not job.may_clear and not job.dry_run
+        self._fields = Fields(())
+        self._version = NEWEST
 
     async def run(self) -> Summary:
         """Runs to the end; what stops it early is in the summary, which is right so far when it is cancelled."""
@@ -84,25 +111,51 @@ class Backfill:
         line = Line(
             self._client, self._embedder, self._job.plan, version=version, summary=self.summary, pace=self._job.pace
         )
+        summary = self.summary
         for number in range(self._job.most_passes):
-            before = self.summary.written + self.summary.cleared + self.summary.conflicts
+            before = summary.written + summary.cleared + summary.conflicts
+            summary.withheld = 0
             if number:
                 await self._refresh()
             conflicts = await self._pass(line, Round.FIRST if number == 0 else Round.LATER)
-            self.summary.passes += 1
-            self.summary.unsettled = len(await settle(line, conflicts, self._reread))
-            if before == self.summary.written + self.summary.cleared + self.summary.conflicts or self._job.dry_run:
+            summary.passes += 1
+            summary.unsettled = len(await settle(line, conflicts, self._reread))
+            if self._job.dry_run:
                 return
+            if self._clears_withheld and summary.withheld:
+                self._ask_or_clear()
+            elif before == summary.written + summary.cleared + summary.conflicts:
+                return
+
+    def _ask_or_clear(self) -> None:
+        """Vectors without text are cleared by the next pass, when they are few or a person said so."""
+        summary = self.summary
+        if summary.withheld > LARGEST_CLEARED_PART * summary.read:
+            raise RunStoppedError(
+                f"[{summary.withheld}] of [{summary.read}] documents have lost the text of their vectors, which would"
+                " be cleared; all else is done. If that is meant, run it again with --yes"
+            )
+        self._clears_withheld = False
 
     async def _prepare(self) -> ServerVersion:
         job = self._job
         try:
-            version = await server_version(self._client)
-            prepared = await prepare_indices(self._client, job.index, job.plan, version, dry_run=job.dry_run)
+            self._version = version = await server_version(self._client)
+            prepared = await prepare_indices(
+                self._client,
+                job.index,
+                job.plan,
+                version,
+                dry_run=job.dry_run,
+                accept_source_loss=job.accept_source_loss,
+            )
             self.changes = prepared.changes
             self._job = job = replace(job, plan=prepared.plan)
+            self._fields = fields_of(job.plan, version)
             await self._refresh()
-            counted = await self._client.count(index=job.index, query=selection(job))
+            client = self._client.options(max_retries=0)
+            counted = await patiently(lambda: client.count(index=job.index, query=selection(job)))
+            require_all_shards(counted.body)
         except NotFoundError as error:
             raise RunStoppedError(f"index [{job.index}] does not exist") from error
         except (ApiError, TransportError) as error:
@@ -119,7 +172,7 @@ class Backfill:
 
     async def _pass(self, line: Line, round: Round) -> list[Candidate]:
         job = self._job
-        query = selection(job)
+        query = telling_presence(selection(job), job.plan)
         try:
             async with PointInTime(self._client, job.index) as view:
                 parts = [Slice(number, job.slices) for number in range(job.slices)]
@@ -128,10 +181,6 @@ class Backfill:
         except (ApiError, TransportError) as error:
             raise stopped_by(error, f"opening index [{job.index}] for reading") from error
 
-    @property
-    def _fields(self) -> list[str]:
-        return [*self._job.plan.sources, MARKER_FIELD]
-
     async def _examine(self, pages: AsyncIterator[Page]) -> AsyncIterator[Sequence[Decision]]:
         async for page in pages:
             decisions = await self._judged(page)
@@ -139,7 +188,42 @@ class Backfill:
 
     async def _judged(self, hits: Iterable[Hit]) -> Sequence[Decision]:
         plan = self._job.plan
-        return [(hit.ref, await examined(plan, examine, hit.ref, hit.source, plan)) for hit in hits]
+        decisions: list[Decision] = []
+        for hit in hits:
+            decision = await examined(plan, hit.ref, examine, hit.ref, hit.source, plan, hit.present)
+            decisions.append((hit.ref, self._withheld(decision)))
+        return await self._with_forms(decisions)
+
+    def _withheld(self, decision: Examined) -> Examined:
+        """A decision without the clearing, as long as nobody knows how much of it there is."""
+        if not self._clears_withheld or not isinstance(decision, Candidate) or not decision.clears:
+            return decision
+        self.summary.withheld += 1
+        return replace(decision, clears=()) if decision.pieces else Verdict.CLEAR
+
+    async def _with_forms(self, decisions: list[Decision]) -> Sequence[Decision]:
+        """Candidates with the keys under which they hold targets that have dots in their names.
+
+        ``{"a.b": 1}`` and ``{"a": {"b": 1}}`` are one field: written in the other form, both values would stand there.
+        Only a look with the vectors tells, so only documents that will be written are looked at.
+        """
+        plan = self._job.plan
+        names = [target.name for target in plan.targets if "." in target.name and not target.each]
+        if plan.splitter is not None or not names or self._job.dry_run:
+            return decisions
+        asked = [decision.ref for _, decision in decisions if isinstance(decision, Candidate) and decision.replaces]
+        if not asked:
+            return decisions
+        fields = Fields(tuple(names), vectors=self._version.has_vectors_left_out)
+        found, _ = await reread(self._client, asked, fields)
+
+        def shown(decision: Examined, hit: Hit | None) -> Examined:
+            if not isinstance(decision, Candidate) or hit is None:
+                return decision
+            forms = {name: keys for name in names if (keys := tuple(forms_of(hit.source, name)))}
+            return replace(decision, forms={**decision.forms, **forms})
+
+        return [(ref, shown(decision, found.get(ref.key))) for ref, decision in decisions]
 
     def _only_counted(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """A dry run's way: candidates are counted as if written and go no further."""
@@ -148,7 +232,7 @@ class Backfill:
             if isinstance(decision, Candidate):
                 self.summary.read += 1
                 if decision.failure is not None:
-                    self.summary.fail(ref.id, decision.failure)
+                    self.summary.fail(ref.id, decision.failure, index=ref.index)
                     continue
                 self.summary.written += bool(decision.pieces)
                 self.summary.cleared += not decision.pieces

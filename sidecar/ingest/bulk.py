@@ -109,7 +109,7 @@ def read_item(item: Mapping[str, Any]) -> ItemAnswer:
 
 
 def describe_error(error: Mapping[str, Any] | str) -> str:
-    """``type: reason`` with the innermost cause, shortened to 300 characters."""
+    """``type: reason`` with the innermost cause, shortened to 500 characters; of a search its first shard's."""
     if isinstance(error, str):
         return error[:300]
     text = f"{error.get('type', 'error')}: {error.get('reason', '')}"
@@ -118,4 +118,7 @@ def describe_error(error: Mapping[str, Any] | str) -> str:
         if cause.get("reason") and str(cause["reason"]) not in text:
             text += f" ({cause['reason']})"
         cause = cause.get("caused_by")
-    return text[:300]
+    for shard in error.get("failed_shards") or ():
+        text += f": {describe_error(shard.get('reason') or {})} (index [{shard.get('index')}])"
+        break
+    return text[:500]

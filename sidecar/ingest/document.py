@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from sidecar.core.errors import IllegalArgumentError
-from sidecar.elastic.source import text_at
+from sidecar.elastic.source import forms_of, in_the_way, kind_of, text_at, value_along, values_at, well_formed
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.fieldmap import FieldMap
-from sidecar.ingest.marker import Marker, Stamp, input_hash
+from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, attempt_hash, input_hash, is_marker
 from sidecar.ingest.pieces import Piece, Splitter, whole
 from sidecar.ingest.semantic_field import SemanticField
 
@@ -34,11 +34,15 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One field to be kept up to date: of vectors, or ``semantic`` text with the vectors of its chunks."""
+    """One field to be kept up to date: of vectors, or ``semantic`` text with the vectors of its chunks.
+
+    ``each`` is the nested field of the user's whose objects hold source and target: each object gets its own vector.
+    """
 
     map: FieldMap
     profile: EndpointProfile
     semantic: SemanticField | None = None
+    each: str | None = None
 
     @property
     def name(self) -> str:
@@ -49,17 +53,32 @@ class Target:
         """The nested field that holds the passages: everything but the last part of the target's name."""
         return self.map.target.rpartition(".")[0]
 
+    @property
+    def inner_source(self) -> str:
+        """The source's name within an object of ``each``."""
+        return self.map.source[len(self.each or "") + 1 :]
+
+    @property
+    def inner_name(self) -> str:
+        """The target's name within an object of ``each``."""
+        return self.map.target[len(self.each or "") + 1 :]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a run keeps up to date. With a ``splitter`` the targets live in nested passages, one per piece of text.
 
-    ``circumstances`` goes into the hash of the input: a new way to cut makes new passages.
+    ``circumstances`` goes into the hash of the input: a new way to cut makes new passages. ``others`` are vector
+    fields beside the targets in their passages. ``overwrite`` replaces vectors that no marker claims, and clears those
+    of an unknown source; ``retry_failed`` tries again what failed for good.
     """
 
     targets: tuple[Target, ...]
     splitter: Splitter | None = None
     circumstances: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    overwrite: bool = False
+    retry_failed: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -78,6 +97,12 @@ class Plan:
         """What goes into a target's hash beside the text."""
         return (target.semantic.circumstances,) if target.semantic else self.circumstances
 
+    def fellows(self, target: Target) -> frozenset[str]:
+        """The targets that are made together with this one: all of one passage, else it alone."""
+        if self.splitter is None:
+            return frozenset((target.name,))
+        return frozenset(other.name for other in self.targets if other.parent == target.parent)
+
 
 class Verdict(Enum):
     """What one field of one document needs."""
@@ -86,16 +111,58 @@ class Verdict(Enum):
     UP_TO_DATE = "up to date"
     NO_TEXT = "no text"
     CLEAR = "clear"
+    OWN = "a vector that no marker claims"
+    KEPT = "no text, but the vector is not known to come from this field"
+    FAILED_BEFORE = "failed before, and the text is the same"
 
 
-def judge(hash: str | None, stamp: Stamp | None, model: str) -> Verdict:
+_BY_URGENCY = (Verdict.FAILED_BEFORE, Verdict.OWN, Verdict.KEPT, Verdict.UP_TO_DATE, Verdict.NO_TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nothing can be written into a document without harm; it fails and stays as it is.
+
+    ``label`` names it in the summary where its id says little (a line number).
+    """
+
+    reason: str
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a document holds in a target: ``complete`` where every text there is has its vector, ``None`` where nobody
+    looked; ``occupied`` where there is any vector at all."""
+
+    complete: bool | None = None
+    occupied: bool = False
+
+
+def judge(
+    hash: str | None,
+    stamp: Stamp | None,
+    model: str,
+    *,
+    source: str | None = None,
+    standing: Standing = Standing(),
+    overwrite: bool = False,
+) -> Verdict:
     """``hash`` is that of the current text, ``None`` without text; ``stamp`` what the marker says of the field.
 
-    A vector whose text is gone is cleared: a search would find the document for what it no longer says.
+    A vector whose text is gone is cleared, because a search would find the document for what it no longer says; but
+    only where the marker says that it came from this ``source``. What no marker claims is the user's.
     """
     if hash is None:
-        return Verdict.NO_TEXT if stamp is None else Verdict.CLEAR
-    if stamp is not None and stamp.model == model and stamp.hash == hash:
+        if stamp is None:
+            return Verdict.NO_TEXT
+        known = stamp.source == source or (stamp.source is None and overwrite)
+        if known:
+            return Verdict.CLEAR
+        return Verdict.NO_TEXT if standing.complete is False and not standing.occupied else Verdict.KEPT
+    if stamp is None:
+        return Verdict.OWN if standing.occupied and not overwrite else Verdict.EMBED
+    if stamp.model == model and stamp.hash == hash and standing.complete is not False:
         return Verdict.UP_TO_DATE
     return Verdict.EMBED
 
@@ -104,9 +171,12 @@ def judge(hash: str | None, stamp: Stamp | None, model: str) -> Verdict:
 class Candidate:
     """A document that needs work: ``pieces`` to embed per target field, ``stamps`` they will get, ``clears``.
 
-    ``stored_texts`` are what ``semantic`` targets hold beside the vectors. ``failure`` says why texts could not be cut
-    into pieces. ``document`` is the whole document where it is to be indexed, ``None`` where it is to be updated.
-    ``label`` names it in the summary where its id says little (a line number).
+    ``stored_texts`` are what ``semantic`` targets hold beside the vectors, ``objects`` the user's nested objects that
+    get a vector each, by their field: the keys that lead to them and what stands there. ``forms`` are the keys under
+    which the document writes a target already, none where it has no value. ``failure`` says why some field cannot be
+    made, ``failed`` for which of them that is for good. ``document`` is the whole document where it is to be indexed,
+    ``None`` where it is to be updated. ``label`` names it in the summary where its id says little (a line number);
+    with ``keeps`` a document that is there already stays.
     """
 
     ref: Ref
@@ -116,9 +186,18 @@ class Candidate:
     clears: tuple[str, ...] = ()
     document: Mapping[str, Any] | None = None
     stored_texts: Mapping[str, str] = field(default_factory=dict)
+    objects: Mapping[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)
+    forms: Mapping[str, Sequence[tuple[str, ...]]] = field(default_factory=dict)
     failure: str | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
     weight: int = 200
+    keeps: bool = False
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the document may hold a value already that this write replaces."""
+        return any(self.forms.get(name) != () for name in (*self.pieces, *self.clears))
 
     @property
     def texts(self) -> int:
@@ -132,58 +211,195 @@ class Candidate:
         return self.weight + sum(len(text) for text in texts)
 
 
-def examine(ref: Ref, source: Mapping[str, Any], plan: Plan) -> Candidate | Verdict:
-    """The work a document read from an index needs, or why it needs none.
+Examined = Candidate | Verdict | Refusal
 
-    A pending or failed marker does not matter here: what counts is whether the vectors fit text and model.
+
+def examine(ref: Ref, source: Mapping[str, Any], plan: Plan, present: Collection[str] | None = None) -> Examined:
+    """The work a document read from an index needs, or why it needs or gets none.
+
+    ``present`` names the targets in which the index holds a vector, ``None`` where nobody asked. A pending marker does
+    not matter here: what counts is whether the vectors are there and fit text and model.
     """
+    if not is_marker(source.get(MARKER_FIELD)):
+        return Refusal(
+            f"the document's own field [{MARKER_FIELD}] is {kind_of(source[MARKER_FIELD])}: it is kept for the marker"
+        )
     marker = Marker.read(source)
-    return _decide(ref, source, marker, plan, document=None)
+    digests = {target.name: digest_of(source, target, plan) for target in plan.targets}
+    verdicts = {
+        target.name: judge(
+            digests[target.name],
+            marker.stamps.get(target.name),
+            target.profile.model,
+            source=target.map.source,
+            standing=_standing(source, target, present),
+            overwrite=plan.overwrite,
+        )
+        for target in plan.targets
+    }
+    wanted = _made_together(plan, {name for name, verdict in verdicts.items() if verdict is Verdict.EMBED})
+    clears = [
+        target.name
+        for target in plan.targets
+        if verdicts[target.name] is Verdict.CLEAR
+        and not any(verdicts[name] is Verdict.KEPT for name in plan.fellows(target))
+    ]
+    if not plan.retry_failed:
+        for target in plan.targets:
+            digest = digests[target.name]
+            if target.name in wanted and digest is not None and _failed_before(marker, target, digest, wanted):
+                verdicts[target.name] = Verdict.FAILED_BEFORE
+    for target in plan.targets:
+        if target.name in wanted and any(verdicts[name] in _FINAL for name in plan.fellows(target)):
+            wanted = wanted - plan.fellows(target)
+    reasons = []
+    for target in plan.targets:
+        if target.name in wanted or target.name in clears:
+            reason = _obstacle(source, target, plan, marker, present)
+            if reason is not None:
+                reasons.append(reason)
+                wanted = wanted - plan.fellows(target)
+                clears = [name for name in clears if name != target.name]
+    failure = "; ".join(dict.fromkeys(reasons)) or None
+    if not wanted and not clears:
+        if failure is not None:
+            return Refusal(failure)
+        return next(verdict for verdict in _BY_URGENCY if verdict in (*verdicts.values(), Verdict.NO_TEXT))
+    absent = {name: () for name in (*wanted, *clears) if present is not None and name not in present}
+    return _candidate(ref, source, marker, plan, wanted, tuple(clears), digests, failure, absent=absent)
 
 
-def examine_whole(ref: Ref, document: Mapping[str, Any], marker: Marker, plan: Plan) -> Candidate | Verdict:
-    """The work a document about to be indexed needs: all of its vectors, unless the same document is there already.
+_FINAL = (Verdict.FAILED_BEFORE, Verdict.OWN)
+
+
+def examine_whole(ref: Ref, document: Mapping[str, Any], marker: Marker, plan: Plan) -> Candidate | Refusal:
+    """The work a document about to be indexed needs: all of its vectors.
 
     Vectors are not read back (from 9.2 on they are not returned, and they come back rounded), so a changed document
     is embedded whole.
     """
-    return _decide(ref, document, marker, plan, document=document)
-
-
-def _decide(
-    ref: Ref, source: Mapping[str, Any], marker: Marker, plan: Plan, document: Mapping[str, Any] | None
-) -> Candidate | Verdict:
-    texts = {path: text_at(source, path) for path in plan.sources}
-    verdicts: dict[str, Verdict] = {}
-    stamps: dict[str, Stamp] = {}
+    if not is_marker(document.get(MARKER_FIELD)):
+        return Refusal(f"the field [{MARKER_FIELD}] is kept for the marker, but the line has a value there")
+    digests = {target.name: digest_of(document, target, plan) for target in plan.targets}
+    wanted = {name for name, digest in digests.items() if digest is not None}
     for target in plan.targets:
-        text = texts[target.map.source]
-        digest = None if text is None else input_hash(text, *plan.circumstances_of(target))
-        stamp = marker.stamps.get(target.name)
-        verdicts[target.name] = judge(digest, stamp, target.profile.model)
-        if digest is not None:
-            stamps[target.name] = Stamp(target.profile.model, digest)
-    if document is not None:
-        wanted = {target.name for target in plan.targets if texts[target.map.source] is not None}
-        clears: tuple[str, ...] = ()
-    else:
-        wanted = {name for name, verdict in verdicts.items() if verdict is Verdict.EMBED}
-        clears = tuple(name for name, verdict in verdicts.items() if verdict is Verdict.CLEAR)
-        if plan.splitter is not None:
-            # Nested passages are replaced whole, so the fields of one nested parent are made together.
-            parents = {target.parent for target in plan.targets if target.name in wanted}
-            wanted = {target.name for target in plan.targets if target.parent in parents}
-        if not wanted and not clears:
-            return Verdict.UP_TO_DATE if Verdict.UP_TO_DATE in verdicts.values() else Verdict.NO_TEXT
+        if target.name in wanted and (reason := _obstacle(document, target, plan, None, None)):
+            return Refusal(reason)
+    return _candidate(ref, document, marker, plan, wanted, (), digests, None, document=document)
+
+
+def digest_of(source: Mapping[str, Any], target: Target, plan: Plan) -> str | None:
+    """The hash of the text that ``target`` is made from, ``None`` when there is none."""
+    if target.each is None:
+        text = text_at(source, target.map.source)
+        return None if text is None else input_hash(text, *plan.circumstances_of(target))
+    texts = [text_at(item, target.inner_source) for item in objects_at(source, target.each)]
+    return input_hash("each", *(text or "" for text in texts)) if any(texts) else None
+
+
+def objects_at(source: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
+    """The objects of a nested field, in order; what is no object is passed over."""
+    return [item for item in values_at(source, path) if isinstance(item, Mapping)]
+
+
+def _standing(source: Mapping[str, Any], target: Target, present: Collection[str] | None) -> Standing:
+    if target.each is None:
+        there = None if present is None else target.name in present
+        return Standing(there, bool(there))
+    items = objects_at(source, target.each)
+    filled = [any(value is not None for value in values_at(item, target.inner_name)) for item in items]
+    wanting = [text_at(item, target.inner_source) is not None for item in items]
+    complete = all(has for has, wants in zip(filled, wanting, strict=True) if wants)
+    return Standing(complete, any(filled))
+
+
+def _made_together(plan: Plan, wanted: set[str]) -> frozenset[str]:
+    """Nested passages are replaced whole, so the fields of one nested parent are made together."""
+    return frozenset().union(*(plan.fellows(target) for target in plan.targets if target.name in wanted))
+
+
+def _failed_before(marker: Marker, target: Target, digest: str, wanted: Collection[str]) -> bool:
+    model = target.profile.model
+    return marker.failed.get(target.name) in (attempt_hash(digest, model), attempt_hash(digest, model, wanted))
+
+
+def _obstacle(
+    source: Mapping[str, Any], target: Target, plan: Plan, marker: Marker | None, present: Collection[str] | None
+) -> str | None:
+    """What stands where ``target`` is to be written and must not be replaced; ``marker`` is that of the index."""
+    place = target.parent if plan.splitter is not None else target.each or target.name
+    if blocked := in_the_way(source, place):
+        return f"[{blocked[0]}] is {kind_of(blocked[1])}, no object: [{target.name}] written into it would replace it"
+    if plan.splitter is not None:
+        return _no_passages(source, target, plan, marker, present)
+    if target.each and len(forms_of(source, target.each)) != 1:
+        return f"[{target.each}] is written in two ways, as one name with dots and as objects"
+    for item in objects_at(source, target.each) if target.each else ():
+        if blocked := in_the_way(item, target.inner_name):
+            return f"[{target.each}.{blocked[0]}] is {kind_of(blocked[1])}, no object: [{target.name}] would replace it"
+    return None
+
+
+def _no_passages(
+    source: Mapping[str, Any], target: Target, plan: Plan, marker: Marker | None, present: Collection[str] | None
+) -> str | None:
+    """Why what stands in the passages' field is not the sidecar's to replace."""
+    parent = target.parent
+    claimed = {name for name in (marker.stamps if marker else ()) if name.rpartition(".")[0] == parent}
+    own = {"text", "start"} | {name.rpartition(".")[2] for name in (*plan.fellows(target), *claimed)}
+    if any(form != tuple(parent.split(".")) for form in forms_of(source, parent)):
+        return f"[{parent}] is written with a dotted name, which passages cannot replace"
+    standing = [item for item in values_at(source, parent) if item is not None]
+    for item in standing:
+        if not isinstance(item, Mapping):
+            return f"[{parent}] holds {kind_of(item)}, which is no passage of the sidecar's"
+        if foreign := sorted(set(item) - own):
+            return f"[{parent}] holds [{foreign[0]}], which is no part of the sidecar's passages"
+    unclaimed = next((name for name in plan.others if name in (present or ()) and name not in claimed), None)
+    if unclaimed is not None and unclaimed.rpartition(".")[0] == parent:
+        return f"[{parent}] holds [{unclaimed}], which no marker claims"
+    if marker is not None and standing and not claimed and not plan.overwrite:
+        return f"[{parent}] holds objects that no marker claims as the sidecar's passages"
+    return None
+
+
+def _candidate(
+    ref: Ref,
+    source: Mapping[str, Any],
+    marker: Marker,
+    plan: Plan,
+    wanted: Collection[str],
+    clears: tuple[str, ...],
+    digests: Mapping[str, str | None],
+    failure: str | None,
+    document: Mapping[str, Any] | None = None,
+    absent: Mapping[str, Sequence[tuple[str, ...]]] | None = None,
+) -> Candidate:
+    targets = [target for target in plan.targets if target.name in wanted]
+    stamps = {
+        target.name: Stamp(target.profile.model, digest, target.map.source)
+        for target in targets
+        if (digest := digests[target.name]) is not None
+    }
+    each = {target.each for target in plan.targets if target.each and target.name in {*wanted, *clears}}
+    objects = {path: (form, value_along(source, form)) for path in each for form in forms_of(source, path)[:1]}
     try:
-        pieces = {
-            target.name: tuple(plan.splitter_of(target)(texts[target.map.source] or ""))
-            for target in plan.targets
-            if target.name in wanted
-        }
+        pieces = {target.name: tuple(_pieces(source, target, plan)) for target in targets}
     except IllegalArgumentError as error:
-        return Candidate(ref, marker, clears=clears, document=document, failure=error.reason)
-    made = {name: stamp for name, stamp in stamps.items() if name in wanted}
-    held = {target.name: texts[target.map.source] or "" for target in plan.targets if target.semantic}
-    held = {name: text for name, text in held.items() if name in wanted}
-    return Candidate(ref, marker, pieces, made, clears, document, held)
+        failed = {name: attempt_hash(stamp.hash, stamp.model) for name, stamp in stamps.items()}
+        return Candidate(
+            ref, marker, clears=clears, document=document, objects=objects, failure=error.reason, failed=failed
+        )
+    held = {target.name: well_formed(text_at(source, target.map.source) or "") for target in targets if target.semantic}
+    return Candidate(ref, marker, pieces, stamps, clears, document, held, objects, absent or {}, failure)
+
+
+def _pieces(source: Mapping[str, Any], target: Target, plan: Plan) -> Sequence[Piece]:
+    if target.each is None:
+        return plan.splitter_of(target)(well_formed(text_at(source, target.map.source) or ""))
+    texts = [text_at(item, target.inner_source) for item in objects_at(source, target.each)]
+    return [
+        Piece(sound, position, (sound,))
+        for position, text in enumerate(texts)
+        if text is not None and (sound := well_formed(text))
+    ]

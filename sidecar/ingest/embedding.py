@@ -15,6 +15,7 @@ from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import Embedder, EndpointProfile
 from sidecar.ingest.backoff import Backoff
 from sidecar.ingest.document import Candidate, Plan, Target
+from sidecar.ingest.marker import attempt_hash
 from sidecar.ingest.stop import RunStoppedError
 from sidecar.ingest.vector import UnusableVectorError, dense_value, merged_value, sparse_value
 
@@ -28,20 +29,28 @@ MOST_CHARACTERS = 300_000
 """Characters per call. OpenAI takes 300,000 tokens in one request, and a token is seldom shorter than a character."""
 
 
+_PLAIN_TEXT = "The tide turns twice a day."
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a text has no vector."""
+    """Why a text has no vector; ``for_good`` when the same call would end so again."""
 
     reason: str
+    for_good: bool = True
 
 
 @dataclass(slots=True)
 class Embedded:
-    """A candidate with the values of its fields; ``failure`` names the fields that got none, and why."""
+    """A candidate with the values of its fields; ``failure`` names the fields that got none, and why.
+
+    ``failed`` holds per field what failed for good, in the marker's form.
+    """
 
     candidate: Candidate
     values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     failure: str | None = None
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -75,8 +84,9 @@ def distribute(
     """
     results = []
     for candidate in candidates:
-        embedded = Embedded(candidate)
-        reasons = []
+        lacking: frozenset[str] = frozenset()
+        embedded = Embedded(candidate, failed=dict(candidate.failed))
+        reasons = [] if candidate.failure is None else [candidate.failure]
         for target in plan.targets:
             if target.name not in candidate.pieces:
                 continue
@@ -89,10 +99,12 @@ def distribute(
                 embedded.values[target.name] = tuple(made)
             else:
                 reasons.append(f"{target.name}: {failed.reason}")
-        if reasons and plan.splitter is not None:
-            parents = {target.parent for target in plan.targets if target.name in candidate.pieces}
-            embedded.values = {n: v for n, v in embedded.values.items() if n.rpartition(".")[0] not in parents}
-        embedded.failure = "; ".join(reasons) or candidate.failure
+                lacking |= plan.fellows(target)
+                if failed.for_good:
+                    stamp = candidate.stamps[target.name]
+                    embedded.failed[target.name] = attempt_hash(stamp.hash, stamp.model)
+        embedded.values = {name: value for name, value in embedded.values.items() if name not in lacking}
+        embedded.failure = "; ".join(reasons) or None
         results.append(embedded)
     return results
 
@@ -146,13 +158,27 @@ class TextEmbedder:
             if error.status in (401, 403, 404):
                 raise RunStoppedError(f"endpoint [{profile.inference_id}] cannot be used: {error.reason}") from error
             if len(texts) == 1:
-                return [Failure(f"endpoint [{profile.inference_id}]: {error.reason}")]
-            # One text may be to blame (too long, refused): halves find it and save the others.
-            middle = len(texts) // 2
-            return [
-                *await self._embed_batch(profile, texts[:middle]),
-                *await self._embed_batch(profile, texts[middle:]),
-            ]
+                return [Failure(f"endpoint [{profile.inference_id}]: {error.reason}", _is_refusal(error))]
+        except RunStoppedError:
+            raise
+        except Exception as error:
+            log.warning("endpoint failed", inference_id=profile.inference_id, texts=len(texts), exc_info=error)
+            if len(texts) == 1:
+                return [Failure(f"endpoint [{profile.inference_id}]: {type(error).__name__}: {error}", for_good=False)]
+        # One text may be to blame (too long, refused): halves find it and save the others.
+        middle = len(texts) // 2
+        return [
+            *await self._embed_batch(profile, texts[:middle]),
+            *await self._embed_batch(profile, texts[middle:]),
+        ]
+
+    async def works(self) -> bool:
+        """Whether every endpoint of the plan makes a vector of a plain text."""
+        for profile in {target.profile.inference_id: target.profile for target in self._plan.targets}.values():
+            (made,) = await self._embed_batch(profile, [_PLAIN_TEXT])
+            if isinstance(made, Failure):
+                return False
+        return True
 
     async def _ask(self, profile: EndpointProfile, texts: list[str]) -> list[Any]:
         backoff = Backoff()
@@ -207,6 +233,11 @@ def _merged(made: Sequence[Any | Failure], profile: EndpointProfile) -> Any | Fa
 def is_transient(error: SidecarError) -> bool:
     """True when the same call may succeed a little later."""
     return isinstance(error, (RejectedExecutionError, RequestTimeoutError)) or error.status in (408, 429, 502, 503, 504)
+
+
+def _is_refusal(error: SidecarError) -> bool:
+    """True when the endpoint has judged the text itself."""
+    return 400 <= error.status < 500 and error.status not in (408, 409, 423, 425, 429)
 
 
 def _weight(value: Any) -> int:

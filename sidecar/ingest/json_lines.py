@@ -1,26 +1,60 @@
-"""Documents out of a file of JSON lines, each with an id that is the same in every run."""
+"""Documents out of a file of JSON lines, each with an id that is the same in every run.
+
+Three forms are read: plain documents; the lines of a bulk request, an action and its document by turns; hits of a
+search as tools export them, ``{"_id": ..., "_source": {...}}``.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
 import orjson
 
+from sidecar.elastic.source import values_at
+from sidecar.ingest.literal import LiteralNumber, has_telling_numbers, load_literally
+
 LONGEST_ID = 512
+
+_ACTIONS = ("index", "create", "update", "delete")
+_ACTION_KEYS = {
+    "_index", "_id", "_type", "routing", "_routing", "version", "version_type", "if_seq_no", "if_primary_term",
+    "require_alias", "require_data_stream", "dynamic_templates", "pipeline", "list_executed_pipelines", "op_type",
+}  # fmt: skip
+_METADATA = ("_id", "_index", "_source", "_routing", "_version", "_seq_no", "_primary_term", "_ignored", "_doc_count")
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Where a line says who it is: dotted paths of the id and of the routing value."""
+
+    id: str | None = None
+    routing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A good line: ``hash`` is that of the whole document, whatever the order of its keys; ``size`` in bytes."""
+    """A good line: ``hash`` is that of the whole document, whatever the order of its keys; ``size`` in bytes.
+
+    ``keeps`` says that a document that is there already stays (``create``).
+    """
 
     number: int
     id: str
     document: Mapping[str, Any]
     hash: str
     size: int
+    routing: str | None = None
+    keeps: bool = False
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What names the document in its index."""
+        return self.id, self.routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +65,142 @@ class BadLine:
     reason: str
 
 
-def read_lines(lines: Iterable[bytes], id_field: str | None = None) -> Iterator[Line | BadLine]:
-    """Every line but blank ones.
+def read_lines(
+    lines: Iterable[bytes], id_field: str | None = None, routing_field: str | None = None
+) -> Iterator[Line | BadLine]:
+    """Every document of the file; blank lines pass.
 
-    The id is the value of ``id_field`` (a string or a whole number), else the hash of the document, so that a line
-    read again is the same document.
+    The id is that of the action or hit, else the value of ``id_field`` (a string or a whole number), else the hash of
+    the document, so that a line read again is the same document.
     """
-    for number, raw in enumerate(lines, 1):
-        if raw.strip():
-            yield read_line(number, raw, id_field)
+    fields = Fields(id_field, routing_field)
+    filled = ((number, raw) for number, raw in enumerate(lines, 1) if raw.strip())
+    first = next(filled, None)
+    if first is None:
+        return
+    every = chain((first,), filled)
+    if _action_of(_parsed(*first)) is not None:
+        yield from _read_bulk(every, fields)
+    else:
+        yield from (read_line(number, raw, id_field, routing_field) for number, raw in every)
 
 
-def read_line(number: int, raw: bytes, id_field: str | None = None) -> Line | BadLine:
-    """One line as a document."""
+def read_line(number: int, raw: bytes, id_field: str | None = None, routing_field: str | None = None) -> Line | BadLine:
+    """One line as a document, plain or in a hit of a search."""
+    value = _parsed(number, raw)
+    if isinstance(value, BadLine):
+        return value
+    fields = Fields(id_field, routing_field)
+    if isinstance(value.get("_source"), dict):
+        return _named(number, raw, value["_source"], value, fields)
+    if "_id" in value and id_field == "_id":
+        document = {name: item for name, item in value.items() if name != "_id"}
+        return _named(number, raw, document, {"_id": value["_id"]}, fields)
+    return _named(number, raw, value, {}, fields)
+
+
+def _read_bulk(lines: Iterator[tuple[int, bytes]], fields: Fields) -> Iterator[Line | BadLine]:
+    for number, raw in lines:
+        value = _parsed(number, raw)
+        action = _action_of(value)
+        if isinstance(value, BadLine) or action is None:
+            yield value if isinstance(value, BadLine) else BadLine(number, "no action of a bulk request")
+            continue
+        name, head = action
+        if name == "delete":
+            yield BadLine(number, "[delete] is an action that sidecar index does not do")
+            continue
+        below = next(lines, None)
+        if below is None:
+            yield BadLine(number, f"no document follows the action [{name}]")
+            return
+        document = _parsed(*below)
+        if isinstance(document, BadLine):
+            yield document
+        elif name == "update":
+            yield BadLine(number, "[update] is an action that sidecar index does not do")
+        else:
+            yield _named(*below, document, head, fields, keeps=name == "create")
+
+
+def _action_of(value: Mapping[str, Any] | BadLine) -> tuple[str, Mapping[str, Any]] | None:
+    """The action of a bulk request and what it says of the document, ``None`` for anything else."""
+    if isinstance(value, BadLine) or len(value) != 1:
+        return None
+    ((name, head),) = value.items()
+    if name not in _ACTIONS or not isinstance(head, dict) or not set(head) <= _ACTION_KEYS:
+        return None
+    return name, head
+
+
+def _parsed(number: int, raw: bytes) -> dict[str, Any] | BadLine:
+    """The object of a line, numbers with their digits."""
+    raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
     try:
-        document = orjson.loads(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw)
+        value = load_literally(raw) if has_telling_numbers(raw) else orjson.loads(raw)
+        if has_telling_numbers(raw):
+            raw.decode()
+    except UnicodeDecodeError as error:
+        return BadLine(number, f"not UTF-8: {error.reason}")
     except orjson.JSONDecodeError as error:
         return BadLine(number, f"not JSON: {error.msg}")
-    if not isinstance(document, dict):
-        return BadLine(number, "not a JSON object")
-    digest = blake2b(orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
-    if id_field is None:
-        return Line(number, digest, document, digest, len(raw))
-    value = document.get(id_field)
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        return BadLine(number, f"field [{id_field}] holds no id")
-    if len(str(value).encode()) > LONGEST_ID:
-        return BadLine(number, f"the id in field [{id_field}] is longer than {LONGEST_ID} bytes")
-    return Line(number, str(value), document, digest, len(raw))
+    except (ValueError, RecursionError) as error:
+        return BadLine(number, f"not JSON: {error}")
+    return value if isinstance(value, dict) else BadLine(number, "not a JSON object")
+
+
+def _named(
+    number: int,
+    raw: bytes,
+    document: dict[str, Any],
+    head: Mapping[str, Any],
+    fields: Fields,
+    *,
+    keeps: bool = False,
+) -> Line | BadLine:
+    """The document under its id: that of ``head`` (an action, a hit), else its own."""
+    if metadata := next((name for name in _METADATA if name in document), None):
+        hint = ": say --id-field _id" if metadata == "_id" else ""
+        return BadLine(number, f"field [{metadata}] is metadata, which no document may hold{hint}")
+    digest = _digest(document)
+    if digest is None:
+        return BadLine(number, "not JSON: half a surrogate pair in a string")
+    made = digest
+    if "_id" in head:
+        name, where = head["_id"], "_id"
+    elif fields.id is not None and fields.id != "_id":
+        name, where = next(values_at(document, fields.id), None), fields.id
+    else:
+        name, where = made, "_id"
+        if fields.id == "_id":
+            name = None
+    if not _is_name(name):
+        return BadLine(number, f"field [{where}] holds no id")
+    if len(str(name).encode()) > LONGEST_ID:
+        return BadLine(number, f"the id in field [{where}] is longer than {LONGEST_ID} bytes")
+    routing = head.get("routing", head.get("_routing"))
+    if routing is None and fields.routing is not None:
+        routing = next(values_at(document, fields.routing), None)
+        if not _is_name(routing):
+            return BadLine(number, f"field [{fields.routing}] holds no routing value")
+    return Line(number, str(name), document, digest, len(raw), None if routing is None else str(routing), keeps)
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value may be an id or a routing value: a string that is not empty, or a whole number."""
+    if isinstance(value, LiteralNumber):
+        return value.is_whole
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
+
+
+def _digest(document: Mapping[str, Any]) -> str | None:
+    """The hash of a document whatever the order of its keys, ``None`` for one that UTF-8 cannot carry."""
+    try:
+        text = orjson.dumps(document, default=_number, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return None
+    return blake2b(text, digest_size=16).hexdigest()
+
+
+def _number(value: Any) -> float | str:
+    return float(value) if math.isfinite(value) else str(value.literal)

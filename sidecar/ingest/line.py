@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 
+import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from sidecar.elastic.version import ServerVersion
@@ -22,13 +23,16 @@ from sidecar.inference.embedder import Embedder
 from sidecar.ingest.action import Action, build_action
 from sidecar.ingest.bulk import BulkLimits
 from sidecar.ingest.conveyor import Conveyor
-from sidecar.ingest.document import Candidate, Plan, Ref, Verdict
+from sidecar.ingest.document import Candidate, Examined, Plan, Ref, Refusal, Verdict
 from sidecar.ingest.embedding import Embedded, TextEmbedder, texts_per_call
+from sidecar.ingest.marker import attempt_hash
 from sidecar.ingest.stop import RunStoppedError, stopped_by
 from sidecar.ingest.summary import Summary
 from sidecar.ingest.writer import BulkWriter, WriteReport
 
-Decision = tuple[Ref, Candidate | Verdict]
+log = structlog.get_logger(__name__)
+
+Decision = tuple[Ref, Examined]
 Decisions = AsyncIterator[Sequence[Decision]]
 
 
@@ -53,7 +57,9 @@ LOCAL_CALLS = 2
 PROVIDER_CALLS = 4
 
 FAILURES_IN_A_ROW = 100
-"""So many documents failing with none in between that does not: the fault lies elsewhere."""
+"""So many documents failing with none in between that does not: the endpoints are asked whether they work at all."""
+HOPELESS = 10_000
+"""So many failing before the first that does not: the run ends, though the endpoints work."""
 
 
 class Round(Enum):
@@ -87,6 +93,7 @@ class Line:
         self._summary = summary
         self._pace = pace
         self._failures_in_a_row = 0
+        self._patience = FAILURES_IN_A_ROW
         self._failed: set[tuple[str, str, str | None]] = set()
 
     async def run(self, sources: Sequence[Decisions], round: Round) -> list[Candidate]:
@@ -117,10 +124,14 @@ class Line:
         try:
             async for decisions in source:
                 for ref, decision in decisions:
-                    if not isinstance(decision, Candidate):
+                    if isinstance(decision, Refusal):
+                        self._refuse(ref, decision, round)
+                    elif isinstance(decision, Verdict):
                         self._skip(decision, round)
                     elif ref.key not in self._failed:
-                        self._summary.read += round is not Round.CONFLICTS
+                        # What was withheld in the first pass was counted there.
+                        new = round is Round.FIRST or (round is Round.LATER and bool(decision.pieces))
+                        self._summary.read += new
                         await candidates.put(decision)
         except (ApiError, TransportError) as error:
             raise stopped_by(error, "reading") from error
@@ -129,10 +140,14 @@ class Line:
         if round is Round.LATER:
             return
         self._summary.read += round is Round.FIRST
-        if verdict is Verdict.UP_TO_DATE:
-            self._summary.up_to_date += 1
-        else:
-            self._summary.no_text += 1
+        self._summary.skip(verdict)
+
+    def _refuse(self, ref: Ref, refusal: Refusal, round: Round) -> None:
+        """Documents that cannot be written without harm are told once, and never touched."""
+        if ref.key not in self._failed:
+            self._summary.read += round is not Round.CONFLICTS
+            self._failed.add(ref.key)
+            self._summary.fail(refusal.label or ref.id, refusal.reason, index=ref.index, for_good=True)
 
     async def _embed_all(self, candidates: Conveyor[Candidate], embedded: Conveyor[Embedded]) -> None:
         while (batch := await candidates.get_batch(self._texts, lambda item: item.texts)) is not None:
@@ -143,15 +158,31 @@ class Line:
         writer = BulkWriter(self._client, self._pace.bulk)
         while (batch := await embedded.get_batch(self._pace.bulk.actions)) is not None:
             now = datetime.now(UTC)
-            actions = [build_action(item.candidate, self._plan, item.values, item.failure, now) for item in batch]
+            actions = [action for item in batch if (action := self._action(item, now)) is not None]
             report = await _finish(writer.write(actions), lambda report: self._account(report, conflicts))
             self._account(report, conflicts)
             if marks := self._marks(report, now):
                 # The reason is kept with the document; whether that succeeds changes nothing in the summary.
                 await writer.write(marks)
-            if self._failures_in_a_row >= FAILURES_IN_A_ROW:
-                reasons = max(self._summary.failures.items(), key=lambda item: item[1].count)[0]
-                raise RunStoppedError(f"the last [{self._failures_in_a_row}] documents all failed: {reasons}")
+            if self._failures_in_a_row >= self._patience:
+                await self._look_for_the_fault()
+
+    def _action(self, item: Embedded, now: datetime) -> Action | None:
+        """The write of one document; whatever goes wrong in making it fails this document alone."""
+        try:
+            return build_action(item.candidate, self._plan, item.values, item.failure, now, item.failed)
+        except Exception as error:
+            log.warning("document cannot be written", id=item.candidate.ref.id, exc_info=error)
+            self._fail(item.candidate, f"{type(error).__name__}: {error}", for_good=False)
+            return None
+
+    async def _look_for_the_fault(self) -> None:
+        """Ends the run when every document fails because an endpoint does; else it goes on, to those behind."""
+        row = self._failures_in_a_row
+        hopeless = row >= HOPELESS and not self._summary.written
+        if hopeless or not await self._embed.works():
+            raise RunStoppedError(f"the last [{row}] documents all failed: {self._summary.commonest_failure}")
+        self._patience = 10 * row
 
     def _account(self, report: WriteReport, conflicts: list[Candidate]) -> None:
         summary = self._summary
@@ -162,7 +193,7 @@ class Line:
         conflicts.extend(action.candidate for action in report.conflicts)
         for action in report.written:
             if action.failure is not None:
-                self._fail(action, action.failure)
+                self._fail(action.candidate, action.failure, for_good=bool(action.failed))
                 continue
             self._failures_in_a_row = 0
             if action.candidate.pieces or action.candidate.document is not None:
@@ -170,21 +201,28 @@ class Line:
             else:
                 summary.cleared += 1
         for action, reason in report.failed:
-            self._fail(action, reason)
+            self._fail(action.candidate, reason, for_good=True)
 
-    def _fail(self, action: Action, reason: str) -> None:
-        candidate = action.candidate
+    def _fail(self, candidate: Candidate, reason: str, *, for_good: bool) -> None:
         self._failures_in_a_row += 1
         self._failed.add(candidate.ref.key)
-        self._summary.fail(candidate.label or candidate.ref.id, reason)
+        self._summary.fail(candidate.label or candidate.ref.id, reason, index=candidate.ref.index, for_good=for_good)
 
     def _marks(self, report: WriteReport, now: datetime) -> list[Action]:
         """Writes of nothing but the marker, for documents that are there and whose vectors were refused."""
         return [
-            build_action(replace(action.candidate, clears=()), self._plan, {}, reason, now)
+            build_action(
+                replace(action.candidate, clears=(), objects={}), self._plan, {}, reason, now, _remembered(action)
+            )
             for action, reason in report.failed
             if action.candidate.document is None
         ]
+
+
+def _remembered(action: Action) -> dict[str, str]:
+    """What a document's marker says of fields that Elasticsearch refused, all that were written at once."""
+    stamps = action.candidate.stamps
+    return {name: attempt_hash(stamp.hash, stamp.model, stamps) for name, stamp in stamps.items()} | dict(action.failed)
 
 
 async def _stage(workers: Sequence[Callable[[], Awaitable[None]]], close: Callable[[], Awaitable[None]] | None) -> None:

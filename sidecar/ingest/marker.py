@@ -3,11 +3,14 @@
     "sidecar": {
       "model": ["text_sparse=my-elser@5f2c", "text_dense=my-bge@91ab"],     per target field: endpoint id @ revision
       "hash":  ["text_sparse=6b0e...", "text_dense=6b0e..."],               per target field: hash of the exact input
+      "source": ["text_sparse=text", "text_dense=text"],                    per target field: where the text came from
+      "failed": ["text_dense=70c1..."],                                     per target field: what failed for good
       "at": "2026-01-31T12:00:00Z", "pending": true, "error": "text_dense: ..."
     }
 
 The values are keywords with the field's name in front, so that one mapping serves any number of fields, order and
 repetition do not matter (synthetic source sorts), and one ``term`` query finds the documents of another model.
+Markers of older versions have no ``source``: then it is unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
-from sidecar.elastic.source import values_at
+from sidecar.elastic.source import values_at, well_formed
 
 MARKER_FIELD = "sidecar"
 _ERROR_LENGTH = 500
@@ -27,6 +30,8 @@ MARKER_MAPPING: dict[str, Any] = {
     "properties": {
         "model": {"type": "keyword"},
         "hash": {"type": "keyword"},
+        "source": {"type": "keyword"},
+        "failed": {"type": "keyword"},
         "at": {"type": "date"},
         "pending": {"type": "boolean"},
         "error": {"type": "keyword", "ignore_above": 512},
@@ -46,54 +51,99 @@ def input_hash(text: str, *circumstances: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """One target field's entry: ``model`` is ``id@revision``, ``hash`` that of the text it was made from."""
+    """One target field's entry: ``model`` is ``id@revision``, ``hash`` that of the text it was made from.
+
+    ``source`` is the field that held the text, ``None`` where the marker does not say.
+    """
 
     model: str
     hash: str
+    source: str | None = None
+
+    def fits(self, other: Stamp) -> bool:
+        """Whether both are of the same text and model, wherever the text came from."""
+        return (self.model, self.hash) == (other.model, other.hash)
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A document's marker as it was read; ``foreign`` keeps entries of a form that is not ours."""
+    """A document's marker as it was read; ``foreign`` keeps entries of a form that is not ours.
+
+    ``failed`` holds per target field what failed for good (:func:`attempt_hash`).
+    """
 
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     error: str | None = None
     pending: bool = False
     foreign_models: tuple[str, ...] = ()
     foreign_hashes: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, source: Mapping[str, Any]) -> Marker:
         """The marker of a document's source; an empty one when there is none or only parts of one."""
         models, foreign_models = _by_field(values_at(source, f"{MARKER_FIELD}.model"))
         hashes, foreign_hashes = _by_field(values_at(source, f"{MARKER_FIELD}.hash"))
+        origins, _ = _by_field(values_at(source, f"{MARKER_FIELD}.source"))
+        failed, _ = _by_field(values_at(source, f"{MARKER_FIELD}.failed"))
         error = next((e for e in values_at(source, f"{MARKER_FIELD}.error") if isinstance(e, str)), None)
         pending = any(p in (True, "true") for p in values_at(source, f"{MARKER_FIELD}.pending"))
-        stamps = {name: Stamp(model, hashes[name]) for name, model in models.items() if name in hashes}
-        return cls(stamps, error, pending, foreign_models, foreign_hashes)
+        stamps = {
+            name: Stamp(model, hashes[name], origins.get(name)) for name, model in models.items() if name in hashes
+        }
+        return cls(stamps, error, pending, foreign_models, foreign_hashes, failed)
 
     def rewritten(
-        self, made: Mapping[str, Stamp], cleared: Iterable[str], error: str | None, at: datetime
+        self,
+        made: Mapping[str, Stamp],
+        cleared: Iterable[str],
+        error: str | None,
+        at: datetime,
+        failed: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """The marker's new value: ``made`` replaces, ``cleared`` removes, all other fields' entries stay.
 
-        ``pending`` and ``error`` are nulled only when they were there: a partial update cannot remove a key.
+        What ``failed`` for good is added; what was made or cleared is forgotten. ``pending``, ``error`` and ``failed``
+        are nulled or emptied only when they were there: a partial update cannot remove a key.
         """
         stamps = {**self.stamps, **made}
+        failures = {**self.failed, **(failed or {})}
+        settled = {*made, *cleared} - set(failed or {})
         for name in cleared:
             stamps.pop(name, None)
+        for name in settled:
+            failures.pop(name, None)
+        ordered = sorted(stamps.items())
         value: dict[str, Any] = {
-            "model": [*self.foreign_models, *(f"{name}={stamp.model}" for name, stamp in sorted(stamps.items()))],
-            "hash": [*self.foreign_hashes, *(f"{name}={stamp.hash}" for name, stamp in sorted(stamps.items()))],
+            "model": [*self.foreign_models, *(f"{name}={stamp.model}" for name, stamp in ordered)],
+            "hash": [*self.foreign_hashes, *(f"{name}={stamp.hash}" for name, stamp in ordered)],
             "at": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
+        origins = [f"{name}={stamp.source}" for name, stamp in ordered if stamp.source is not None]
+        if origins or any(stamp.source is not None for stamp in self.stamps.values()):
+            value["source"] = origins
+        if failures or self.failed:
+            value["failed"] = [f"{name}={digest}" for name, digest in sorted(failures.items())]
         if self.pending and error is None:
             value["pending"] = None
         if error is not None:
-            value["error"] = error[:_ERROR_LENGTH]
+            value["error"] = well_formed(error)[:_ERROR_LENGTH]
         elif self.error is not None:
             value["error"] = None
         return value
+
+
+def is_marker(value: Any) -> bool:
+    """Whether what a document holds under :data:`MARKER_FIELD` may be a marker, or nothing, and so be written."""
+    return value is None or (isinstance(value, Mapping) and set(value) <= set(MARKER_MAPPING["properties"]))
+
+
+def attempt_hash(digest: str, model: str, together: Iterable[str] = ()) -> str:
+    """What the marker remembers of a failure: the text's hash and the model, and the fields written ``together``.
+
+    The latter where Elasticsearch refused the document, which says of no field that it alone was to blame.
+    """
+    return input_hash(digest, model, *sorted(together))
 
 
 def model_term(target: str, model: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import ParamSpec
 import structlog
 
 from sidecar.core.errors import SidecarError
-from sidecar.ingest.document import Candidate, Plan, Verdict
+from sidecar.ingest.document import Candidate, Examined, Plan, Ref, Refusal
 from sidecar.ingest.line import Decisions, Line, Round
 from sidecar.ingest.stop import RunStoppedError, WrongFieldError
 from sidecar.ingest.summary import Summary
@@ -67,13 +67,17 @@ async def settle(
 
 
 async def examined(
-    plan: Plan, examine: Callable[Inputs, Candidate | Verdict], *args: Inputs.args, **kwargs: Inputs.kwargs
-) -> Candidate | Verdict:
+    plan: Plan, ref: Ref, examine: Callable[Inputs, Examined], *args: Inputs.args, **kwargs: Inputs.kwargs
+) -> Examined:
     """What ``examine`` says of a document; beside the loop where it cuts texts.
 
     A separator is a user's regular expression, which may run for seconds. Each document is a call of its own, so that
-    a run that is cancelled waits for one of them only.
+    a run that is cancelled waits for one of them only. What goes wrong with one document fails it alone.
     """
-    if not plan.cuts_texts:
-        return examine(*args, **kwargs)
-    return await asyncio.to_thread(examine, *args, **kwargs)
+    try:
+        if not plan.cuts_texts:
+            return examine(*args, **kwargs)
+        return await asyncio.to_thread(examine, *args, **kwargs)
+    except Exception as error:
+        log.warning("document cannot be examined", index=ref.index, id=ref.id, exc_info=error)
+        return Refusal(f"{type(error).__name__}: {error}")

@@ -17,9 +17,11 @@ from sidecar.elastic.fields import (
     copied_from,
     dense_field,
     field_at,
+    keeps_dotted_names,
     merge_properties,
-    nest,
+    nest_into,
     nested_parent,
+    parent_in_the_way,
     sparse_field,
 )
 from sidecar.elastic.version import ServerVersion
@@ -27,8 +29,10 @@ from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.document import Plan, Target
 from sidecar.ingest.marker import MARKER_FIELD, MARKER_MAPPING
 from sidecar.ingest.semantic_field import SEMANTIC_TEXT, SemanticField, read_semantic_field
+from sidecar.ingest.source_rules import check_sources, check_whole_source
 from sidecar.ingest.stop import WrongFieldError
 
+_SOURCE_MODE = "index.mapping.source.mode"
 _LEGACY = "index.mapping.semantic_text.use_legacy_format"
 
 
@@ -64,6 +68,13 @@ def check_field(index: str, path: str, field: Mapping[str, Any], profile: Endpoi
             f"{where} has [{dims}] dims, but endpoint [{profile.inference_id}] makes vectors of"
             f" [{profile.dimensions}]; dims cannot be changed, map it to another target field"
         )
+    similarity = field.get("similarity", Similarity.COSINE)
+    if similarity == Similarity.DOT_PRODUCT and profile.similarity not in (None, Similarity.DOT_PRODUCT):
+        raise WrongFieldError(
+            f"{where} has similarity [{similarity}], which takes vectors of length 1, but endpoint"
+            f" [{profile.inference_id}] makes vectors for [{profile.similarity}]; map it to another target field, or"
+            f" create the endpoint with similarity [{similarity}] if its vectors have that length"
+        )
     element_type = field.get("element_type", "float")
     if (element_type in ("float", "bfloat16")) != (profile.element_type is ElementType.FLOAT) or (
         profile.element_type is not ElementType.FLOAT and element_type != profile.element_type
@@ -94,29 +105,84 @@ def missing_fields(index: str, mapping: Mapping[str, Any], plan: Plan, version: 
         if target.semantic is not None:
             continue
         existing = field_at(mapping, target.name)
-        nested = nested_parent(mapping, target.name)
-        if plan.splitter is None and nested is not None:
-            raise WrongFieldError(
-                f"field [{target.name}] of index [{index}] lies in the nested field [{nested}]: only passages are"
-                " written there, ask for them or choose a field outside"
-            )
-        if plan.splitter is not None and nested is None and field_at(mapping, target.parent) is not None:
-            raise WrongFieldError(f"field [{target.parent}] of index [{index}] is not nested and cannot hold passages")
+        _check_place(index, mapping, plan, target)
         if existing is not None:
             check_field(index, target.name, existing, target.profile)
             continue
-        wanted = nest(target.name, vector_field(target.profile, version))
-        if plan.splitter is not None and nested is None:
-            wanted = merge_properties(wanted, nest(target.parent, PASSAGE_MAPPING))
+        wanted = nest_into(mapping, target.name, vector_field(target.profile, version))
+        if plan.splitter is not None and nested_parent(mapping, target.name) is None:
+            wanted = merge_properties(wanted, nest_into(mapping, target.parent, PASSAGE_MAPPING))
         properties = merge_properties(properties, wanted)
         paths.append(target.name)
-    if field_at(mapping, f"{MARKER_FIELD}.model") is None:
-        marker = field_at(mapping, MARKER_FIELD)
-        if marker is not None and marker.get("type", "object") != "object":
+    if any(field_at(mapping, f"{MARKER_FIELD}.{name}") is None for name in MARKER_MAPPING["properties"]):
+        marker = field_at(mapping, MARKER_FIELD) or {}
+        if marker.get("type", "object") != "object" or str(marker.get("enabled", True)).lower() == "false":
             raise WrongFieldError(f"field [{MARKER_FIELD}] of index [{index}] is kept for the marker, but holds values")
+        if marker.get("properties") and "model" not in marker["properties"]:
+            raise WrongFieldError(f"field [{MARKER_FIELD}] of index [{index}] is kept for the marker, but holds others")
         properties = merge_properties(properties, {MARKER_FIELD: MARKER_MAPPING})
         paths.append(MARKER_FIELD)
     return MappingChange(index, properties, tuple(paths))
+
+
+def _check_place(index: str, mapping: Mapping[str, Any], plan: Plan, target: Target) -> None:
+    """Raises :class:`WrongFieldError` where the target's parents hold what is not the sidecar's, or cannot hold it."""
+    where = f"field [{target.name}] of index [{index}]"
+    if blocked := parent_in_the_way(mapping, target.name):
+        raise WrongFieldError(f"{where} lies in [{blocked[0]}], which is mapped as [{blocked[1]}] and has no fields")
+    nested = nested_parent(mapping, target.name)
+    if plan.splitter is None:
+        if nested is not None and nested != target.each:
+            raise WrongFieldError(
+                f"{where} lies in the nested field [{nested}]: a vector is written there for each of its objects, from"
+                " a text in the same object, or for each passage of a text, into a field of the sidecar's own"
+                " (--passages)"
+            )
+        return
+    passages = field_at(mapping, target.parent)
+    if passages is not None and passages.get("type") != "nested":
+        raise WrongFieldError(f"field [{target.parent}] of index [{index}] is not nested and cannot hold passages")
+    if nested not in (None, target.parent):
+        raise WrongFieldError(f"{where} lies in the nested field [{nested}], whose objects are not the sidecar's")
+    if keeps_dotted_names(mapping, target.name):
+        raise WrongFieldError(f"index [{index}] has no objects on the way to [{target.name}] (subobjects: false)")
+    if target.map.source == target.parent or target.map.source.startswith(f"{target.parent}."):
+        raise WrongFieldError(
+            f"source [{target.map.source}] and target [{target.name}] lie in the same nested field, which passages"
+            " would replace; without --passages each of its objects gets a vector of its own"
+        )
+    foreign = sorted(_not_of_passages(passages or {}, {name.rpartition(".")[2] for name in plan.fellows(target)}))
+    if foreign:
+        raise WrongFieldError(
+            f"field [{target.parent}] of index [{index}] holds [{foreign[0]}], which is not the sidecar's: passages"
+            " are written whole and would remove it; choose a field of their own, such as"
+            f" [{target.parent}_passages.{target.name.rpartition('.')[2]}]"
+        )
+
+
+def _not_of_passages(passages: Mapping[str, Any], targets: set[str]) -> set[str]:
+    """Fields of a nested one that no passage of the sidecar's has; vectors of other runs may be there."""
+    allowed = {"text", "start"} | targets
+    fields: Mapping[str, Any] = passages.get("properties", {})
+    return {name for name, field in fields.items() if name not in allowed and field.get("type") not in _VECTORS}
+
+
+_VECTORS = ("sparse_vector", "dense_vector")
+
+
+def vectors_beside(mappings: Mapping[str, Mapping[str, Any]], plan: Plan) -> tuple[str, ...]:
+    """The vector fields that lie in the targets' passages and are no targets."""
+    if plan.splitter is None:
+        return ()
+    names = {target.name for target in plan.targets}
+    beside = {
+        f"{parent}.{name}"
+        for parent in {target.parent for target in plan.targets}
+        for mapping in mappings.values()
+        for name, field in ((field_at(mapping, parent) or {}).get("properties") or {}).items()
+        if field.get("type") in _VECTORS
+    }
+    return tuple(sorted(beside - names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +194,27 @@ class Prepared:
 
 
 async def prepare_indices(
-    client: AsyncElasticsearch, index: str, plan: Plan, version: ServerVersion, *, dry_run: bool = False
+    client: AsyncElasticsearch,
+    index: str,
+    plan: Plan,
+    version: ServerVersion,
+    *,
+    dry_run: bool = False,
+    updates: bool = True,
+    accept_source_loss: bool = False,
 ) -> Prepared:
     """Puts the missing fields into every index behind ``index`` (a name, alias, data stream or pattern).
 
-    All indices are checked before the first is changed; with ``dry_run`` none is.
+    All indices are checked before the first is changed; with ``dry_run`` none is. With ``updates`` documents are read
+    and written in part: then ``_source`` must hold them whole, unless ``accept_source_loss``, and the texts.
     """
     answer = await client.indices.get_mapping(index=index)
     mappings = {name: value["mappings"] for name, value in answer.items()}
-    plan = recognise_semantic_fields(mappings, plan)
+    if not mappings:
+        raise WrongFieldError(f"no index matches [{index}]")
+    plan = recognise_fields(mappings, plan)
+    if updates:
+        await _check_texts(client, index, mappings, plan, accept_source_loss=accept_source_loss)
     if any(target.semantic for target in plan.targets):
         await _require_inference_fields(client, index, version)
     changes = [missing_fields(name, mapping, plan, version) for name, mapping in mappings.items()]
@@ -145,6 +223,54 @@ async def prepare_indices(
         for change in needed:
             await client.indices.put_mapping(index=change.index, properties=change.properties)
     return Prepared(plan, needed)
+
+
+async def _check_texts(
+    client: AsyncElasticsearch,
+    index: str,
+    mappings: Mapping[str, Mapping[str, Any]],
+    plan: Plan,
+    *,
+    accept_source_loss: bool,
+) -> None:
+    settings = await client.indices.get_settings(index=index, name=_SOURCE_MODE, flat_settings=True)
+    whole_objects = any(target.each for target in plan.targets)
+    for name, mapping in mappings.items():
+        mode = (settings.get(name) or {}).get("settings", {}).get(_SOURCE_MODE)
+        if not accept_source_loss or mode == "disabled" or whole_objects:
+            check_whole_source(name, mapping, mode)
+    check_sources(mappings, plan.sources)
+
+
+def recognise_fields(mappings: Mapping[str, Mapping[str, Any]], plan: Plan) -> Plan:
+    """The plan with what ``mappings`` (by index) say of its targets: which are ``semantic_text``, which lie in nested
+    objects of the user's beside their source, which vectors lie beside them in passages.
+
+    Raises :class:`WrongFieldError` for fields that differ between indices.
+    """
+    plan = recognise_semantic_fields(mappings, plan)
+    targets = tuple(replace(target, each=_shared_nested(mappings, plan, target)) for target in plan.targets)
+    return replace(plan, targets=targets, others=vectors_beside(mappings, plan))
+
+
+def _shared_nested(mappings: Mapping[str, Mapping[str, Any]], plan: Plan, target: Target) -> str | None:
+    """The nested field whose objects hold both source and target, ``None`` where there is none."""
+    if plan.splitter is not None:
+        return None
+    found: dict[str | None, str] = {}
+    for index, mapping in mappings.items():
+        nested = nested_parent(mapping, target.name)
+        shared = nested is not None and nested == nested_parent(mapping, target.map.source)
+        if shared and nested is not None and nested_parent(mapping, nested) is not None:
+            raise WrongFieldError(f"field [{nested}] of index [{index}] lies in another nested field; not supported")
+        found.setdefault(nested if shared else None, index)
+    if len(found) > 1:
+        one, other = list(found.values())[:2]
+        raise WrongFieldError(
+            f"field [{target.name}] lies in nested objects with its source in one of [{one}], [{other}], but not in the"
+            " other; fill them one by one"
+        )
+    return next(iter(found), None)
 
 
 def recognise_semantic_fields(mappings: Mapping[str, Mapping[str, Any]], plan: Plan) -> Plan:

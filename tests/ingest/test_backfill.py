@@ -106,6 +106,10 @@ async def test_documents_without_text_are_skipped_and_lost_text_takes_its_vector
     assert (summary.written, summary.no_text) == (1, 3)
     await client.update(index=index, id="1", doc={"text": None})
     summary = await backfill(client, embedder, index)
+    assert (summary.read, summary.withheld, summary.cleared) == (4, 1, 0)
+    assert "--yes" in str(summary.stopped)
+    assert (await client.count(index=index, query={"exists": {"field": "text_dense"}}))["count"] == 1
+    summary = await backfill(client, embedder, index, may_clear=True)
     assert (summary.written, summary.cleared) == (0, 1)
     for field in ("text_sparse", "text_dense"):
         assert (await client.count(index=index, query={"exists": {"field": field}}))["count"] == 0
@@ -268,7 +272,8 @@ async def test_what_elasticsearch_refuses_is_recorded_with_the_document(client: 
     assert "unit-length" in reason
     refused = (await sources(client, index))["x"]
     assert "text_dense" not in refused
-    assert refused["sidecar"]["error"] == reason
+    assert "Preview of invalid vector" in refused["sidecar"]["error"]
+    assert "Preview" not in reason
     await embedder.close()
 
 

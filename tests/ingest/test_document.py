@@ -8,7 +8,7 @@ import pytest
 from sidecar.core.tasks import Similarity, TaskType
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.action import build_action
-from sidecar.ingest.document import Candidate, Plan, Ref, Target, Verdict, examine, judge
+from sidecar.ingest.document import Candidate, Plan, Ref, Standing, Target, Verdict, examine, judge
 from sidecar.ingest.fieldmap import FieldMap
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, input_hash
 from sidecar.ingest.pieces import Piece
@@ -23,7 +23,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def source(text: str | None, models: dict[str, str], hashed: str | None = None) -> dict[str, Any]:
     digest = input_hash(hashed if hashed is not None else text or "")
-    stamps = {name: Stamp(model, digest) for name, model in models.items()}
+    stamps = {name: Stamp(model, digest, "text") for name, model in models.items()}
     marker = Marker().rewritten(stamps, [], None, NOW)
     return {"text": text, MARKER_FIELD: marker} if text is not None else {MARKER_FIELD: marker}
 
@@ -64,7 +64,7 @@ def test_vectors_of_a_text_that_is_gone_are_cleared() -> None:
     doc = orjson.loads(action.body)["doc"]
     assert doc["sparse"] == []
     assert doc["v"] == {"dense": None}
-    assert doc[MARKER_FIELD] == {"model": [], "hash": [], "at": "2026-01-01T00:00:00Z"}
+    assert doc[MARKER_FIELD] == {"model": [], "hash": [], "source": [], "at": "2026-01-01T00:00:00Z"}
 
 
 def test_all_fields_and_the_marker_go_into_one_guarded_update() -> None:
@@ -151,9 +151,35 @@ def test_another_way_to_cut_makes_new_passages() -> None:
         ("h", Stamp("m", "g"), Verdict.EMBED),
         ("h", Stamp("n", "h"), Verdict.EMBED),
         ("h", None, Verdict.EMBED),
+        ("h", Stamp("m", "h", "other"), Verdict.UP_TO_DATE),
         (None, None, Verdict.NO_TEXT),
-        (None, Stamp("m", "h"), Verdict.CLEAR),
+        (None, Stamp("m", "h", "text"), Verdict.CLEAR),
+        (None, Stamp("m", "h", "other"), Verdict.KEPT),
+        (None, Stamp("m", "h"), Verdict.KEPT),
     ],
 )
 def test_judge(digest: str | None, stamp: Stamp | None, verdict: Verdict) -> None:
-    assert judge(digest, stamp, "m") is verdict
+    assert judge(digest, stamp, "m", source="text") is verdict
+
+
+GONE, THERE = Standing(complete=False), Standing(complete=True, occupied=True)
+
+
+@pytest.mark.parametrize(
+    ("digest", "stamp", "standing", "overwrite", "verdict"),
+    [
+        ("h", Stamp("m", "h", "text"), THERE, False, Verdict.UP_TO_DATE),
+        ("h", Stamp("m", "h", "text"), GONE, False, Verdict.EMBED),
+        ("h", None, THERE, False, Verdict.OWN),
+        ("h", None, THERE, True, Verdict.EMBED),
+        ("h", None, GONE, False, Verdict.EMBED),
+        (None, Stamp("m", "h"), THERE, True, Verdict.CLEAR),
+        (None, Stamp("m", "h", "other"), THERE, True, Verdict.KEPT),
+        (None, Stamp("m", "h", "other"), GONE, False, Verdict.NO_TEXT),
+        (None, None, THERE, False, Verdict.NO_TEXT),
+    ],
+)
+def test_what_is_there_counts(
+    *, digest: str | None, stamp: Stamp | None, standing: Standing, overwrite: bool, verdict: Verdict
+) -> None:
+    assert judge(digest, stamp, "m", source="text", standing=standing, overwrite=overwrite) is verdict

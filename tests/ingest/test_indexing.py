@@ -1,9 +1,10 @@
 """Files of JSON lines, indexed with their vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
+import pytest
 from elasticsearch import AsyncElasticsearch
 
 from sidecar.ingest.fieldmap import parse_field_maps
@@ -24,7 +25,7 @@ def notes(count: int) -> list[bytes]:
 
 
 async def index_lines(
-    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str, raw: Sequence[bytes], **job: Any
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str, raw: Iterable[bytes], **job: Any
 ) -> Summary:
     plan = await make_plan(embedder, parse_field_maps([SPARSE_MAP, DENSE_MAP]))
     options: dict[str, Any] = {"id_field": "id", "pace": Pace(batch_size=16)} | job
@@ -88,14 +89,19 @@ async def test_without_an_id_field_the_content_is_the_id(
     assert len(await sources(client, index)) == 2
 
 
-async def test_the_same_id_twice_ends_as_the_later_line(
-    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str
+@pytest.mark.parametrize("as_stream", [False, True])
+async def test_of_several_lines_with_one_id_the_last_is_indexed_in_every_run(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str, *, as_stream: bool
 ) -> None:
-    raw = lines({"id": "a", "text": "The first."}, {"id": "a", "text": "The second."})
-    summary = await index_lines(client, embedder, index, raw)
-    assert summary.conflicts == 1
-    assert summary.unsettled == 0
-    assert (await sources(client, index))["a"]["text"] == "The second."
+    versions = [{"id": "a", "text": f"Version {n}."} for n in range(4)]
+    raw = lines(versions[0], {"id": "b", "text": "Tide."}, *versions[1:])
+    for _ in range(3):
+        summary = await index_lines(client, embedder, index, iter(raw) if as_stream else raw, page_size=2)
+        assert summary.ok
+        assert summary.read == 5
+        assert (await sources(client, index))["a"]["text"] == "Version 3."
+    if not as_stream:
+        assert (summary.written, summary.up_to_date, summary.repeated) == (0, 2, 3)
 
 
 async def test_what_elasticsearch_refuses_is_named_by_line(

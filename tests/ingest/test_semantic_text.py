@@ -122,7 +122,7 @@ async def test_changed_and_lost_texts_take_their_chunks_along(
     # The other field keeps what it has; 9.x rebuilds vectors from their quantised form.
     assert chunks["meta.vector"][0]["embeddings"] == pytest.approx(before[0]["embeddings"], abs=0.02)
     await change(client, index, {"text": None})
-    assert (await backfill(client, embedder, index, MAPS)).cleared == 1
+    assert (await backfill(client, embedder, index, MAPS, may_clear=True)).cleared == 1
     assert await results(client, index, "1") == {}
     assert await found(client, index, {"exists": {"field": "body"}}) == []
 

@@ -1,0 +1,38 @@
+"""Which vectors are really there: asked of the index, because a marker travels with reads and vectors do not.
+
+Source: Elasticsearch's query reference, "Exists query", "Nested query"; from 9.2 on a document that is read has no
+vectors, so one that is read, changed and written keeps its marker and loses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sidecar.ingest.document import Plan, Target
+
+
+def has_vector(target: Target, plan: Plan, *, name: str | None = None) -> dict[str, Any]:
+    """The clause that finds the documents that hold a vector in ``target``; ``name`` marks them in the answer."""
+    return _exists(target.name, target.each or (target.parent if plan.splitter is not None else None), name)
+
+
+def _exists(field: str, nested: str | None, name: str | None) -> dict[str, Any]:
+    named = {} if name is None else {"_name": name}
+    if nested is None:
+        return {"exists": {"field": field, **named}}
+    query = {"exists": {"field": field}}
+    return {"nested": {"path": nested, "query": query, "ignore_unmapped": True, **named}}
+
+
+def telling_presence(query: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """``query`` with a named clause for every vector, so that each hit tells which of them it has."""
+    named = [has_vector(target, plan, name=target.name) for target in plan.targets]
+    named += [_exists(field, field.rpartition(".")[0], field) for field in plan.others]
+    return {"bool": {"filter": [dict(query)], "should": named, "minimum_should_match": 0}}
+
+
+def present_in(hit: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the clauses that matched a hit; an answer may hold them as a list or by name with scores."""
+    matched: Sequence[str] | Mapping[str, float] = hit.get("matched_queries") or ()
+    return frozenset(matched)
