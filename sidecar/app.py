@@ -20,7 +20,6 @@ from sidecar.api.routes import add_routes, middlewares
 from sidecar.core.generations import GENERATIONS
 from sidecar.front import dispatch
 from sidecar.front.exchange import EXCHANGE, FRONT
-from sidecar.front.forwarding import leave_as_it_is
 from sidecar.health import HEALTH, LIVE_PATH, READY_PATH, Health, Preloading, get_live, get_ready
 from sidecar.resources import Resources, open_front, open_resources
 from sidecar.settings import Settings
@@ -49,12 +48,12 @@ def create_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(_resources)
     if settings.front:
         app.cleanup_ctx.append(_front)
-        app.on_response_prepare.append(leave_as_it_is)
+        app.on_response_prepare.append(dispatch.leave_clusters_answers)
     app.cleanup_ctx.append(_health)
     app.on_shutdown.append(_stop)
     for path, handler in _OPERATIONS.items():
         app.router.add_get(path, handler)
-    add_routes(app, ApiOptions(generation=GENERATIONS[settings.api_generation]))
+    add_routes(app, ApiOptions(generation=GENERATIONS[settings.api_generation]), expect_handler=dispatch.give_leave)
     return app
 
 

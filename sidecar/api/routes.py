@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -51,6 +52,7 @@ ROUTES = (
     Route("/_inference/{task_type}/{inference_id}/_stream", _STREAM, lambda g: g.has_stream),
 )
 
+ExpectHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "CONNECT")
 ROUTER: web.AppKey[Router] = web.AppKey("ROUTER", Router)
 
@@ -60,8 +62,16 @@ def middlewares() -> list[Middleware]:
     return [access_log, envelope]
 
 
-def add_routes(app: web.Application, options: ApiOptions, extra: tuple[Route, ...] = ()) -> None:
+def add_routes(
+    app: web.Application,
+    options: ApiOptions,
+    extra: tuple[Route, ...] = (),
+    *,
+    expect_handler: ExpectHandler | None = None,
+) -> None:
     """Adds the API to ``app`` as its last route, since it answers every path.
+
+    ``expect_handler`` answers ``Expect`` headers; without one a body is asked for at once.
 
     ``app`` must have :func:`middlewares`, the facade under ``INFERENCE``, and a server with
     ``handler_cancellation=True``: handlers of abandoned requests are cancelled, changes of endpoints finish anyway.
@@ -70,7 +80,7 @@ def add_routes(app: web.Application, options: ApiOptions, extra: tuple[Route, ..
     app[ROUTER] = Router((*ROUTES, *COMPAT_ROUTES, *extra))
     app[UNFINISHED] = set[asyncio.Task[object]]()
     app.cleanup_ctx.append(unfinished_writes)
-    app.router.add_route("*", r"/{path:[\s\S]*}", dispatch)
+    app.router.add_route("*", r"/{path:[\s\S]*}", dispatch, expect_handler=expect_handler)
 
 
 async def dispatch(request: web.Request) -> web.StreamResponse:

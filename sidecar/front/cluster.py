@@ -42,6 +42,7 @@ class Answer:
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
+    raw_headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def json(self) -> Any:
         """The body read as JSON; ``None`` for an empty one."""
@@ -106,7 +107,7 @@ class Cluster:
             aiohttp.ClientError: no node answers, or the answer breaks off.
         """
         async with self.send(method, target, headers, body) as response:
-            return Answer(response.status, response.headers, await response.read())
+            return Answer(response.status, response.headers, await response.read(), response.raw_headers)
 
     async def _answer(self, method: str, target: str, headers: Headers, body: Body) -> aiohttp.ClientResponse:
         may_repeat = method in _READING and body is None

@@ -13,17 +13,32 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from sidecar.core.errors import OtherError, PlainError, SidecarError
-from sidecar.front import search_handlers, write_handlers
+from sidecar.core.errors import IllegalArgumentError, OtherError, PlainError, SidecarError
+from sidecar.front import index_handlers, search_handlers, trained_model_handlers, write_handlers
 from sidecar.front.exchange import EXCHANGE, FRONT, Exchange, FrontHandler
-from sidecar.front.routes import FrontMatch, FrontRoutes
+from sidecar.front.forwarding import leave_as_it_is
+from sidecar.front.routes import FrontRoutes
 from sidecar.telemetry.access_log import logged_request
 from sidecar.wire.path_codec import split_path
 
 _log = structlog.stdlib.get_logger(__name__)
 _OWN_FIRST_SEGMENTS = frozenset({"_inference", "compat", "v1", "_sidecar", "metrics"})
 _OWN_PATHS = frozenset({("v2", "rerank")})
-_ROUTES = FrontRoutes((*write_handlers.ROUTES, *search_handlers.ROUTES))
+_ROUTES = FrontRoutes(
+    (
+        *write_handlers.ROUTES,
+        *search_handlers.ROUTES,
+        *index_handlers.ROUTES,
+        *trained_model_handlers.ROUTES,
+    )
+)
+_HTTP_METHODS_THAT_READ = frozenset({"GET", "HEAD", "OPTIONS"})
+# What, in a path, changes mappings, aliases, templates, pipelines or which indices there are.
+_CHANGING = frozenset(
+    {"_mapping", "_mappings", "_settings", "_alias", "_aliases", "_index_template", "_component_template", "_template"}
+    | {"_ingest", "_data_stream", "_rollover", "_open", "_close", "_clone", "_shrink", "_split", "_restore", "_reset"}
+    | {"_migrate", "_migration", "_create_from", "_downsample", "_mount", "_block", "_reindex", "_ilm"}
+)
 
 
 def is_clusters(request: web.Request) -> bool:
@@ -34,6 +49,25 @@ def is_clusters(request: web.Request) -> bool:
         return True
     is_own = segments[0] in _OWN_FIRST_SEGMENTS or segments in _OWN_PATHS
     return not is_own or _ROUTES.find(request.method, segments) is not None
+
+
+async def give_leave(request: web.Request) -> web.StreamResponse | None:
+    """What ``Expect`` gets before any handler runs: nothing where the cluster, or whoever reads the body, decides.
+
+    Raises ``HTTPExpectationFailed`` for what nobody here understands.
+    """
+    if FRONT in request.app and is_clusters(request):
+        return None
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text=f"Unknown Expect: {request.headers['Expect']}")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return None
+
+
+async def leave_clusters_answers(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal ``on_response_prepare``: the front's answers carry no more headers than the cluster's."""
+    if EXCHANGE in request:
+        leave_as_it_is(response)
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
@@ -55,8 +89,23 @@ async def forward(exchange: Exchange) -> web.StreamResponse:
     return await exchange.forward()
 
 
+def changes_indices(method: str, segments: tuple[str, ...]) -> bool:
+    """Whether a request may change what the catalog knows: mappings, settings, aliases, templates, pipelines."""
+    if method in _HTTP_METHODS_THAT_READ or not segments:
+        return False
+    names_an_index = len(segments) == 1 and (not segments[0].startswith("_") or segments[0] == "_all")
+    return names_an_index or not _CHANGING.isdisjoint(segments)
+
+
 def _handler(exchange: Exchange) -> FrontHandler:
-    match = _match(exchange)
+    if not exchange.target.startswith("/"):
+        # Behind the address of a node, "@elsewhere/" would name another host.
+        raise PlainError(f"the request target must begin with a slash, not [{exchange.target}]")
+    segments = _segments(exchange.path)
+    if segments is None:
+        return forward
+    exchange.changes_indices = changes_indices(exchange.request.method, segments)
+    match = _ROUTES.find(exchange.request.method, segments)
     if match is None:
         return forward
     try:
@@ -66,11 +115,6 @@ def _handler(exchange: Exchange) -> FrontHandler:
     exchange.values = match.values
     exchange.template = match.route.template
     return match.route.handler
-
-
-def _match(exchange: Exchange) -> FrontMatch | None:
-    segments = _segments(exchange.path)
-    return None if segments is None else _ROUTES.find(exchange.request.method, segments)
 
 
 def _segments(path: str) -> tuple[str, ...] | None:
@@ -88,6 +132,8 @@ def _has_begun(request: web.Request) -> bool:
 def _as_error(error: Exception) -> SidecarError:
     if isinstance(error, SidecarError):
         return error
+    if isinstance(error, UnicodeEncodeError):
+        return IllegalArgumentError("the request target holds bytes that are no UTF-8: write them as %XX")
     if isinstance(error, web.HTTPException):
         return PlainError(error.reason, status=error.status)
     if isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError)):

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from aiohttp import web
+import aiohttp
+from aiohttp import http_exceptions, web
 from multidict import CIMultiDict
 
 from sidecar.core.errors import PlainError, SidecarError
@@ -23,7 +24,7 @@ from sidecar.front.forwarding import OF_THE_BODY, OF_THE_ENCODING, end_to_end, r
 from sidecar.front.privileges import Privileges
 from sidecar.inference.facade import Inference
 from sidecar.wire.body_formats import write_body
-from sidecar.wire.content_codings import decoded
+from sidecar.wire.content_codings import Decoder, decoded
 from sidecar.wire.envelopes import render_error
 from sidecar.wire.filter_path import PathFilter
 from sidecar.wire.media_types import Negotiation, negotiate
@@ -61,7 +62,8 @@ FRONT: web.AppKey[Front] = web.AppKey("FRONT", Front)
 class Exchange:
     """``values`` are the decoded placeholders of the route; ``facts`` go into the line of the access log.
 
-    ``parameters`` are those of the query, decoded, the last one of a name counting.
+    ``parameters`` are those of the query, decoded, the last one of a name counting. ``changes_indices`` makes
+    :meth:`forward` drop what is known of the cluster's indices.
     """
 
     request: web.Request
@@ -71,8 +73,10 @@ class Exchange:
     template: str = "forwarded"
     parameters: dict[str, str] = field(default_factory=dict)
     types: Negotiation = field(default_factory=Negotiation)
+    changes_indices: bool = False
     _raw: bytes | None = None
     _continued: bool = False
+    _broken: Exception | None = None
 
     def read_target(self) -> None:
         """Reads parameters and media types; raises ``SidecarError`` for those that the cluster will refuse."""
@@ -99,16 +103,38 @@ class Exchange:
     @property
     def caller_headers(self) -> CIMultiDict[str]:
         """The caller's end-to-end headers but for those that describe its body: for calls made on its behalf."""
-        return end_to_end(self.request.headers, {*OF_THE_BODY, "host"})
+        return end_to_end(self.request.raw_headers, {*OF_THE_BODY, "host"})
 
     async def raw_stream(self) -> AsyncIterator[bytes]:
-        """The body as it comes, still in its ``Content-Encoding``; a caller that waits for leave to send gets it."""
+        """The body as it comes, still in its ``Content-Encoding``; a caller that waits for leave to send gets it.
+
+        Raises:
+            PlainError: 400, the body breaks off or is not in the form in which it is sent.
+        """
         if self._raw is not None:
             yield self._raw
             return
         await self._continue()
-        async for part in self.request.content.iter_any():
-            yield part
+        try:
+            async for part in self.request.content.iter_any():
+                yield part
+        except (aiohttp.ClientPayloadError, web.PayloadAccessError, http_exceptions.BadHttpMessage) as error:
+            self._broken = PlainError(f"the request body cannot be read: {error}", status=400)
+            raise self._broken from error
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body as it comes, unzipped, of any size.
+
+        Raises:
+            PlainError: 400, the body breaks off.
+            IllegalArgumentError: it is not in the encoding that it names.
+        """
+        decoder = Decoder(self.request.headers.get("Content-Encoding"))
+        async for part in self.raw_stream():
+            if plain := decoder.feed(part):
+                yield plain
+        if rest := decoder.finish():
+            yield rest
 
     async def raw_body(self) -> bytes:
         """The whole body as it came, still in its ``Content-Encoding``; it can be read and forwarded again.
@@ -163,16 +189,22 @@ class Exchange:
         Raises:
             aiohttp.ClientError: no node answers; shown as 503.
         """
-        sent = end_to_end(self.request.headers, {"host"} if body is None else {*OF_THE_ENCODING, "expect", "host"})
+        sent = end_to_end(self.request.raw_headers, {"host"} if body is None else {*OF_THE_ENCODING, "expect", "host"})
         if body is None and self.has_body:
             body = await self._own_body()
         elif body is None:
             sent.popall("Expect", None)
         added = [("Warning", warning_header(text, self.front.generation)) for text in warnings]
-        async with self.front.cluster.send(
-            self.request.method, target or self.target, replaced(sent, headers), body
-        ) as answer:
-            return await relay(self.request, answer, added)
+        to = self.target if target is None else target
+        try:
+            async with self.front.cluster.send(self.request.method, to, replaced(sent, headers), body) as answer:
+                if self.changes_indices:
+                    self.front.catalog.drop()
+                return await relay(self.request, answer, added)
+        except aiohttp.ClientError:
+            if self._broken is not None:
+                raise self._broken from None  # the node is not to blame for what the caller did not send
+            raise
 
     async def _own_body(self) -> Body:
         length = self.request.headers.get("Content-Length", "")
@@ -218,7 +250,7 @@ class Exchange:
 
     def pass_on(self, answer: Answer, warnings: Iterable[str] = ()) -> web.Response:
         """An answer of :meth:`call` as it is: for one that the caller is to see unchanged."""
-        headers = end_to_end(answer.headers, {"content-length"})
+        headers = end_to_end(answer.raw_headers, {"content-length"})
         self._warn(headers, warnings)
         return web.Response(status=answer.status, body=answer.body, headers=headers)
 

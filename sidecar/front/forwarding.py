@@ -5,12 +5,14 @@ Sources: RFC 9110, section 7.6.1 (Connection); section 10.1.1 (Expect); RFC 9112
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import aiohttp
 from aiohttp import web
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
+RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "proxy-connection"}
@@ -24,22 +26,31 @@ class RelayedResponse(web.StreamResponse):
 
     def __init__(self, status: int, reason: str | None, headers: CIMultiDict[str]) -> None:
         super().__init__(status=status, reason=reason, headers=headers)
-        self.names = {name.lower() for name in headers}
+        self.names = frozenset(name.lower() for name in headers)
 
 
-async def leave_as_it_is(_request: web.Request, response: web.StreamResponse) -> None:
-    """Signal ``on_response_prepare``: takes away what the server adds to answers that are not its own."""
-    if isinstance(response, RelayedResponse):
-        for name in ("Server", "Date", "Content-Type"):
-            if name.lower() not in response.names:
-                response.headers.pop(name, None)
+def leave_as_it_is(response: web.StreamResponse) -> None:
+    """Takes away what the server adds to an answer, just before it is sent."""
+    kept = response.names if isinstance(response, RelayedResponse) else frozenset({"content-type"})
+    for name in ("Server", "Date", "Content-Type"):
+        if name.lower() not in kept:
+            response.headers.pop(name, None)
 
 
-def end_to_end(headers: CIMultiDictProxy[str] | CIMultiDict[str], without: Iterable[str] = ()) -> CIMultiDict[str]:
-    """``headers`` less those of the connection, those that ``Connection`` names, and ``without`` (lower case)."""
-    named = {name.strip().lower() for value in headers.getall("Connection", ()) for name in value.split(",")}
-    dropped = {*HOP_BY_HOP, *named, *without}
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
+def end_to_end(raw: RawHeaders, without: Iterable[str] = ()) -> CIMultiDict[str]:
+    """Headers as they came, names in the letters that were sent, less those of the connection, those that
+    ``Connection`` names, and ``without`` (lower case). Bytes that are no UTF-8 become question marks.
+    """
+    dropped = {*HOP_BY_HOP, *without}
+    for name, value in raw:
+        if name.lower() == b"connection":
+            dropped.update(part.strip().lower() for part in _text(value).split(","))
+    named = ((_text(name), value) for name, value in raw)
+    return CIMultiDict((name, _text(value)) for name, value in named if name.lower() not in dropped)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace").replace("\ufffd", "?")
 
 
 def replaced(headers: CIMultiDict[str], by: Mapping[str, str] | None) -> CIMultiDict[str]:
@@ -56,7 +67,7 @@ async def relay(
 
     An answer that breaks off at the cluster breaks off at the caller as well.
     """
-    headers = end_to_end(answer.headers)
+    headers = end_to_end(answer.raw_headers)
     headers.extend(list(added))
     response = RelayedResponse(answer.status, answer.reason, headers)
     await response.prepare(request)
