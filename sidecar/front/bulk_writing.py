@@ -116,7 +116,7 @@ class _BulkWrite:
 
     async def _send(self, body: bytes | AsyncIterator[bytes]) -> web.StreamResponse:
         exchange = self._exchange
-        headers = end_to_end(exchange.request.headers, {*OF_THE_ENCODING, "expect", "host"})
+        headers = end_to_end(exchange.request.raw_headers, {*OF_THE_ENCODING, "expect", "host"})
         answer_format, _ = exchange.types.answer(exchange.parameters.get("format"))
         is_shaped = answer_format is not Format.JSON or not _SHAPING.isdisjoint(exchange.parameters)
         target = exchange.target
