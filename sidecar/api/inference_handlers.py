@@ -12,7 +12,7 @@ from sidecar.api.chat_bodies import parse_chat_body
 from sidecar.api.endpoint_handlers import find_endpoint, url_task_type
 from sidecar.api.inference_bodies import check_query, check_query_of_endpoint, parse_inference_body
 from sidecar.api.keys import INFERENCE
-from sidecar.api.result_bodies import result_body
+from sidecar.api.result_bodies import result_body, result_headers
 from sidecar.api.streams import event_stream, failed_stream
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import OtherError, SidecarError, StatusError
@@ -29,7 +29,7 @@ async def perform_inference(call: Call, values: Mapping[str, str]) -> web.Stream
     endpoint, request = await _resolve(call, values["inference_id"], task_type, body, stream=False)
     answer = await call.request.app[INFERENCE].perform(endpoint, request, generation=call.generation)
     shown = result_body(answer.result, endpoint.task_type, call.generation)
-    return call.answer(shown, headers=dict(answer.headers))
+    return call.answer(shown, headers={**result_headers(answer.result), **answer.headers})
 
 
 async def stream_inference(call: Call, values: Mapping[str, str]) -> web.StreamResponse:

@@ -23,6 +23,8 @@ from sidecar.core.results import (
 )
 from sidecar.core.tasks import ElementType, TaskType
 
+TRUNCATED_HEADER = "X-Sidecar-Truncated"
+_MOST_RUNS = 100
 _SUFFIX = {ElementType.FLOAT: "", ElementType.BYTE: "_bytes", ElementType.BIT: "_bits"}
 
 
@@ -39,6 +41,24 @@ def result_body(result: Result, task_type: TaskType, generation: Generation) -> 
             return {"rerank": _ranking(result, generation)}
         case Completion():
             return {"completion": [{"result": text} for text in result.results]}
+
+
+def result_headers(result: Result) -> dict[str, str]:
+    """``X-Sidecar-Truncated`` where inputs were longer than the model reads: their positions, such as ``0, 3-7``.
+
+    Bodies of dense embeddings have no place for it in Elasticsearch's form. A header stays short: behind a hundred
+    runs of positions stands ``...``.
+    """
+    if not isinstance(result, SparseEmbeddings | DenseEmbeddings) or not (cut := result.truncated):
+        return {}
+    runs: list[tuple[int, int]] = []
+    for position in cut:
+        if runs and runs[-1][1] == position - 1:
+            runs[-1] = (runs[-1][0], position)
+        else:
+            runs.append((position, position))
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in runs[:_MOST_RUNS]]
+    return {TRUNCATED_HEADER: ", ".join(shown + ["..."] * (len(runs) > _MOST_RUNS))}
 
 
 def event_body(item: StreamItem) -> dict[str, Any]:

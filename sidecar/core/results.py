@@ -29,13 +29,27 @@ class SparseEmbedding:
 class SparseEmbeddings:
     items: tuple[SparseEmbedding, ...]
 
+    @property
+    def truncated(self) -> tuple[int, ...]:
+        """Positions of the inputs that were longer than the model reads."""
+        return tuple(index for index, item in enumerate(self.items) if item.is_truncated)
+
 
 @dataclass(frozen=True, slots=True)
 class DenseEmbeddings:
-    """One vector per input. ``byte`` values are integers -128..127; ``bit`` vectors hold eight dimensions a byte."""
+    """One vector per input. ``byte`` values are integers -128..127; ``bit`` vectors hold eight dimensions a byte.
+
+    ``is_truncated`` says of each input whether it was longer than the model reads; empty where that is not known.
+    """
 
     vectors: tuple[Vector, ...]
     element_type: ElementType = ElementType.FLOAT
+    is_truncated: tuple[bool, ...] = ()
+
+    @property
+    def truncated(self) -> tuple[int, ...]:
+        """Positions of the inputs that were longer than the model reads."""
+        return tuple(index for index, is_cut in enumerate(self.is_truncated) if is_cut)
 
     @property
     def dimensions(self) -> int | None:

@@ -36,7 +36,7 @@ from sidecar.inference.preconfigured import PRECONFIGURED
 from sidecar.inference.remote import RemoteBackend, completed, make_call, probe_call
 from sidecar.registry.registry import Registry, StoredEndpoint
 from sidecar.runtime.catalog import LocalModelInfo
-from sidecar.runtime.errors import ModelError
+from sidecar.runtime.errors import ModelError, NotFiniteError
 from sidecar.services.catalogue import Catalogue
 from sidecar.services.declaration import RemoteTask, Service, Task
 from sidecar.services.reading import (
@@ -365,9 +365,16 @@ class Inference:
         self, task: Task, endpoint: Endpoint, request: InferenceRequest, generation: Generation
     ) -> Answer:
         settings = merge_task_settings(task, endpoint.task_settings, request.task_settings, generation)
+        self._local.check(request)
 
         async def compute(items: Sequence[Input]) -> Answer:
-            return await self._local.perform(endpoint, replace(request, input=tuple(items)), settings)
+            try:
+                return await self._local.perform(endpoint, replace(request, input=tuple(items)), settings)
+            except NotFiniteError as error:
+                if error.index is None or items is request.input:
+                    raise
+                # the caller counts his own inputs, not those that were left to compute
+                raise NotFiniteError(error.model, request.input.index(items[error.index])) from error
 
         identity = self._identity(
             endpoint, request, lambda: local_identity(endpoint, self._local.model(endpoint), request, settings)

@@ -12,12 +12,12 @@ import structlog
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import IllegalArgumentError, RequestTimeoutError, SidecarError, StatusError, ValidationError
 from sidecar.core.requests import InferenceRequest
-from sidecar.core.results import Answer, DenseEmbeddings, RankedDocument, Ranking, SparseEmbeddings
+from sidecar.core.results import Answer, RankedDocument, Ranking, SparseEmbeddings
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.inference.long_documents import passages_of, whole_documents
 from sidecar.runtime.catalog import LocalModelInfo
 from sidecar.runtime.config import AdaptiveAllocations, Allocation, Lane
-from sidecar.runtime.errors import DeadlineError, ModelError, UnknownModelError
+from sidecar.runtime.errors import DeadlineError, ModelError, NotFiniteError, UnknownModelError
 from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.models import LocalModels
 from sidecar.services.elasticsearch import ANSWERED_BY
@@ -113,15 +113,21 @@ class LocalBackend:
         """The model behind the endpoint."""
         return self._models.resolve(endpoint.service_settings["model_id"])
 
+    def check(self, request: InferenceRequest) -> None:
+        """Refuse, before it costs anything, a request with more inputs than a call may carry.
+
+        Raises:
+            StatusError: 413.
+        """
+        self._models.check_count(len(request.input))
+
     async def perform(self, endpoint: Endpoint, request: InferenceRequest, task_settings: Mapping[str, Any]) -> Answer:
         """The models' answer.
 
         Raises:
             RequestTimeoutError: the request's time ran out, waiting or running.
             RejectedExecutionError: the model's queue is full, or the answer would come too late.
-            StatusError: 413, the request has more inputs than a call may carry.
         """
-        self._models.check_count(len(request.input))
         if endpoint.service_settings != self._deployed.get(endpoint.inference_id):
             await self.deploy(endpoint)
         deadline = asyncio.get_running_loop().time() + request.timeout
@@ -140,8 +146,9 @@ class LocalBackend:
             weights = await self._models.sparse(key, texts, input_type=request.input_type, lane=lane, deadline=deadline)
             return Answer(SparseEmbeddings(tuple(weights)))
         if endpoint.task_type is TaskType.TEXT_EMBEDDING:
-            vectors = await self._models.dense(key, texts, input_type=request.input_type, lane=lane, deadline=deadline)
-            return Answer(DenseEmbeddings(tuple(vectors)))
+            return Answer(
+                await self._models.embed(key, texts, input_type=request.input_type, lane=lane, deadline=deadline)
+            )
         if request.query is None:
             raise ValidationError("Rerank task type requires a non-null query field")
         scores = await self._scores(endpoint, request.query, texts, deadline)
@@ -152,7 +159,10 @@ class LocalBackend:
         if settings.get("long_document_strategy") != "chunk":
             return await self._models.rerank(key, query, texts, lane=Lane.SEARCH, deadline=deadline)
         passages, owners = await self._passages(query, texts, settings.get("max_chunks_per_doc"))
-        scores = await self._models.rerank(key, query, passages, lane=Lane.SEARCH, deadline=deadline)
+        try:
+            scores = await self._models.rerank(key, query, passages, lane=Lane.SEARCH, deadline=deadline)
+        except NotFiniteError as error:
+            raise NotFiniteError(error.model, None if error.index is None else owners[error.index]) from error
         return whole_documents(scores, owners, len(texts))
 
     async def _passages(self, query: str, texts: Sequence[str], most: int | None) -> tuple[list[str], list[int]]:

@@ -26,8 +26,8 @@ class PaddedBatch:
 
     @classmethod
     def of(cls, encoded: Sequence[Encoded], pad_token_id: int) -> PaddedBatch:
-        """Pads texts on the right; texts with the same ids share a row."""
-        first: dict[bytes, int] = {}
+        """Pads texts on the right; texts with the same ids and segments share a row."""
+        first: dict[tuple[bytes, bytes], int] = {}
         unique: list[Encoded] = []
         rows: list[int] = []
         for text in encoded:

@@ -57,4 +57,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def run(self, session: Session, work: Sequence[Work], batch: PaddedBatch) -> list[Any]:
-        """Runs a batch; one result per text, in order. Raises ``ModelRunError``."""
+        """Runs a batch; one result per text, in order.
+
+        Raises ``ModelRunError``, and ``FloatingPointError`` for numbers that are none and would not show in a result.
+        """

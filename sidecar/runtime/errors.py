@@ -7,6 +7,7 @@ SidecarError
 │   ├── WrongTaskError          400, the model is of another kind than the call needs
 │   ├── TooManyInputsError      413, more texts than one call may carry
 │   ├── ModelRunError           500, ONNX Runtime failed on a batch
+│   │   └── NotFiniteError      500, what came of an input is NaN or infinite
 │   └── DeadlineError           408, the caller's deadline passed while its texts waited (a ``TimeoutError`` too)
 └── RejectedExecutionError
     ├── QueueFullError          429, too much is waiting for this model
@@ -44,6 +45,16 @@ class ModelRunError(ModelError):
     """Running a batch failed inside ONNX Runtime."""
 
     default_status = 500
+
+
+class NotFiniteError(ModelRunError):
+    """A model made NaN or infinity of an input; ``index`` is its position in the call, ``None`` for a query."""
+
+    def __init__(self, model: str, index: int | None) -> None:
+        self.model = model
+        self.index = index
+        what = "the query" if index is None else f"input [{index}]"
+        super().__init__(f"Model [{model}] made no finite numbers of {what}")
 
 
 class DeadlineError(ModelError, TimeoutError):

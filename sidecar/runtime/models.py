@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sidecar.core.results import SparseEmbedding
+from sidecar.core.results import DenseEmbeddings, SparseEmbedding
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.runtime.catalog import Catalog, LocalModelInfo
 from sidecar.runtime.config import Allocation, Lane, RuntimeConfig
@@ -137,7 +137,7 @@ class LocalModels:
         is_query = lane is Lane.SEARCH
         prompt = directory.prompts.of(InputType.SEARCH if is_query and input_type is None else input_type)
         purpose = STATIC if is_query and directory.query is not None else None
-        return await runner.submit(Inputs(texts, prompt, purpose=purpose), lane, deadline)
+        return (await runner.submit(Inputs(texts, prompt, purpose=purpose), lane, deadline)).results
 
     async def dense(
         self,
@@ -148,11 +148,28 @@ class LocalModels:
         lane: Lane,
         deadline: float | None = None,
     ) -> _Vectors:
-        """One float32 vector per text, after the model's prompt for ``input_type``; of length 1 where it normalises."""
+        """The vectors of ``embed``."""
+        found = await self.embed(key_or_model, texts, input_type=input_type, lane=lane, deadline=deadline)
+        return [np.asarray(vector) for vector in found.vectors]
+
+    async def embed(
+        self,
+        key_or_model: str,
+        texts: Sequence[str],
+        *,
+        input_type: InputType | None = None,
+        lane: Lane,
+        deadline: float | None = None,
+    ) -> DenseEmbeddings:
+        """One float32 vector per text, after the model's prompt for ``input_type``; of length 1 where it normalises.
+
+        Says which texts were longer than the model reads.
+        """
         self.check_count(len(texts))
         runner, directory = self._runner(key_or_model, TaskType.TEXT_EMBEDDING)
         prompt = directory.prompts.of(input_type)
-        return await runner.submit(Inputs(texts, prompt), lane, deadline)
+        outcome = await runner.submit(Inputs(texts, prompt), lane, deadline)
+        return DenseEmbeddings(tuple(outcome.results), is_truncated=outcome.is_truncated)
 
     async def rerank(
         self,
@@ -168,7 +185,7 @@ class LocalModels:
         runner, directory = self._runner(key_or_model, TaskType.RERANK)
         if directory.kind is ModelKind.CROSS_ENCODER:
             inputs = Inputs(documents, query=directory.prompts.default + query)
-            scores: _Scores = await runner.submit(inputs, lane, deadline)
+            scores: _Scores = (await runner.submit(inputs, lane, deadline)).results
             lowest = min([_LOWEST_LOGIT, *scores])
             return [s if query.strip() and d.strip() else lowest for s, d in zip(scores, documents, strict=True)]
         if not documents:
@@ -176,9 +193,9 @@ class LocalModels:
         if not query.strip():
             return [LOWEST] * len(documents)
         prompt = directory.prompts.of(InputType.SEARCH)
-        vectors = await runner.submit(Inputs([query], prompt, purpose=TOKENS), lane, deadline)
+        (vectors,) = (await runner.submit(Inputs([query], prompt, purpose=TOKENS), lane, deadline)).results
         prompt = directory.prompts.of(InputType.INGEST)
-        return await runner.submit(Inputs(documents, prompt, purpose=vectors[0]), lane, deadline)
+        return (await runner.submit(Inputs(documents, prompt, purpose=vectors), lane, deadline)).results
 
     def check_count(self, count: int) -> None:
         """Raises ``TooManyInputsError`` for more texts than one call may carry; costs nothing."""
@@ -279,5 +296,6 @@ class LocalModels:
             queue_seconds=counters.queue_seconds,
             run_seconds=counters.run_seconds,
             tokenise_seconds=counters.tokenise_seconds,
+            truncated=counters.truncated,
             failures=counters.failures,
         )

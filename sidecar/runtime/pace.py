@@ -10,7 +10,7 @@ from threading import Lock
 # machine that was busy once does not have calls refused for ever.
 _MEMORY_SECONDS = 10.0
 # Below this much work a pace is chance.
-_LEAST_SECONDS = 0.5
+_LEAST_SECONDS = 1.0
 # English prose has four to five characters a word piece; corrected by what comes.
 _CHARACTERS_PER_TOKEN = 4.5
 _CHARACTERS_REMEMBERED = 100_000.0

@@ -15,12 +15,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from sidecar.runtime.config import Allocation, Lane
 from sidecar.runtime.cores import Cores, step_back
-from sidecar.runtime.engine import Engine, Work
-from sidecar.runtime.errors import DeadlineError, ModelError, ModelRunError, RuntimeClosedError
+from sidecar.runtime.engine import TOKENS, Engine, Work
+from sidecar.runtime.errors import DeadlineError, ModelError, ModelRunError, NotFiniteError, RuntimeClosedError
+from sidecar.runtime.finite import is_finite
 from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.job import Item, Job
 from sidecar.runtime.memory import release_memory
@@ -35,6 +39,14 @@ from sidecar.runtime.tokens import Encoded
 _INLINE_CHARACTERS = 2000
 
 Watcher = Callable[[BatchReport], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a call: a result per text, and whether the text was longer than the model reads."""
+
+    results: list[Any]
+    is_truncated: tuple[bool, ...]
 
 
 class Runner:
@@ -105,15 +117,15 @@ class Runner:
         self._start_workers(self._minimum)
         return engine
 
-    async def submit(self, inputs: Inputs, lane: Lane, deadline: float | None) -> list[Any]:
-        """Runs a call's texts and returns one result per text.
+    async def submit(self, inputs: Inputs, lane: Lane, deadline: float | None) -> Outcome:
+        """Runs a call's texts; one result per text.
 
         Raises ``QueueFullError`` at once when there is no room or not enough time, ``DeadlineError`` when ``deadline``
         (loop time) passes, ``ModelRunError`` when the model fails. Cancelling the call ends its tokenising and takes
         its waiting texts out of the queue.
         """
         if not inputs.texts:
-            return []
+            return Outcome([], ())
         loop = asyncio.get_running_loop()
         left = None if deadline is None else deadline - loop.time()
         if left is not None and left <= 0:
@@ -129,7 +141,7 @@ class Runner:
                 self.queue.put(job, room)
                 self._scale(lane)
                 try:
-                    return await job.future
+                    return Outcome(await job.future, tuple(text.is_truncated for text in encoded))
                 except BaseException:
                     job.abandon()
                     self.queue.discard(job)
@@ -179,7 +191,7 @@ class Runner:
             for part in inputs.slices():
                 encoded += await loop.run_in_executor(self._tokenisers[lane], inputs.encode, pieces, part)
         self._pace.tokenised(inputs.characters, sum(map(len, encoded)))
-        self.counters.tokenised(time.perf_counter() - started)
+        self.counters.tokenised(time.perf_counter() - started, sum(text.is_truncated for text in encoded))
         return encoded
 
     def _scale(self, lane: Lane) -> None:
@@ -285,13 +297,10 @@ class Runner:
         work = [item.work for item in items]
         try:
             padded = engine.batch(work)
-            results = engine.run(session, work, padded)
+            with np.errstate(all="ignore"):  # what is no number is found in the results
+                results = _all_finite(engine.run(session, work, padded))
         except Exception as error:
-            for item in items:
-                item.job.fail(
-                    error if isinstance(error, ModelError) else ModelRunError(f"Running the model failed: {error}")
-                )
-            self.counters.failures += 1
+            self._run_apart(engine, session, items, error)
             return
         report = BatchReport(
             model=self.name,
@@ -309,3 +318,24 @@ class Runner:
         finally:
             for item, result in zip(items, results, strict=True):
                 item.job.set(item.index, result)
+
+    def _run_apart(self, engine: Engine, session: Session, items: list[Item], error: Exception) -> None:
+        """Runs the texts of a batch that failed one by one: a text that cannot be run spoils no other's result."""
+        if len(items) > 1:
+            for item in items:
+                if not item.job.is_over:
+                    self._run_batch(engine, session, [item])
+            return
+        self.counters.failed()
+        (item,) = items
+        if isinstance(error, FloatingPointError):
+            error = NotFiniteError(self.name, None if item.work.purpose is TOKENS else item.index)
+        elif not isinstance(error, ModelError):
+            error = ModelRunError(f"Running the model failed: {error}")
+        item.job.fail(error)
+
+
+def _all_finite(results: list[Any]) -> list[Any]:
+    if not all(map(is_finite, results)):
+        raise FloatingPointError("a result is NaN or infinite")
+    return results

@@ -170,13 +170,15 @@ class SparseEngine(Engine):
         if self._screen is not None:
             return [(ids, splade.of_weights(found)) for ids, found in self._run_screened(session, batch, self._screen)]
         if self._has_blocks:
-            (weights,) = session.run(batch.feeds, [WEIGHTS])
+            weights, hidden = session.run(batch.feeds, [WEIGHTS, HIDDEN])
+            _check(hidden, batch)
             return [_positive(splade.of_weights(row)) for row in weights]
         (logits,) = session.run(batch.feeds, [self.directory.output.name])
         return [_positive(splade.of_logits(logits[row, :size])) for row, size in enumerate(batch.lengths)]
 
     def _run_screened(self, session: Session, batch: PaddedBatch, screen: ScreenedHead) -> list[tuple[Ids, Floats]]:
         (hidden,) = session.run(batch.feeds, [HIDDEN])
+        _check(hidden, batch)
         found = [screen.maxima(hidden[row, :size]) for row, size in enumerate(batch.lengths)]
         if self._states_seen < _REFIT_AT[-1]:
             self._learn(hidden[batch.mask > 0])
@@ -209,5 +211,10 @@ class SparseEngine(Engine):
 
 
 def _positive(weights: Floats) -> tuple[Ids, Floats]:
-    ids = np.flatnonzero(weights > 0)
+    ids = np.flatnonzero(~(weights <= 0))  # NaN stays: the runner tells it from a weight
     return ids, weights[ids]
+
+
+def _check(hidden: Floats, batch: PaddedBatch) -> None:
+    if not np.isfinite(hidden[batch.mask > 0]).all():
+        raise FloatingPointError("the encoder's hidden states are NaN or infinite")

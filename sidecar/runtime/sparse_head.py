@@ -115,7 +115,9 @@ def _end_at(model: onnx.ModelProto, hidden: str, size: int) -> None:
 
 
 def blocked_graph(model: SplitModel, *, int8: bool) -> bytes:
-    """The whole model with the head in blocks, as a serialised graph with the output ``WEIGHTS`` (batch x vocabulary).
+    """The whole model with the head in blocks, as a serialised graph.
+
+    Its outputs are ``WEIGHTS`` (batch x vocabulary) and ``HIDDEN``, in which NaN shows: maxima and integers lose it.
 
     ``int8`` computes the products in 8-bit integers: the hidden states are quantised per batch, each vocabulary row
     has a scale of its own, and the maximum is taken over the 32-bit sums before they are scaled. Rows use 7 bits,
@@ -139,7 +141,6 @@ def blocked_graph(model: SplitModel, *, int8: bool) -> bytes:
             helper.make_node("Log", ["sidecar_shifted"], [WEIGHTS]),
         ]
     )
-    del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(WEIGHTS, TensorProto.FLOAT, ["batch", len(model.bias)]))
     data: bytes = whole.SerializeToString()
     return data

@@ -33,6 +33,7 @@ class Counters:
     queue_seconds: float = 0.0
     run_seconds: float = 0.0
     tokenise_seconds: float = 0.0
+    truncated: int = 0
     failures: int = 0
     _lock: Lock = field(default_factory=Lock)
 
@@ -45,9 +46,14 @@ class Counters:
             self.queue_seconds += report.queue_seconds
             self.run_seconds += report.run_seconds
 
-    def tokenised(self, seconds: float) -> None:
+    def tokenised(self, seconds: float, truncated: int) -> None:
         with self._lock:
             self.tokenise_seconds += seconds
+            self.truncated += truncated
+
+    def failed(self) -> None:
+        with self._lock:
+            self.failures += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +76,5 @@ class ModelStatistics:
     queue_seconds: float
     run_seconds: float
     tokenise_seconds: float
+    truncated: int
     failures: int

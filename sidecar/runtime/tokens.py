@@ -36,9 +36,9 @@ class Encoded:
         return len(self.ids)
 
     @property
-    def key(self) -> bytes:
-        """Equal for equal inputs of the model."""
-        return self.ids.tobytes()
+    def key(self) -> tuple[bytes, bytes]:
+        """Equal for equal inputs of the model: the same ids in the same segments."""
+        return self.ids.tobytes(), b"" if self.type_ids is None else self.type_ids.tobytes()
 
 
 class WordPieces:

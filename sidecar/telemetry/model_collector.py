@@ -27,6 +27,8 @@ class ModelState(Protocol):
     @property
     def dropped(self) -> int: ...
     @property
+    def truncated(self) -> int: ...
+    @property
     def failures(self) -> int: ...
     @property
     def tokenise_seconds(self) -> float: ...
@@ -40,7 +42,8 @@ _GAUGES = (
 _COUNTERS = (
     ("refused", "Calls refused because the queue was full or their time too short.", "refused"),
     ("dropped", "Texts dropped because nobody waited for them any more.", "dropped"),
-    ("failures", "Batches that failed.", "failures"),
+    ("truncated", "Texts that were longer than the model reads.", "truncated"),
+    ("failures", "Texts that could not be run.", "failures"),
     ("tokenise_seconds", "Time spent on tokenising.", "tokenise_seconds"),
 )
 

@@ -9,11 +9,16 @@ import asyncio
 import json
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from sidecar.api.result_bodies import result_headers
+from sidecar.core.results import DenseEmbeddings
 from tests.api.conftest import Client, StartApi
+from tests.runtime.tiny import WORDS, TinyModel
 
 PATH = "/_inference/sparse_embedding/mine"
 FIXED: dict[str, Any] = {"num_allocations": 1}
@@ -143,11 +148,12 @@ async def test_a_million_texts_in_one_call_are_refused_and_others_served(api: Cl
 async def test_a_refusal_says_when_to_come_again(start_api: StartApi) -> None:
     api = await start_api(queue_items=4)
 
-    async def ingest(texts: int) -> tuple[int, str | None]:
-        async with api.post(SPARSE, json={"input": [f"text {n}" * 50 for n in range(texts)]}) as response:
+    async def ingest(caller: int) -> tuple[int, str | None]:
+        texts = [f"caller {caller} text {n} " * 50 for n in range(3)]
+        async with api.post(SPARSE, json={"input": texts}) as response:
             return response.status, response.headers.get("Retry-After")
 
-    answers = await asyncio.gather(*(ingest(3) for _ in range(8)))
+    answers = await asyncio.gather(*map(ingest, range(8)))
     assert (200, None) in answers
     refused = [retry_after for status, retry_after in answers if status == 429]
     assert refused
@@ -155,7 +161,10 @@ async def test_a_refusal_says_when_to_come_again(start_api: StartApi) -> None:
 
 
 @pytest.mark.parametrize("half", ["\\ud83d", "\\udc00", "a \\ud83d b", "\\ude00\\ud83d"])
-async def test_half_a_surrogate_pair_is_read_as_the_replacement_character(api: Client, half: str) -> None:
+async def test_half_a_surrogate_pair_is_read_as_the_replacement_character(start_api: StartApi, half: str) -> None:
+    # Nothing remembered: int8 vectors move a little with the company in which they are computed.
+    api = await start_api(cache_size=0, cache_disk_size=0)
+
     async def ask(path: str, text: str) -> Any:
         query = f'"query":"{text}",' if path == RERANK else ""
         data = f'{{{query}"input":["fine","{text}","last"]}}'
@@ -190,3 +199,45 @@ async def test_long_documents_are_reranked_by_passages_whatever_their_number(api
         ranked = [row["index"] for row in (await response.json())["rerank"]]
     assert set(ranked[:4]) == {1, 5, 9, 13}
     assert sorted(ranked) == list(range(16))
+
+
+async def test_a_cut_text_is_told_in_a_header_and_the_metrics(api: Client) -> None:
+    long = "a word and another word " * 300
+    texts = ["short", long, long, "short", long]
+    for path in (DENSE, SPARSE, DENSE, SPARSE):  # computed, then remembered
+        async with api.post(path, json={"input": texts}) as response:
+            assert (response.status, response.headers["X-Sidecar-Truncated"]) == (200, "1-2, 4")
+            body = await response.json()
+        async with api.post(path, json={"input": "short"}) as response:
+            assert "X-Sidecar-Truncated" not in response.headers
+    assert [item["is_truncated"] for item in body["sparse_embedding"]] == [False, True, True, False, True]
+    async with api.get("/metrics") as response:
+        assert 'sidecar_model_truncated_total{model="bge-small-en-v1.5",threads="1"} 1.0' in await response.text()
+
+
+async def test_the_header_of_many_cut_texts_stays_short() -> None:
+    every_other = DenseEmbeddings((), is_truncated=tuple(n % 2 == 0 for n in range(4096)))
+    (header,) = result_headers(every_other).values()
+    assert header.startswith("0, 2, 4, 6, ")
+    assert header.endswith(", 198, ...")
+
+
+@pytest.mark.parametrize(("task_type", "extra"), [("text_embedding", {}), ("rerank", {"query": "red"})])
+async def test_numbers_that_are_none_are_an_error_of_the_native_route(
+    start_api: StartApi, tmp_path: Path, task_type: str, extra: dict[str, Any]
+) -> None:
+    tiny = TinyModel(tmp_path / "models" / "tiny")
+    tiny.embedding[WORDS.index("blue")] = np.nan
+    tiny.encoder()
+    api = await start_api(models_dir=tmp_path / "models")
+    settings = {"model_id": "tiny", "num_allocations": 1, "num_threads": 1}
+    path = f"/_inference/{task_type}/mine"
+    async with api.put(path, json={"service": "elasticsearch", "service_settings": settings}) as response:
+        assert response.status == 200, await response.text()
+    async with api.post(path, json={"input": ["green"], **extra}) as response:
+        assert response.status == 200
+    # "green" need not be computed again: the caller's own count is what he is told
+    async with api.post(path, json={"input": ["green", "green", "blue"], **extra}) as response:
+        body = await response.json()
+    assert (response.status, body["error"]["type"]) == (500, "status_exception")
+    assert body["error"]["reason"] == "Model [tiny] made no finite numbers of input [2]"

@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sidecar.runtime.config import AdaptiveAllocations, Allocation, Lane, RuntimeConfig
+from sidecar.runtime.config import AdaptiveAllocations, Allocation, Lane, Precision, RuntimeConfig
 from sidecar.runtime.errors import (
     DeadlineError,
     ModelRunError,
+    NotFiniteError,
     QueueFullError,
     RuntimeClosedError,
     TooManyInputsError,
@@ -19,7 +21,7 @@ from sidecar.runtime.errors import (
 )
 from sidecar.runtime.models import LocalModels
 from sidecar.runtime.statistics import BatchReport, ModelStatistics
-from tests.runtime.tiny import TinyModel
+from tests.runtime.tiny import WORDS, TinyModel, ids_of
 
 TEXT = "Heat transfer to a blunt body in hypersonic flow was measured in a shock tube. " * 6
 MODEL = "all-MiniLM-L6-v2"
@@ -110,7 +112,7 @@ async def test_a_deadline_ends_the_wait(models: LocalModels) -> None:
     ingest = asyncio.create_task(models.dense("endpoint", texts(60), lane=Lane.INGEST))
     await until(lambda: statistics(models).batches > 0)
     with pytest.raises(DeadlineError):
-        await models.dense("endpoint", texts(5), lane=Lane.INGEST, deadline=loop.time() + 0.05)
+        await models.dense("endpoint", texts(4), lane=Lane.SEARCH, deadline=loop.time() + 0.002)
     with pytest.raises(TimeoutError):
         await models.dense("endpoint", ["late"], lane=Lane.SEARCH, deadline=loop.time() - 1)
     ingest.cancel()
@@ -223,7 +225,7 @@ async def test_tokenising_ends_with_its_caller(models: LocalModels) -> None:
 async def test_a_call_that_cannot_be_answered_in_its_time_is_refused_at_once(models: LocalModels) -> None:
     loop = asyncio.get_running_loop()
     await models.deploy("endpoint", MODEL, ONE)
-    while statistics(models).run_seconds < 0.6:  # until the model's pace is known
+    while statistics(models).run_seconds < 1.1:  # until the model's pace is known
         await models.dense("endpoint", texts(16), lane=Lane.INGEST)
     with pytest.raises(QueueFullError, match="s of work") as caught:
         await models.dense("endpoint", texts(4000), lane=Lane.INGEST, deadline=loop.time() + 2)
@@ -287,15 +289,83 @@ async def test_a_model_that_cannot_be_loaded_says_so_every_time(models: LocalMod
         await models.deploy("endpoint", "no-such-model", ONE)
 
 
-async def test_a_batch_that_fails_fails_its_callers_only(models: LocalModels, tmp_path: Path) -> None:
+async def test_a_text_that_cannot_be_run_fails_its_caller_only(models: LocalModels, tmp_path: Path) -> None:
     tiny = TinyModel(tmp_path / "tiny")
     tiny.embedding = tiny.embedding[:7]  # the words behind "red" have no row
     tiny.encoder()
-    with pytest.raises(ModelRunError) as caught:
-        await models.dense(str(tiny.path), ["blue"], lane=Lane.INGEST)
-    assert caught.value.status == 500
-    assert len(await models.dense(str(tiny.path), ["red"], lane=Lane.INGEST)) == 1
+    calls = [models.dense(str(tiny.path), [text], lane=Lane.INGEST) for text in ("red", "blue", "red red")]
+    first, failed, last = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(failed, ModelRunError)
+    assert failed.status == 500
+    for text, found in (("red", first), ("red red", last)):
+        expected = tiny.hidden(ids_of(text)).mean(axis=0)
+        assert isinstance(found, list)
+        np.testing.assert_allclose(found[0], expected / np.linalg.norm(expected), atol=1e-5)
     assert statistics(models, "tiny").failures == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+async def test_numbers_that_are_none_are_an_error_that_names_the_input(
+    models: LocalModels, tmp_path: Path, bad: float
+) -> None:
+    tiny = TinyModel(tmp_path / "dense")
+    tiny.embedding[WORDS.index("blue")] = bad
+    tiny.encoder()
+    path = str(tiny.path)
+    with pytest.raises(NotFiniteError, match=r"Model \[dense\] made no finite numbers of input \[1\]") as caught:
+        await models.dense(path, ["red", "green blue", "fast"], lane=Lane.INGEST)
+    assert (caught.value.status, caught.value.index) == (500, 1)
+    with pytest.raises(NotFiniteError, match=r"input \[2\]"):
+        await models.rerank(path, "red", ["green", "fast", "blue"], lane=Lane.SEARCH)
+    with pytest.raises(NotFiniteError, match="of the query"):
+        await models.rerank(path, "blue", ["green", "fast"], lane=Lane.SEARCH)
+    beside, failed = await asyncio.gather(
+        models.dense(path, ["green"], lane=Lane.INGEST),
+        models.dense(path, ["blue"], lane=Lane.INGEST),
+        return_exceptions=True,
+    )
+    assert isinstance(beside, list)
+    assert isinstance(failed, NotFiniteError)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+async def test_scores_that_are_no_numbers_are_an_error_that_names_the_document(
+    models: LocalModels, tmp_path: Path, bad: float
+) -> None:
+    tiny = TinyModel(tmp_path / "cross")
+    tiny.embedding[WORDS.index("blue")] = bad
+    tiny.classifier()
+    with pytest.raises(NotFiniteError, match=r"input \[1\]"):
+        await models.rerank(str(tiny.path), "red", ["green", "blue", "fast"], lane=Lane.SEARCH)
+    assert len(await models.rerank(str(tiny.path), "red", ["green", "fast"], lane=Lane.SEARCH)) == 2
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+async def test_token_weights_that_are_no_numbers_are_an_error_that_names_the_input(
+    tmp_path: Path, precision: Precision, plain: bool, bad: float
+) -> None:
+    tiny = TinyModel(tmp_path / "sparse")
+    tiny.embedding[WORDS.index("blue")] = bad
+    tiny.masked_language_model(plain=plain)
+    models = LocalModels(RuntimeConfig(precision={"*": precision}))
+    with pytest.raises(NotFiniteError, match=r"input \[1\]"):
+        await models.sparse(str(tiny.path), ["red", "green blue", "fast"], lane=Lane.INGEST)
+    assert len(await models.sparse(str(tiny.path), ["red", "fast"], lane=Lane.INGEST)) == 2
+    await models.close()
+
+
+async def test_texts_longer_than_the_model_reads_are_told_and_counted(models: LocalModels, tmp_path: Path) -> None:
+    tiny = TinyModel(tmp_path / "tiny")
+    tiny.encoder(max_position_embeddings=8)
+    path = str(tiny.path)
+    found = await models.embed(path, ["red", "red " * 6, "red " * 7, "", "blue " * 5000], lane=Lane.INGEST)
+    assert found.is_truncated == (False, False, True, False, True)
+    assert found.truncated == (2, 4)
+    assert statistics(models, "tiny").truncated == 2
+    sparse = await models.sparse("splade-tiny", ["short", TEXT * 40], lane=Lane.INGEST)
+    assert [item.is_truncated for item in sparse] == [False, True]
 
 
 async def test_closing_ends_what_waits_and_refuses_more() -> None:

@@ -1,5 +1,6 @@
 """Results of the built-in models, and of tiny ones that can be worked out by hand."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import numpy.typing as npt
 import pytest
 
 from sidecar.core.tasks import InputType
+from sidecar.runtime.batch import PaddedBatch
 from sidecar.runtime.config import Lane, Precision, RuntimeConfig
 from sidecar.runtime.errors import WrongTaskError
 from sidecar.runtime.models import LocalModels
 from sidecar.runtime.statistics import BatchReport
-from tests.runtime.tiny import TinyModel, ids_of
+from sidecar.runtime.tokens import Encoded
+from tests.runtime.tiny import WORDS, TinyModel, ids_of
 
 Floats = npt.NDArray[np.float32]
 WEATHER = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
@@ -246,3 +249,33 @@ async def test_a_cross_encoder_reads_pairs_with_segments(models: LocalModels, tm
         expected = tiny.logit(query + second, [0] * len(query) + [1] * len(second))
         assert score == pytest.approx(expected, abs=1e-4)
     assert scores[2] == min(scores) <= -20
+
+
+async def test_pairs_with_the_same_ids_in_other_segments_have_scores_of_their_own(
+    models: LocalModels, tmp_path: Path
+) -> None:
+    """Two calls that run in one batch: [CLS] red [SEP] blue [SEP] green [SEP], cut into segments in two places."""
+    tiny = TinyModel(tmp_path / "tiny")
+    tiny.classifier()
+    path = str(tiny.path)
+    await models.rerank(path, "red", ["load"], lane=Lane.SEARCH)
+    (first,), (second,) = await asyncio.gather(
+        models.rerank(path, "red [SEP] blue", ["green"], lane=Lane.SEARCH),
+        models.rerank(path, "red", ["blue [SEP] green"], lane=Lane.SEARCH),
+    )
+    ids = ids_of("red [sep] blue [sep] green")
+    ids = [WORDS.index("[SEP]") if number == 1 else number for number in ids]
+    assert first == pytest.approx(tiny.logit(ids, [0] * 5 + [1] * 2), abs=1e-4)
+    assert second == pytest.approx(tiny.logit(ids, [0] * 3 + [1] * 4), abs=1e-4)
+    assert first != second
+
+
+def test_one_batch_keeps_pairs_apart_that_differ_in_segments_only() -> None:
+    ids = np.arange(6)
+    pairs = [
+        Encoded(ids, np.array(segments), is_truncated=False, is_empty=False)
+        for segments in ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1])
+    ]
+    batch = PaddedBatch.of(pairs, 0)
+    assert batch.rows == (0, 1, 0)
+    np.testing.assert_array_equal(batch.type_ids, [pairs[0].type_ids, pairs[1].type_ids])

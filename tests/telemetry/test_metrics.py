@@ -63,6 +63,7 @@ class State:
     queued_tokens: int = 500
     refused: int = 1
     dropped: int = 0
+    truncated: int = 3
     failures: int = 0
     tokenise_seconds: float = 0.25
 
@@ -76,6 +77,7 @@ def test_models_are_read_when_metrics_are_read() -> None:
     assert value(metrics, "model_queued_items", model="splade-tiny", threads="1") == 5
     assert value(metrics, "model_queued_items", model="bge", threads="1") == 0
     assert value(metrics, "model_refused_total", model="bge", threads="1") == 1
+    assert value(metrics, "model_truncated_total", model="bge", threads="1") == 3
     assert value(metrics, "model_tokenise_seconds_total", model="bge", threads="1") == 0.25
     report = BatchReport("bge", Lane.INGEST, 8, 8, 900, 1000, 0.5, 0.125)
     metrics.observe_batch(report)

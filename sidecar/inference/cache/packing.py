@@ -24,17 +24,22 @@ _CUT = 0x80
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """One input's embedding; ``element_type`` is ``None`` for token weights."""
+    """One input's embedding; ``element_type`` is ``None`` for token weights, which say themselves if they are cut."""
 
     value: SparseEmbedding | Vector
     element_type: ElementType | None = None
+    is_truncated: bool = False
 
 
 def parted(result: SparseEmbeddings | DenseEmbeddings) -> list[Embedded]:
     """A result's embeddings, one by one."""
     if isinstance(result, SparseEmbeddings):
         return [Embedded(item) for item in result.items]
-    return [Embedded(vector, result.element_type) for vector in result.vectors]
+    is_truncated = result.is_truncated or (False,) * len(result.vectors)
+    return [
+        Embedded(vector, result.element_type, is_cut)
+        for vector, is_cut in zip(result.vectors, is_truncated, strict=True)
+    ]
 
 
 def joined(parts: Iterable[Embedded]) -> SparseEmbeddings | DenseEmbeddings:
@@ -44,7 +49,9 @@ def joined(parts: Iterable[Embedded]) -> SparseEmbeddings | DenseEmbeddings:
     if element_type is None:
         return SparseEmbeddings(tuple(part.value for part in parts if isinstance(part.value, SparseEmbedding)))
     return DenseEmbeddings(
-        tuple(part.value for part in parts if not isinstance(part.value, SparseEmbedding)), element_type
+        tuple(part.value for part in parts if not isinstance(part.value, SparseEmbedding)),
+        element_type,
+        tuple(part.is_truncated for part in parts),
     )
 
 
@@ -67,7 +74,8 @@ def pack(part: Embedded) -> bytes | None:
         return None
     if not np.isfinite(numbers).all() or (not is_float and (numbers != numbers.astype(np.int8)).any()):
         return None
-    return bytes([_KINDS[part.element_type]]) + (numbers if is_float else numbers.astype(np.int8)).tobytes()
+    kind = _KINDS[part.element_type] | (_CUT if part.is_truncated else 0)
+    return bytes([kind]) + (numbers if is_float else numbers.astype(np.int8)).tobytes()
 
 
 def unpack(packed: bytes) -> Embedded:
@@ -85,4 +93,4 @@ def unpack(packed: bytes) -> Embedded:
         raise ValueError(f"[{kind}] is no kind of embedding")
     element_type = _DENSE[kind]
     dtype = np.float32 if element_type is ElementType.FLOAT else np.int8
-    return Embedded(np.frombuffer(packed, dtype=dtype, offset=1), element_type)
+    return Embedded(np.frombuffer(packed, dtype=dtype, offset=1), element_type, is_cut)
