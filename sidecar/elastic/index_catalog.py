@@ -39,6 +39,7 @@ class IndexCatalog:
         self._client = client
         self._known: dict[str, tuple[float, tuple[IndexView, ...]]] = {}
         self._writable: dict[str, tuple[float, IndexView]] = {}
+        self._pipelines: tuple[float, Mapping[str, Mapping[str, Any]]] | None = None
         self._version: ServerVersion | None = None
 
     async def version(self) -> ServerVersion:
@@ -94,10 +95,22 @@ class IndexCatalog:
             return IndexView(name, {})
         return _view(name, simulated.body.get("template") or {})
 
+    async def pipelines(self) -> Mapping[str, Mapping[str, Any]]:
+        """All ingest pipelines by name.
+
+        Raises:
+            ApiError, TransportError: the cluster refuses or does not answer.
+        """
+        if self._pipelines is None or time.monotonic() - self._pipelines[0] >= _FRESH_SECONDS:
+            answer = await self._client.ingest.get_pipeline()
+            self._pipelines = (time.monotonic(), answer.body)
+        return self._pipelines[1]
+
     def drop(self) -> None:
         """Forget everything: a change of mappings, aliases, templates or pipelines passed through."""
         self._known.clear()
         self._writable.clear()
+        self._pipelines = None
 
 
 def write_index(name: str, indices: Mapping[str, Mapping[str, Any]]) -> str | None:

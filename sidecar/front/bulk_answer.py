@@ -7,6 +7,7 @@ their places, and so that an index that is missing, closed or forbidden is still
 from __future__ import annotations
 
 import uuid
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,14 +43,18 @@ class FailedItem:
         return {self.operation: about}
 
 
+def described(error: SidecarError, generation: Generation) -> tuple[int, Mapping[str, Any]]:
+    """Status and ``error`` of an item that ``error`` befell."""
+    status, body = render_error(error, generation)
+    return status, {name: value for name, value in body["error"].items() if name != "root_cause"}
+
+
 def failed_item(action: BulkAction, index: str, error: SidecarError, generation: Generation) -> FailedItem:
     """The item of an ``action`` that ``error`` befell."""
-    status, body = render_error(error, generation)
-    described = {name: value for name, value in body["error"].items() if name != "root_cause"}
-    identity = action.meta.get("_id")
-    return FailedItem(
-        action.operation, index, uuid.uuid4().hex[:20] if identity is None else str(identity), status, described
-    )
+    status, about = described(error, generation)
+    given = action.meta.get("_id")
+    identity = uuid.uuid4().hex[:20] if given is None else str(given)
+    return FailedItem(action.operation, index, identity, status, about)
 
 
 def placeholder(action: BulkAction, item: FailedItem) -> bytes:

@@ -10,20 +10,22 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote_plus
 
 import aiohttp
 import orjson
 from aiohttp import web
 
 from sidecar.core.errors import SidecarError
-from sidecar.front.bulk_answer import FailedItem, failed_item, merged, placeholder
+from sidecar.front.bulk_answer import FailedItem, described, failed_item, merged, placeholder
 from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage
+from sidecar.front.embedding import Vectors
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, examine
 from sidecar.front.forwarding import OF_THE_ENCODING, end_to_end, relay
+from sidecar.front.inference_processors import CARRIER
 from sidecar.front.json_members import Change, changed, members
-from sidecar.front.simulation import Draft, Outcome, simulate
+from sidecar.front.request_target import SHAPING, without_shape
+from sidecar.front.simulation import Draft, Outcome, Pipelines, explained, infer, simulate
 from sidecar.front.source_text import SourceText, read_source
 from sidecar.front.targets import WritePlan
 from sidecar.front.write_context import WriteContext
@@ -35,7 +37,6 @@ MOST_ACTIONS = 256
 MOST_BYTES = 1024 * 1024
 """A batch ends with whichever comes first; a body no longer than this is read whole before anything is sent."""
 BATCHES_AT_ONCE = 4
-_SHAPING = frozenset({"filter_path", "pretty", "format", "human"})
 
 Part = BulkAction | Passage
 
@@ -49,7 +50,9 @@ class _Document:
     is_partial: bool
     plan: WritePlan
     pipeline: str | None
+    infers: bool
     filling: Filling | None = None
+    outcome: Outcome | None = None
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class _Batch:
     items: int
     failed: dict[int, FailedItem]
     is_changed: bool
+    errors: dict[int, Mapping[str, SidecarError]]
 
 
 async def write_bulk(exchange: Exchange) -> web.StreamResponse:
@@ -87,6 +91,7 @@ class _BulkWrite:
         self._index = exchange.values.get("index") or exchange.parameters.get("index")
         self._pipeline = exchange.parameters.get("pipeline")
         self._failed: dict[int, FailedItem] = {}
+        self._errors: dict[int, Mapping[str, SidecarError]] = {}
         self._items = 0
 
     async def answer(self) -> web.StreamResponse:
@@ -118,13 +123,13 @@ class _BulkWrite:
         exchange = self._exchange
         headers = end_to_end(exchange.request.raw_headers, {*OF_THE_ENCODING, "expect", "host"})
         answer_format, _ = exchange.types.answer(exchange.parameters.get("format"))
-        is_shaped = answer_format is not Format.JSON or not _SHAPING.isdisjoint(exchange.parameters)
+        is_shaped = answer_format is not Format.JSON or not SHAPING.isdisjoint(exchange.parameters)
         target = exchange.target
         if is_shaped:
             headers["Accept"] = "application/json"
-            target = _without(target, _SHAPING)
+            target = without_shape(target)
         async with exchange.front.cluster.send(exchange.request.method, target, headers, body) as answer:
-            if not is_shaped and not self._failed:
+            if not (is_shaped or self._failed or self._errors):
                 added = [("Warning", warning_header(text, exchange.front.generation)) for text in self._context.notes]
                 return await relay(exchange.request, answer, added)
             return await self._respond(answer)
@@ -133,15 +138,26 @@ class _BulkWrite:
         body = orjson.loads(await answer.read())
         warnings = answer.headers.getall("Warning", ())
         if answer.status == 200:
-            body = merged(body, self._failed)
+            body = self._explained(merged(body, self._failed))
         response = self._exchange.respond(answer.status, body, warnings=self._context.notes)
         for warning in warnings:
             response.headers.add("Warning", warning)
         return response
 
+    def _explained(self, body: dict[str, Any]) -> dict[str, Any]:
+        items = body.get("items") or []
+        for place, errors in self._errors.items():
+            for about in items[place].values() if place < len(items) else ():
+                error = explained(about.get("error") or {}, errors)
+                if error is not None:
+                    about["status"], about["error"] = described(error, self._exchange.front.generation)
+        return body
+
     def _count(self, batch: _Batch) -> None:
         for place, item in batch.failed.items():
             self._failed[self._items + place] = item
+        for place, errors in batch.errors.items():
+            self._errors[self._items + place] = errors
         self._items += batch.items
 
     # --- batches
@@ -180,38 +196,45 @@ class _BulkWrite:
 
     async def _prepare(self, parts: Sequence[Part]) -> _Batch:
         plans = await self._plans(parts)
+        pipelines = await self._pipelines(parts, plans)
         works: dict[int, _Work] = {}
         for position, part in enumerate(parts):
-            if isinstance(part, BulkAction) and part.source and plans.get(self._name(part)):
-                work = self._read_action(part, plans)
+            if isinstance(part, BulkAction) and part.source:
+                work = self._read_action(part, plans[self._name(part)], pipelines)
                 if work is not None:
                     works[position] = work
         await self._examine(list(works.values()))
         fillings = [d.filling for w in works.values() for d in w.documents if d.filling and not w.failure]
         vectors = await self._context.embed(fillings)
+        batch = _Batch(b"", 0, {}, False, {})
         data: list[bytes] = []
-        failed: dict[int, FailedItem] = {}
-        items, is_changed = 0, False
         for position, part in enumerate(parts):
             if isinstance(part, Passage):
                 data.append(part.data)
                 continue
             work = works.get(position)
-            if work is None:
-                data += (part.head, part.source)
-            else:
-                try:
-                    if work.failure is not None:
-                        raise work.failure
-                    source = self._completed(work, vectors)
-                    is_changed |= source is not part.source
-                    data += (part.head, source)
-                except SidecarError as error:
-                    failed[items] = failed_item(part, work.plan.index, error, self._exchange.front.generation)
-                    data.append(placeholder(part, failed[items]))
-                    is_changed = True
-            items += 1
-        return _Batch(b"".join(data), items, failed, is_changed)
+            data += (part.head, part.source) if work is None else self._written(batch, work, vectors)
+            batch.items += 1
+        batch.data = b"".join(data)
+        return batch
+
+    def _written(self, batch: _Batch, work: _Work, vectors: Vectors) -> tuple[bytes, ...]:
+        """The lines that go to the cluster for an action; notes in ``batch`` what its answer will need."""
+        try:
+            if work.failure is not None:
+                raise work.failure
+            source = self._completed(work, vectors)
+        except SidecarError as error:
+            item = failed_item(work.action, work.plan.index, error, self._exchange.front.generation)
+            batch.failed[batch.items] = item
+            batch.is_changed = True
+            return (placeholder(work.action, item),)
+        batch.is_changed |= source is not work.action.source
+        if any(document.infers for document in work.documents):
+            batch.is_changed = True
+            errors = [document.outcome.errors for document in work.documents if document.outcome]
+            batch.errors[batch.items] = {reason: error for known in errors for reason, error in known.items()}
+        return work.action.head, source
 
     def _name(self, action: BulkAction) -> str:
         name = action.meta.get("_index", self._index)
@@ -221,10 +244,17 @@ class _BulkWrite:
         names = list(dict.fromkeys(self._name(part) for part in parts if isinstance(part, BulkAction)))
         return dict(zip(names, await asyncio.gather(*map(self._context.plan, names)), strict=True))
 
-    def _read_action(self, action: BulkAction, plans: Mapping[str, WritePlan]) -> _Work | None:
-        plan = plans[self._name(action)]
-        if action.meta.get("_id") == "":
-            return None  # refused by the cluster, whatever is in the document
+    async def _pipelines(self, parts: Sequence[Part], plans: Mapping[str, WritePlan]) -> Pipelines:
+        names = {plan.default_pipeline or plan.final_pipeline for plan in plans.values()}
+        names |= {part.meta.get("pipeline") for part in parts if isinstance(part, BulkAction)}
+        if {*names, self._pipeline} <= {None, "_none"}:
+            return Pipelines({})
+        return Pipelines(await self._exchange.front.catalog.pipelines())
+
+    def _read_action(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> _Work | None:
+        pipeline, infers = self._pipeline_of(action, plan, pipelines)
+        if not (plan or infers) or action.meta.get("_id") == "":
+            return None  # an empty id is refused by the cluster, whatever is in the document
         is_update = action.operation == "update"
         try:
             line = read_source(action.source, strict=plan.has_semantic_text and not is_update)
@@ -234,73 +264,84 @@ class _BulkWrite:
         if line is None:
             return None
         work = _Work(action, plan, line)
-        pipeline = self._pipeline_of(action, plan)
         if not is_update:
-            work.documents.append(_Document(line, None, False, plan, pipeline))
+            work.documents.append(_Document(line, None, False, plan, pipeline, infers))
             return work
-        return _with_documents_of_update(work, pipeline)
+        return _with_documents_of_update(work, pipeline, infers)
 
-    def _pipeline_of(self, action: BulkAction, plan: WritePlan) -> str | None:
-        """The pipeline that the request names, ``""`` where none at all runs, ``None`` for the index's own."""
+    def _pipeline_of(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> tuple[str | None, bool]:
+        """The pipeline that the request names, ``""`` where none at all runs, ``None`` for the index's own.
+
+        Beside it, whether it or the index's final one infers.
+        """
         named = action.meta.get("pipeline", self._pipeline)
-        if named is None and (plan.default_pipeline or plan.final_pipeline):
-            return None
-        if named is None or (named == "_none" and not plan.final_pipeline):
-            return ""
-        return str(named)
+        if named is None:
+            infers = pipelines.infers(plan.default_pipeline) or pipelines.infers(plan.final_pipeline)
+            return (None if plan.default_pipeline or plan.final_pipeline else ""), infers
+        infers = pipelines.infers(str(named)) or pipelines.infers(plan.final_pipeline)
+        return ("" if named == "_none" and not plan.final_pipeline else str(named)), infers
 
     async def _examine(self, works: Sequence[_Work]) -> None:
         await self._run_pipelines([(w, d) for w in works for d in w.documents if d.pipeline != ""])
         for work in works:
             for document in work.documents:
-                if document.pipeline == "":
+                if document.pipeline == "" and document.plan:
                     _examine_one(work, document, document.source, document.plan)
 
     async def _run_pipelines(self, held: Sequence[tuple[_Work, _Document]]) -> None:
-        groups: dict[str | None, list[tuple[_Work, _Document]]] = {}
+        groups: dict[tuple[str | None, bool], list[tuple[_Work, _Document]]] = {}
         for work, document in held:
-            groups.setdefault(document.pipeline, []).append((work, document))
+            groups.setdefault((document.pipeline, document.infers), []).append((work, document))
 
-        async def run(pipeline: str | None, members: Sequence[tuple[_Work, _Document]]) -> None:
+        async def run(pipeline: str | None, infers: bool, members: Sequence[tuple[_Work, _Document]]) -> None:
             drafts = [
                 Draft(self._name(work.action), _id(work.action), document.source.raw) for work, document in members
             ]
-            outcomes = await simulate(self._exchange, drafts, pipeline)
+            outcomes = await (infer if infers else simulate)(self._context, drafts, pipeline)
             for (work, document), outcome in zip(members, outcomes, strict=True):
+                document.outcome = outcome
                 await self._examine_outcome(work, document, outcome)
 
-        await asyncio.gather(*(run(pipeline, members) for pipeline, members in groups.items()))
+        await asyncio.gather(*(run(*key, members) for key, members in groups.items()))
 
     async def _examine_outcome(self, work: _Work, document: _Document, outcome: Outcome) -> None:
         if outcome.source is None:
             return
         moved = outcome.index not in (self._name(work.action), work.plan.index)
         plan = await self._context.plan(outcome.index) if moved else document.plan
-        _examine_one(work, document, outcome.source, plan)
+        if plan:
+            _examine_one(work, document, outcome.source, plan)
 
-    def _completed(self, work: _Work, vectors: Any) -> bytes:
+    def _completed(self, work: _Work, vectors: Vectors) -> bytes:
         changes: dict[str, Change] = {}
         for document in work.documents:
-            if document.filling is None or document.filling.is_idle:
+            source = document.source.raw
+            if document.filling is not None and not document.filling.is_idle:
+                source = self._context.completed(document.filling, vectors, document.source)
+            if document.outcome is not None and document.outcome.carrier is not None:
+                source = changed(source, {CARRIER: document.outcome.carrier})
+            if source is document.source.raw:
                 continue
-            source = self._context.completed(document.filling, vectors, document.source)
             if document.member is None:
                 return source
             changes[document.member] = source
         return changed(work.line.raw, changes) if changes else work.action.source
 
 
-def _with_documents_of_update(work: _Work, pipeline: str | None) -> _Work | None:
+def _with_documents_of_update(work: _Work, pipeline: str | None, infers: bool) -> _Work | None:
     body, raw = work.line.document, work.line.raw
     held, _ = members(raw)
     places = {member.name: raw[member.value : member.end] for member in held}
     doc, upsert = body.get("doc"), body.get("upsert")
     if isinstance(doc, dict):
         # A bulk runs pipelines on documents to be inserted alone.
-        runs = pipeline if body.get("doc_as_upsert") is True else ""
-        work.documents.append(_Document(SourceText(places["doc"], doc), "doc", True, work.plan, runs))
+        inserts = body.get("doc_as_upsert") is True
+        runs = pipeline if inserts else ""
+        source = SourceText(places["doc"], doc)
+        work.documents.append(_Document(source, "doc", True, work.plan, runs, infers and inserts))
     if isinstance(upsert, dict):
-        work.documents.append(_Document(SourceText(places["upsert"], upsert), "upsert", False, work.plan, pipeline))
+        source = SourceText(places["upsert"], upsert)
+        work.documents.append(_Document(source, "upsert", False, work.plan, pipeline, infers))
     return work if work.documents else None
 
 
@@ -318,10 +359,3 @@ def _id(action: BulkAction) -> str | None:
 
 def _cut(parts: Sequence[Part]) -> list[Sequence[Part]]:
     return [parts[at : at + MOST_ACTIONS] for at in range(0, len(parts), MOST_ACTIONS)]
-
-
-def _without(target: str, names: frozenset[str]) -> str:
-    """Raw path and query without these parameters."""
-    path, _, query = target.partition("?")
-    kept = [pair for pair in query.split("&") if pair and unquote_plus(pair.partition("=")[0]) not in names]
-    return f"{path}?{'&'.join(kept)}" if kept else path

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from aiohttp import web
 
 from sidecar.core.errors import SidecarError
+from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import examine
-from sidecar.front.simulation import Draft, simulate
+from sidecar.front.inference_processors import CARRIER
+from sidecar.front.json_members import changed
+from sidecar.front.request_target import without_shape
+from sidecar.front.simulation import Draft, Pipelines, explained, infer, simulate
 from sidecar.front.source_text import SourceText, read_source
 from sidecar.front.targets import WritePlan
 from sidecar.front.write_context import WriteContext
@@ -22,15 +29,38 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
     """
     context = await WriteContext.of(exchange)
     plan = await context.plan(exchange.values["index"])
-    if not plan:
+    pipelines = await pipelines_of(exchange, plan, exchange.parameters.get("pipeline"))
+    if not (plan or pipelines.infers):
         return await exchange.forward(warnings=context.notes)
     source = await read_body(exchange)
     if source is None:
         return await exchange.forward(warnings=context.notes)
-    body = await filled(exchange, context, plan, source, exchange.values.get("id"))
-    if body is source.raw:
+    written = await filled(context, plan, pipelines, source, exchange.values.get("id"))
+    if written.body is source.raw:
         return await exchange.forward(warnings=context.notes)
-    return await exchange.forward(body, headers={"Content-Type": _json_type(exchange)}, warnings=context.notes)
+    if not pipelines.infers:
+        headers = {"Content-Type": _json_type(exchange)}
+        return await exchange.forward(written.body, headers=headers, warnings=context.notes)
+    answer = await exchange.call(exchange.request.method, without_shape(exchange.target), written.body)
+    return respond(context, answer, written.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPipelines:
+    """The pipelines that a document goes through: ``named`` by the request, ``None`` for the index's own."""
+
+    named: str | None
+    run: bool
+    infers: bool
+
+
+async def pipelines_of(exchange: Exchange, plan: WritePlan, named: str | None) -> RunningPipelines:
+    """Which pipelines a single document goes through."""
+    first = plan.default_pipeline if named is None else None if named == "_none" else named
+    if first is None and plan.final_pipeline is None:
+        return RunningPipelines(named, run=False, infers=False)
+    known = Pipelines(await exchange.front.catalog.pipelines())
+    return RunningPipelines(named, run=True, infers=known.infers(first) or known.infers(plan.final_pipeline))
 
 
 async def read_body(exchange: Exchange) -> SourceText | None:
@@ -41,30 +71,57 @@ async def read_body(exchange: Exchange) -> SourceText | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A source with vectors; ``errors`` are those of inference in pipelines, by their reason."""
+
+    body: bytes
+    errors: Mapping[str, SidecarError] = field(default_factory=dict)
+
+
 async def filled(
-    exchange: Exchange, context: WriteContext, plan: WritePlan, source: SourceText, identity: str | None
-) -> bytes:
+    context: WriteContext, plan: WritePlan, pipelines: RunningPipelines, source: SourceText, identity: str | None
+) -> Filled:
     """The source with the vectors of what the pipelines of the request will make of it; as it came without any.
 
     Raises:
         SidecarError: an inference failed.
     """
     examined = source
-    named = exchange.parameters.get("pipeline")
-    runs = plan.default_pipeline or plan.final_pipeline if named is None else named != "_none" or plan.final_pipeline
-    if runs:
-        draft = Draft(exchange.values["index"], identity, source.raw)
-        (outcome,) = await simulate(exchange, [draft], named)
-        if outcome.source is None:
-            return source.raw
-        examined = outcome.source
-        if outcome.index not in (exchange.values["index"], plan.index):
+    outcome = None
+    if pipelines.run:
+        index = context.exchange.values["index"]
+        run = infer if pipelines.infers else simulate
+        (outcome,) = await run(context, [Draft(index, identity, source.raw)], pipelines.named)
+        if outcome.source is not None:
+            examined = outcome.source
+        if outcome.index not in (index, plan.index):
             plan = await context.plan(outcome.index)
-    filling = examine(examined, plan)
-    if filling.is_idle:
+    body = source.raw
+    if plan and (outcome is None or outcome.source is not None):
+        filling = examine(examined, plan)
         context.note(filling.notes)
-        return source.raw
-    return context.completed(filling, await context.embed([filling]), source)
+        if not filling.is_idle:
+            body = context.completed(filling, await context.embed([filling]), source)
+    if outcome is None:
+        return Filled(body)
+    if outcome.carrier is not None:
+        body = changed(body, {CARRIER: outcome.carrier})
+    return Filled(body, outcome.errors)
+
+
+def respond(context: WriteContext, answer: Answer, errors: Mapping[str, SidecarError]) -> web.Response:
+    """The cluster's answer to a write, in the caller's format; what failed in a stand-in is told as inference is.
+
+    Raises:
+        SidecarError: an inference failed in a pipeline.
+    """
+    body = answer.json()
+    if answer.status >= 300 and isinstance(body, dict) and isinstance(body.get("error"), dict):
+        error = explained(body["error"], errors)
+        if error is not None:
+            raise error
+    return context.exchange.respond(answer.status, body, warnings=context.notes)
 
 
 def _json_type(exchange: Exchange) -> str:

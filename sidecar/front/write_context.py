@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.version import ServerVersion
 from sidecar.front.embedding import RequestEmbedder, Vectors
 from sidecar.front.exchange import Exchange
@@ -60,6 +61,19 @@ class WriteContext:
             for profile, text in filling.texts():
                 wanted.setdefault(profile.inference_id, (profile, []))[1].append(text)
         return await self._embedder.embed(wanted)
+
+    async def embed_texts(self, texts: Mapping[str, Iterable[str]]) -> tuple[Vectors, dict[str, SidecarError]]:
+        """The vectors of texts by inference id, and what is wrong with ids that no endpoint has."""
+        wanted: dict[str, tuple[EndpointProfile, list[str]]] = {}
+        missing: dict[str, SidecarError] = {}
+        for inference_id, of_endpoint in texts.items():
+            profile = await self._finder.profile(inference_id)
+            if profile is None:
+                text = f"[{inference_id}] is not an inference service model or a deployed ml model"
+                missing[inference_id] = ResourceNotFoundError(text)
+            else:
+                wanted[inference_id] = (profile, list(of_endpoint))
+        return await self._embedder.embed(wanted), missing
 
     def completed(self, filling: Filling, vectors: Vectors, into: SourceText | None = None) -> bytes:
         """The document's source with its vectors, of ``into`` where pipelines will still change it.

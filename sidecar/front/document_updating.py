@@ -1,0 +1,231 @@
+"""``_update``: vectors for what it changes.
+
+On an index with ``semantic_text`` Elasticsearch infers the whole document anew, with endpoints that a cluster without
+the licence cannot have. There the update is done here: read, merge, write under the sequence number that was read.
+Elsewhere the vectors are put into the partial document, and the cluster merges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from aiohttp import web
+
+from sidecar.core.errors import SidecarError
+from sidecar.front.cluster import Answer
+from sidecar.front.document_merging import merge
+from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond
+from sidecar.front.exchange import Exchange
+from sidecar.front.filling import examine
+from sidecar.front.json_members import Change, changed, members
+from sidecar.front.source_text import SourceText
+from sidecar.front.targets import WritePlan
+from sidecar.front.update_request import UpdateRequest
+from sidecar.front.write_context import WriteContext
+from sidecar.ingest.semantic_field import INFERENCE_FIELDS
+
+_CONFLICT = 409
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A document as it was read."""
+
+    index: str
+    source: dict[str, Any]
+    seq_no: int
+    primary_term: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What an update makes of a document: ``operation`` is ``index``, ``delete`` or ``none``."""
+
+    operation: str
+    source: Mapping[str, Any]
+
+
+async def update_document(exchange: Exchange) -> web.StreamResponse:
+    """Handler of ``_update``.
+
+    Raises:
+        SidecarError: an inference failed; nothing was written.
+    """
+    context = await WriteContext.of(exchange)
+    plan = await context.plan(exchange.values["index"])
+    pipelines = await pipelines_of(exchange, plan, None)
+    body = await read_body(exchange) if plan or pipelines.infers else None
+    request = UpdateRequest.read(body.document, exchange.parameters) if body is not None else None
+    if body is None or request is None:
+        return await exchange.forward(warnings=context.notes)
+    if plan.semantic or pipelines.infers:
+        answer = await _Update(exchange, context, plan, pipelines, request).run()
+        return answer if answer is not None else await exchange.forward(warnings=context.notes)
+    return await _forward_filled(exchange, context, plan, pipelines, body)
+
+
+async def _forward_filled(
+    exchange: Exchange, context: WriteContext, plan: WritePlan, pipelines: RunningPipelines, body: SourceText
+) -> web.StreamResponse:
+    held, _ = members(body.raw)
+    raw = {member.name: body.raw[member.value : member.end] for member in held}
+    changes: dict[str, Change] = {}
+    for name in ("doc", "upsert"):
+        document = body.document.get(name)
+        if not isinstance(document, dict):
+            continue
+        source = SourceText(raw[name], document)
+        if name == "upsert":
+            written = (await filled(context, plan, pipelines, source, exchange.values["id"])).body
+        else:
+            filling = examine(source, plan, is_partial=True)
+            written = source.raw
+            if not filling.is_idle:
+                written = context.completed(filling, await context.embed([filling]))
+            context.note(filling.notes)
+        if written is not source.raw:
+            changes[name] = written
+    if not changes:
+        return await exchange.forward(warnings=context.notes)
+    return await exchange.forward(changed(body.raw, changes), warnings=context.notes)
+
+
+class _Update:
+    """One update, done by reading and writing; :meth:`run` gives ``None`` for what the cluster answers best itself."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        context: WriteContext,
+        plan: WritePlan,
+        pipelines: RunningPipelines,
+        request: UpdateRequest,
+    ) -> None:
+        self._pipelines = pipelines
+        self._errors: Mapping[str, SidecarError] = {}
+        self._exchange = exchange
+        self._context = context
+        self._plan = plan
+        self._request = request
+        self._id = exchange.values["id"]
+
+    async def run(self) -> web.StreamResponse | None:
+        """The answer of the write, repeated after a conflict as often as the caller allows."""
+        for attempt in range(self._request.retries + 1):
+            is_last = attempt == self._request.retries
+            stored = await self._read()
+            if stored is None and self._request.upsert is None:
+                return None
+            if stored is not None and self._request.seq_no not in (None, stored.seq_no):
+                return None
+            change = await self._changed(stored)
+            if change is None:
+                return None
+            if change.operation == "none" and stored is not None:
+                return await self._unchanged(stored)
+            answer = await self._write(stored, change)
+            if answer.status != _CONFLICT or is_last:
+                return await self._answer(answer, stored)
+        return None
+
+    async def _read(self) -> _Stored | None:
+        parameters = {} if self._request.routing is None else {"routing": self._request.routing}
+        if self._context.version.since(None, (9, 2)):
+            parameters["_source_exclude_vectors"] = "false"
+        answer = await self._exchange.call("GET", self._target("_doc", self._exchange.values["index"], parameters))
+        found = answer.json() if answer.status == 200 else {}
+        if not found.get("found") or not isinstance(found.get("_source"), dict):
+            return None
+        source = found["_source"]
+        if isinstance(source.get(INFERENCE_FIELDS), dict):
+            ours = {target.name for target in self._plan.semantic}
+            kept = {name: value for name, value in source[INFERENCE_FIELDS].items() if name not in ours}
+            source = {name: value for name, value in source.items() if name != INFERENCE_FIELDS}
+            if kept:
+                source[INFERENCE_FIELDS] = kept
+        return _Stored(found["_index"], source, found["_seq_no"], found["_primary_term"], found["_version"])
+
+    def _target(self, route: str, index: str, parameters: Mapping[str, str]) -> str:
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        return f"/{quote(index, safe='')}/{route}/{quote(self._id, safe='')}{query}"
+
+    async def _changed(self, stored: _Stored | None) -> _Change | None:
+        request = self._request
+        if request.script is not None and (stored is not None or request.scripted_upsert):
+            return await self._scripted(stored)
+        if stored is None:
+            return _Change("index", request.upsert or {})
+        merged, is_changed = merge(stored.source, request.doc or {})
+        return _Change("index" if is_changed or not request.detect_noop else "none", merged)
+
+    async def _scripted(self, stored: _Stored | None) -> _Change | None:
+        """What the script makes of the document, found out by a pipeline that is only simulated.
+
+        There the document lies under the name by which update scripts know it.
+        """
+        request = self._request
+        script = {"source": request.script} if isinstance(request.script, str) else request.script
+        draft: dict[str, Any] = {"_source": request.upsert if stored is None else stored.source}
+        draft["op"] = "create" if stored is None else "index"
+        doc = {"_index": self._plan.index, "_id": self._id, "_source": draft}
+        body = {"pipeline": {"processors": [{"script": script}]}, "docs": [doc]}
+        answer = await self._exchange.call("POST", "/_ingest/pipeline/_simulate", orjson.dumps(body))
+        made = answer.json()["docs"][0].get("doc") if answer.status == 200 else None
+        if made is None:
+            return None  # the cluster tells what is wrong with the script before it looks for an endpoint
+        result = made["_source"]
+        operation = str(result.get("op", "index"))
+        source = result.get("_source")
+        if operation not in ("index", "create", "delete"):
+            operation = "none"
+        if stored is None and operation in ("none", "delete"):
+            return None
+        return _Change("index" if operation == "create" else operation, source if isinstance(source, dict) else {})
+
+    async def _write(self, stored: _Stored | None, change: _Change) -> Answer:
+        parameters = dict(self._request.write_parameters)
+        index = self._exchange.values["index"] if stored is None else stored.index
+        if stored is not None:
+            parameters |= {"if_seq_no": str(stored.seq_no), "if_primary_term": str(stored.primary_term)}
+        if change.operation == "delete":
+            return await self._exchange.call("DELETE", self._target("_doc", index, parameters))
+        source = SourceText(orjson.dumps(change.source), dict(change.source))
+        written = await filled(self._context, self._plan, self._pipelines, source, self._id)
+        self._errors = written.errors
+        route = "_create" if stored is None else "_doc"
+        return await self._exchange.call("PUT", self._target(route, index, parameters), written.body)
+
+    async def _unchanged(self, stored: _Stored) -> web.StreamResponse:
+        body: dict[str, Any] = {
+            "_index": stored.index,
+            "_id": self._id,
+            "_version": stored.version,
+            "result": "noop",
+            "_shards": {"total": 0, "successful": 0, "failed": 0},
+            "_seq_no": stored.seq_no,
+            "_primary_term": stored.primary_term,
+        }
+        return self._exchange.respond(200, await self._with_source(body), warnings=self._context.notes)
+
+    async def _answer(self, answer: Answer, stored: _Stored | None) -> web.StreamResponse:
+        if answer.status >= 300:
+            return respond(self._context, answer, self._errors)
+        body = await self._with_source(answer.json())
+        return self._exchange.respond(answer.status, body, warnings=self._context.notes)
+
+    async def _with_source(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer with the document's source where the caller asked for it."""
+        shown = self._request.shown
+        if shown is None or body.get("result") == "deleted":
+            return body
+        parameters = dict(shown) | ({} if self._request.routing is None else {"routing": self._request.routing})
+        answer = await self._exchange.call("GET", self._target("_doc", body["_index"], parameters))
+        found = answer.json() if answer.status == 200 else {}
+        shown_source = {"found": True} | ({"_source": found["_source"]} if "_source" in found else {})
+        about = {"_seq_no": body["_seq_no"], "_primary_term": body["_primary_term"], **shown_source}
+        return body | {"get": about}
