@@ -7,7 +7,6 @@ their places, and so that an index that is missing, closed or forbidden is still
 from __future__ import annotations
 
 import uuid
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
