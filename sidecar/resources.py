@@ -177,6 +177,7 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
         # a caller of the API must not reach into the file system; aliases, which the operator sets, may
         allow_paths=False,
         aliases=settings.model_aliases,
+        dimensions=settings.model_dimensions,
         precision={name: Precision(value) for name, value in settings.model_precision.items()},
         call_items=settings.call_items,
         queue_items=settings.queue_items,

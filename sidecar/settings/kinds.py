@@ -80,6 +80,19 @@ def parse_precision(value: object) -> Mapping[str, str]:
     return precision
 
 
+def parse_lengths(value: object) -> Mapping[str, int]:
+    """A map of positive whole numbers, from a JSON object or a table of a settings file."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            value = None
+    whole = isinstance(value, Mapping) and all(type(item) is int and item > 0 for item in value.values())
+    if not isinstance(value, Mapping) or not whole:
+        raise ValueError('a JSON object of positive whole numbers such as {"name": 256}')
+    return {str(key): item for key, item in value.items()}
+
+
 def parse_names(value: object) -> tuple[str, ...]:
     """Names, from ``a,b``, a JSON list or a list of a settings file."""
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -146,6 +159,7 @@ TextMap = Annotated[Mapping[str, str], NoDecode, BeforeValidator(parse_map), Kin
 BaseUrlMap = Annotated[
     Mapping[str, str], NoDecode, BeforeValidator(parse_map), AfterValidator(check_base_urls), Kind("JSON object")
 ]
+LengthMap = Annotated[Mapping[str, int], NoDecode, BeforeValidator(parse_lengths), Kind("JSON object")]
 PrecisionMap = Annotated[Mapping[str, str], NoDecode, BeforeValidator(parse_precision), Kind("word or JSON object")]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names), Kind("list")]
 Urls = Annotated[str, AfterValidator(check_urls), Kind("address")]

@@ -22,6 +22,7 @@ from sidecar.settings.files import FileSource
 from sidecar.settings.kinds import (
     BaseUrlMap,
     Bytes,
+    LengthMap,
     LowerCase,
     Names,
     PrecisionMap,
@@ -131,6 +132,9 @@ class Settings(BaseSettings):
     )
     model_precision: PrecisionMap = Field(
         {}, description="exact, int8, or a JSON object from model name to one of them; unset: the model's own default."
+    )
+    model_dimensions: LengthMap = Field(
+        {}, description="JSON object from model name to the length to which its vectors are cut (Matryoshka models)."
     )
     model_threads: int = Field(1, ge=1, le=1024, description="Threads of one worker of a model without a deployment.")
     preload_models: Names = Field((), description="Models loaded before the sidecar is ready, by commas.")

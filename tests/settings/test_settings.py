@@ -80,7 +80,9 @@ def test_maps_lists_times_and_sizes_from_the_environment(monkeypatch: pytest.Mon
     monkeypatch.setenv("SIDECAR_RETRY_INITIAL_DELAY", "500ms")
     monkeypatch.setenv("SIDECAR_MAX_BODY_SIZE", "2MB")
     monkeypatch.setenv("SIDECAR_ELASTICSEARCH_URL", "http://a:9200/, https://b:9200")
+    monkeypatch.setenv("SIDECAR_MODEL_DIMENSIONS", '{"mine": 256}')
     settings = load_settings()
+    assert settings.model_dimensions == {"mine": 256}
     assert settings.upstream_overrides["*.azure.com"] == "http://[::1]:2"
     assert settings.preload_models == ("splade-tiny", "bge-small-en-v1.5")
     assert settings.model_precision == {"*": "int8"}
@@ -100,6 +102,8 @@ def test_maps_lists_times_and_sizes_from_the_environment(monkeypatch: pytest.Mon
         ("upstream_overrides", "[1]", "SIDECAR_UPSTREAM_OVERRIDES must be a JSON object"),
         ("upstream_overrides", '{"*": "nowhere"}', "SIDECAR_UPSTREAM_OVERRIDES must be a JSON object from host"),
         ("model_precision", "fp16", "SIDECAR_MODEL_PRECISION must be exact, int8"),
+        ("model_dimensions", '{"mine": 0}', "SIDECAR_MODEL_DIMENSIONS must be a JSON object of positive whole numbers"),
+        ("model_dimensions", "256", "SIDECAR_MODEL_DIMENSIONS must be a JSON object of positive whole numbers"),
         ("elasticsearch_url", "localhost:9200", "SIDECAR_ELASTICSEARCH_URL must be an address such as"),
         ("elasticsearch_ca_certs", "/absent.pem", "SIDECAR_ELASTICSEARCH_CA_CERTS: there is no file /absent.pem"),
     ],
