@@ -16,7 +16,7 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "services" / "README.md"
 _HEAD = """# Services
 
 Each service has a page of its own. Rate limits are the defaults, in calls of one endpoint a minute.
-`python -m tools.service_index` writes this table anew.
+\\* Elasticsearch has no such service. `make tables` writes this table anew.
 
 | service | task types | secrets | rate limit |
 |---|---|---|---|
@@ -30,8 +30,9 @@ def document() -> str:
 
 def _row(service: Service) -> str:
     secrets = dict.fromkeys(setting.name for task in service.tasks.values() for setting in task.secrets)
+    name = f"[`{service.name}`]({service.name}.md)"
     cells = (
-        f"[`{service.name}`]({service.name}.md)",
+        name if service.in_elasticsearch else f"{name} \\*",
         ", ".join(f"`{task_type.value}`" for task_type in TaskType if task_type in service.tasks),
         ", ".join(f"`{name}`" for name in secrets) or "none",
         _limits(service),

@@ -162,6 +162,9 @@ class RemoteTask(Task):
 class Service:
     """One inference service. ``listed`` is false for those that ``GET _inference/_services`` leaves out.
 
+    A provider that Elasticsearch does not have says ``in_elasticsearch=False``: its tasks have no release to wait for,
+    and are there in every generation that has their task type.
+
     ``settings_first`` services report unknown keys of ``service_settings`` before anything else.
     """
 
@@ -169,6 +172,7 @@ class Service:
     title: str
     tasks: Mapping[TaskType, Task]
     listed: bool = True
+    in_elasticsearch: bool = True
     older_title: str | None = None
     settings_first: bool = False
 

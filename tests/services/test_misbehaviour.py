@@ -86,8 +86,10 @@ _FAMILIES: dict[str, dict[str, Family]] = {
     "llama": {"text_embedding": _OPENAI_EMBEDDINGS, "*": _CHAT},
     "mistral": {"text_embedding": _OPENAI_EMBEDDINGS, "*": _CHAT},
     "nvidia": {"text_embedding": _OPENAI_EMBEDDINGS, "rerank": _MANY, "*": _family(500, 503)},
+    "ollama": {"*": _family(429, 502, 503)},
     "openai": {"text_embedding": _OPENAI_EMBEDDINGS, "*": _CHAT},
     "openshift_ai": {"text_embedding": _OPENAI_EMBEDDINGS, "rerank": _MANY, "*": _CHAT},
+    "together": {"text_embedding": _OPENAI_EMBEDDINGS, "rerank": _OPENAI_EMBEDDINGS, "*": _CHAT},
     "voyageai": {"*": _MANY},
     "watsonxai": {"chat_completion": _CHAT, "*": _WATSONX},
 }
@@ -104,10 +106,10 @@ _RATE_HEADERS = {
 _WITHOUT_LIMIT_SETTING = {"deepseek", "amazon_sagemaker"}
 _COMPARES_DIMENSIONS = {
     "openai", "azureopenai", "azureaistudio", "googlevertexai", "jinaai", "voyageai", "openshift_ai", "fireworksai",
-    "amazon_sagemaker",
+    "amazon_sagemaker", "ollama",
 }  # fmt: skip
-_REFUSES_DIMENSIONS = {"amazonbedrock", "nvidia", "hugging_face_elser"}
-_ANSWERS_OPENAI_LIST = ("openai", "azureopenai", "azureaistudio", "mistral", "nvidia", "openshift_ai")
+_REFUSES_DIMENSIONS = {"amazonbedrock", "nvidia", "hugging_face_elser", "together"}
+_ANSWERS_OPENAI_LIST = ("openai", "azureopenai", "azureaistudio", "mistral", "nvidia", "openshift_ai", "together")
 
 
 def family_of(case: Recording) -> Family:

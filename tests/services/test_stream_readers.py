@@ -70,7 +70,8 @@ def events(case: Recording) -> list[bytes]:
     if reply.headers["content-type"] == frames.CONTENT_TYPE:
         return [frames.replaced(frame, b'"Hel', '"Hé€😀'.encode()) for frame in frames.split(reply.body)]
     body = reply.body.replace(b'"Hel', '"Hé€😀'.encode())
-    return [block + b"\n\n" for block in body.split(b"\n\n") if block.strip()]
+    end = b"\n" if reply.headers["content-type"] == "application/x-ndjson" else b"\n\n"
+    return [block + end for block in body.split(end) if block.strip()]
 
 
 @pytest.mark.parametrize("name", streams())
