@@ -14,6 +14,7 @@ from functools import partial
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from sidecar.api.bodies import BodyLimits
 from sidecar.api.call import CALL
 from sidecar.api.keys import INFERENCE, ApiOptions
 from sidecar.api.routes import add_routes, middlewares
@@ -53,7 +54,9 @@ def create_app(settings: Settings) -> web.Application:
     app.on_shutdown.append(_stop)
     for path, handler in _OPERATIONS.items():
         app.router.add_get(path, handler)
-    add_routes(app, ApiOptions(generation=GENERATIONS[settings.api_generation]), expect_handler=dispatch.give_leave)
+    limits = BodyLimits(settings.max_body_size, settings.max_bodies_size, settings.body_timeout)
+    options = ApiOptions(generation=GENERATIONS[settings.api_generation], bodies=limits)
+    add_routes(app, options, expect_handler=dispatch.give_leave)
     return app
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from aiohttp import web
 
+from sidecar.api.bodies import BODIES, Body
 from sidecar.api.keys import API_OPTIONS, ApiOptions
 from sidecar.core.errors import IllegalArgumentError, MediaTypeError, ParseError, PlainError
 from sidecar.core.generations import GENERATION_HEADER, GENERATIONS, Generation
 from sidecar.core.tasks import TaskType
 from sidecar.core.time_values import TimeValue, parse_time_value
 from sidecar.wire.body_formats import as_json, write_body
-from sidecar.wire.content_codings import decoded
 from sidecar.wire.filter_path import PathFilter
 from sidecar.wire.media_types import Format, Negotiation, negotiate
 from sidecar.wire.object_parser import near_misses
@@ -22,6 +23,12 @@ from sidecar.wire.path_codec import parse_query, split_path
 
 COMMON_PARAMETERS = ("error_trace", "filter_path", "format", "human", "pretty")
 DEFAULT_TIMEOUT = TimeValue(30, "s")
+# What is read and written in a few milliseconds; more is done in a thread.
+_IN_LOOP_BYTES = 64 * 1024
+_BYTES_OF_VALUE = 8
+# How much longer YAML, CBOR and pretty answers take than plain JSON.
+_COSTLY_FORMAT = 16
+_T = TypeVar("_T")
 _SINGLE_VALUED = ("X-Opaque-Id", "traceparent")
 
 
@@ -36,6 +43,7 @@ class Call:
     options: ApiOptions
     generation: Generation
     path: str
+    _body: Body
     segments: tuple[str, ...] = ()
     parameters: dict[str, str] = field(default_factory=dict)
     types: Negotiation = field(default_factory=Negotiation)
@@ -44,13 +52,14 @@ class Call:
     with_trace: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     template: str = "unknown"
+    _json: bytes | None = None
     _asked: set[str] = field(default_factory=lambda: set(COMMON_PARAMETERS))
 
     @classmethod
     def begin(cls, request: web.Request) -> Call:
         """A call of which only the target is known; cannot fail, so that every error finds a call to be shown with."""
         options = request.app[API_OPTIONS]
-        return cls(request, options, options.generation, request.raw_path.partition("?")[0])
+        return cls(request, options, options.generation, request.raw_path.partition("?")[0], Body(request))
 
     def read_target(self) -> None:
         """Reads generation, path, parameters and media types; raises what is wrong with them, first things first."""
@@ -133,15 +142,31 @@ class Call:
 
     async def body(self) -> bytes:
         """The body as JSON text; raises ``ParseError`` without one and ``XContentParseError`` for unreadable YAML."""
-        data = decoded(
-            await self.request.read(), self.request.headers.get("Content-Encoding"), self.request.client_max_size
-        )
-        if not data:
-            raise ParseError("request body is required")
-        body_format = self.types.body_format()
-        if body_format is Format.JSON:
-            return data
-        return await asyncio.to_thread(as_json, data, body_format)
+        if self._json is None:
+            data = await self._body.read()
+            if not data:
+                raise ParseError("request body is required")
+            body_format = self.types.body_format()
+            if body_format is not Format.JSON:
+                data = await self.beside(len(data) * _COSTLY_FORMAT, partial(as_json, data, body_format))
+            self._json = data
+        return self._json
+
+    async def read_body(self, read: Callable[[bytes], _T]) -> _T:
+        """What ``read`` makes of the body as JSON text; large bodies are read beside the event loop."""
+        data = await self.body()
+        return await self.beside(len(data), partial(read, data))
+
+    async def beside(self, size: int, work: Callable[[], _T]) -> _T:
+        """What ``work`` returns; beside the event loop where ``size``, in bytes of JSON or the like, makes it long."""
+        if size <= _IN_LOOP_BYTES:
+            return work()
+        return await self.request.app[BODIES].beside(work)
+
+    def close(self) -> None:
+        """Lets the body go."""
+        self._json = None
+        self._body.release()
 
     # --- answers -----------------------------------------------------------------------------------------------
 
@@ -151,11 +176,23 @@ class Call:
             body = self.filter.apply(body)
         return self.unfiltered(body, status=status, headers=headers)
 
+    async def answer_of(self, size: int, build: Callable[[], Any], headers: dict[str, str]) -> web.Response:
+        """What ``build`` returns, filtered and written; an answer of about ``size`` values beside the event loop."""
+        answer_format, _ = self._answer_type()
+        cost = size * (_COSTLY_FORMAT if answer_format is Format.YAML or self.pretty else 1)
+        return await self.beside(
+            cost * _BYTES_OF_VALUE,
+            lambda: self._written(self.filter.apply(build()) if self.filter else build(), 200, headers, large=True),
+        )
+
     def unfiltered(self, body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
         """``body`` whole: errors do not honour ``filter_path``."""
+        return self._written(body, status, headers or {})
+
+    def _written(self, body: Any, status: int, headers: dict[str, str], *, large: bool = False) -> web.Response:
         answer_format, content_type = self._answer_type()
-        data = write_body(body, answer_format, pretty=self.pretty)
-        return web.Response(body=data, status=status, headers={"Content-Type": content_type, **(headers or {})})
+        data = write_body(body, answer_format, pretty=self.pretty, large=large)
+        return web.Response(body=data, status=status, headers={"Content-Type": content_type, **headers})
 
     def _answer_type(self) -> tuple[Format, str]:
         return self.types.answer(self.parameters.get("format"))

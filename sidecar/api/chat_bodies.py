@@ -17,8 +17,9 @@ from sidecar.core.generations import Generation
 from sidecar.core.javatext import java_trim
 from sidecar.core.requests import ChatRequest, InferenceRequest
 from sidecar.wire import object_parser as declare
-from sidecar.wire.json_scanner import JsonScanner, Token
+from sidecar.wire.body_formats import read_body
 from sidecar.wire.object_parser import Field, ObjectParser
+from sidecar.wire.token_reader import Token, TokenReader
 
 _TEXT_OR_ARRAY = frozenset({Token.STRING, Token.START_ARRAY})
 _TEXT_OR_OBJECT = frozenset({Token.STRING, Token.START_OBJECT})
@@ -39,7 +40,7 @@ def parse_chat_body(data: bytes, generation: Generation) -> InferenceRequest:
     when there are none.
     """
     parser = _MULTIMODAL if generation.chat_multimodal else _TEXT_ONLY
-    fields = parser.parse(JsonScanner(data))
+    fields = read_body(data, parser.parse)
     if not fields["messages"]:
         raise ActionRequestValidationError("Field [messages] cannot be an empty array")
     return InferenceRequest(chat=ChatRequest(**fields), stream=True)
@@ -48,7 +49,7 @@ def parse_chat_body(data: bytes, generation: Generation) -> InferenceRequest:
 # --- content -------------------------------------------------------------------------------------------------
 
 
-def _read_text_content(scanner: JsonScanner) -> str | list[Any]:
+def _read_text_content(scanner: TokenReader) -> str | list[Any]:
     if scanner.token is Token.STRING:
         return scanner.text()
     items = []
@@ -57,13 +58,13 @@ def _read_text_content(scanner: JsonScanner) -> str | list[Any]:
     return items
 
 
-def _read_content(scanner: JsonScanner) -> str | list[Any]:
+def _read_content(scanner: TokenReader) -> str | list[Any]:
     if scanner.token is Token.STRING:
         return scanner.text()
     return list(declare.nested_list("content", _read_content_object).read(scanner))
 
 
-def _read_content_object(scanner: JsonScanner) -> dict[str, Any]:
+def _read_content_object(scanner: TokenReader) -> dict[str, Any]:
     """An item of text, image or file; it is read whole before it is judged, as Elasticsearch does."""
     if scanner.token is not Token.START_OBJECT:
         raise XContentParseError(f"[{scanner.location}] Expected START_OBJECT but was: {scanner.token}")
@@ -108,14 +109,14 @@ def _refuse_others(item: Mapping[str, Any], known: Set[str]) -> None:
 # --- tools and reasoning ----------------------------------------------------------------------------------
 
 
-def _read_tool_choice(scanner: JsonScanner) -> str | dict[str, Any]:
+def _read_tool_choice(scanner: TokenReader) -> str | dict[str, Any]:
     if scanner.token is Token.STRING:
         return scanner.text()
     choice: dict[str, Any] = _TOOL_CHOICE.parse(scanner)
     return choice
 
 
-def _read_reasoning(scanner: JsonScanner) -> dict[str, Any]:
+def _read_reasoning(scanner: TokenReader) -> dict[str, Any]:
     reasoning: dict[str, Any] = _REASONING.parse(scanner)
     if "effort" not in reasoning and not reasoning.get("enabled"):
         raise IllegalArgumentError("Required one of fields [effort, enabled], but none were specified.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +12,10 @@ import numpy.typing as npt
 from sidecar.api.call import Call
 from sidecar.api.lanes import LaneCall
 from sidecar.api.result_bodies import short_floats, vector_value
-from sidecar.core.errors import StatusError
+from sidecar.core.errors import StatusError, XContentParseError
 from sidecar.core.requests import InferenceRequest
 from sidecar.core.results import DenseEmbeddings, Ranking, SparseEmbeddings
+from sidecar.wire.body_formats import read_value
 
 # Stands in for a blank text where a vector must come back: models and providers give a usable vector for it.
 PLACEHOLDER_TEXT = "."
@@ -27,9 +27,9 @@ async def read_fields(call: Call) -> dict[str, Any]:
     call.require_body()
     call.refuse_unknown()
     try:
-        fields = json.loads(await call.body())
-    except (ValueError, RecursionError) as error:
-        raise StatusError(f"the body is not JSON: {error}") from None
+        fields = await call.read_body(read_value)
+    except XContentParseError as error:
+        raise StatusError(f"the body is not JSON: {error.reason}") from None
     if not isinstance(fields, dict):
         raise StatusError("the body must be a JSON object")
     return fields

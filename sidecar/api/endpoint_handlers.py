@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -69,7 +70,7 @@ async def put_endpoint(call: Call, values: Mapping[str, str]) -> web.StreamRespo
         raise StatusError(
             f"[{inference_id}] is a reserved inference ID. Cannot create a new inference endpoint with a reserved ID."
         )
-    body = parse_mapping(await call.body(), call.generation)
+    body = await call.read_body(partial(parse_mapping, generation=call.generation))
     timeout = call.timeout(task_type or TaskType.parse(str(body.get("task_type"))))
     created = await finish(
         call.request.app,
@@ -95,7 +96,7 @@ async def update_endpoint(call: Call, values: Mapping[str, str]) -> web.StreamRe
     inference_id = values["inference_id"]
     if "task_type" not in values and not call.generation.update_without_task_type:
         raise StatusError("Inference ID must be provided in the path")
-    body = parse_mapping(await call.body(), call.generation)
+    body = await call.read_body(partial(parse_mapping, generation=call.generation))
     _require_valid_id(inference_id)
     inference = call.request.app[INFERENCE]
     updated = await finish(

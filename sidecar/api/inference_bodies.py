@@ -5,9 +5,9 @@ Source: Elasticsearch API reference, "Perform inference on the service".
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from sidecar.core.errors import (
@@ -22,11 +22,10 @@ from sidecar.core.requests import Content, ContentGroup, InferenceRequest
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.core.time_values import parse_time_value
 from sidecar.wire import object_parser as declare
-from sidecar.wire.json_scanner import MAX_DEPTH, JsonScanner, Token
-from sidecar.wire.json_text import MAX_NUMBER_LENGTH
+from sidecar.wire.body_formats import read_body
 from sidecar.wire.object_parser import ObjectParser
+from sidecar.wire.token_reader import Token, TokenReader
 
-_RERANK_FIELDS = frozenset({"return_documents", "top_n", "input_type"})
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[^;,]+)*;base64,")
 
 
@@ -41,14 +40,13 @@ def parse_inference_body(
     """
     if task_type is TaskType.EMBEDDING and url_task_type is TaskType.EMBEDDING:
         return _parse_embedding(data)
-    fields = _plain_fields(data, generation) or _parser(generation).parse(
-        JsonScanner(data, names_end_of_input=(generation.names_end_of_input))
-    )
+    fields = read_body(data, _parser(generation).parse, names_end_of_input=generation.names_end_of_input)
     request = _request(fields)
     _check_fields(request, fields, generation, url_task_type)
     return request
 
 
+@cache
 def _parser(generation: Generation) -> ObjectParser:
     fields = [
         declare.texts("input"),
@@ -65,14 +63,14 @@ def _parser(generation: Generation) -> ObjectParser:
     return ObjectParser(generation.action_name, fields)
 
 
-def _read_timeout(scanner: JsonScanner) -> str:
+def _read_timeout(scanner: TokenReader) -> str:
     # Checked and then ignored: the query parameter or its default decides.
     text = scanner.text()
     parse_time_value(text, "timeout")
     return text
 
 
-def _read_input_type(scanner: JsonScanner) -> InputType:
+def _read_input_type(scanner: TokenReader) -> InputType:
     text = java_trim(scanner.text())
     try:
         return InputType(text.lower())
@@ -80,76 +78,11 @@ def _read_input_type(scanner: JsonScanner) -> InputType:
         raise IllegalArgumentError(f"No enum constant org.elasticsearch.inference.InputType.{text.upper()}") from None
 
 
-def _read_public_input_type(scanner: JsonScanner) -> InputType:
+def _read_public_input_type(scanner: TokenReader) -> InputType:
     input_type = _read_input_type(scanner)
     if input_type.is_internal:
         raise IllegalArgumentError(f"Unrecognized input_type [{input_type}]")
     return input_type
-
-
-# --- the quick way -------------------------------------------------------------------------------------------
-
-
-class _NotPlainError(Exception):
-    """Something the quick way does not decide."""
-
-
-def _plain_fields(data: bytes, generation: Generation) -> dict[str, Any] | None:
-    """The fields of a body that is right beyond doubt; ``None`` leaves the word to the scanner."""
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-        return None
-    try:
-        body = _PLAIN_JSON.decode(data.decode())
-    except (ValueError, RecursionError, _NotPlainError):
-        return None
-    if not isinstance(body, dict) or not all(_is_plain(name, value, generation) for name, value in body.items()):
-        return None
-    if isinstance(body.get("input"), str):
-        body["input"] = (body["input"],)
-    elif "input" in body:
-        body["input"] = tuple(body["input"])
-    if "input_type" in body:
-        body["input_type"] = InputType(body["input_type"].lower())
-    return body
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise _NotPlainError
-    return result
-
-
-def _refuse(_constant: str) -> None:
-    raise _NotPlainError
-
-
-def _whole_number(letters: str) -> int:
-    if len(letters) > MAX_NUMBER_LENGTH:
-        raise _NotPlainError
-    return int(letters)
-
-
-_PLAIN_JSON = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refuse, parse_int=_whole_number)
-
-
-def _is_plain(name: str, value: Any, generation: Generation) -> bool:
-    if name in _RERANK_FIELDS and not generation.rerank_input_fields:
-        return False
-    match name:
-        case "input":
-            return type(value) is str or (type(value) is list and all(type(item) is str for item in value))
-        case "query":
-            return type(value) is str
-        case "task_settings":
-            return type(value) is dict
-        case "return_documents":
-            return type(value) is bool
-        case "top_n":
-            return type(value) is int and abs(value) < 2**31
-        case "input_type":
-            return type(value) is str and value.lower() in ("ingest", "search", "classification", "clustering")
-    return False
 
 
 # --- checks -----------------------------------------------------------------------------------------------
@@ -218,7 +151,7 @@ def check_query_of_endpoint(request: InferenceRequest, task_type: TaskType) -> N
 
 
 def _parse_embedding(data: bytes) -> InferenceRequest:
-    fields = _EMBEDDING.parse(JsonScanner(data))
+    fields = read_body(data, _EMBEDDING.parse)
     if not fields["input"]:
         raise ActionRequestValidationError("Field [inputs] cannot be an empty array")
     return InferenceRequest(
@@ -226,7 +159,7 @@ def _parse_embedding(data: bytes) -> InferenceRequest:
     )
 
 
-def _read_groups(scanner: JsonScanner) -> tuple[ContentGroup, ...]:
+def _read_groups(scanner: TokenReader) -> tuple[ContentGroup, ...]:
     if scanner.token is not Token.START_ARRAY:
         return (_read_group(scanner),)
     groups = []
@@ -235,7 +168,7 @@ def _read_groups(scanner: JsonScanner) -> tuple[ContentGroup, ...]:
     return tuple(groups)
 
 
-def _read_group(scanner: JsonScanner) -> ContentGroup:
+def _read_group(scanner: TokenReader) -> ContentGroup:
     if scanner.token is Token.STRING:
         return ContentGroup((Content("text", scanner.text()),))
     if scanner.token is not Token.START_OBJECT:
@@ -266,7 +199,7 @@ def _build_content(fields: Mapping[str, Any]) -> Content:
 
 
 def _one_of(kind: str, *allowed: str) -> declare.Field:
-    def read(scanner: JsonScanner) -> str:
+    def read(scanner: TokenReader) -> str:
         text = scanner.text()
         if text.lower() not in allowed:
             raise IllegalArgumentError(f"Unrecognized {kind} [{text}], must be one of [{', '.join(allowed)}]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
@@ -12,7 +13,7 @@ from sidecar.api.chat_bodies import parse_chat_body
 from sidecar.api.endpoint_handlers import find_endpoint, url_task_type
 from sidecar.api.inference_bodies import check_query, check_query_of_endpoint, parse_inference_body
 from sidecar.api.keys import INFERENCE
-from sidecar.api.result_bodies import result_body, result_headers
+from sidecar.api.result_bodies import result_body, result_headers, result_size
 from sidecar.api.streams import event_stream, failed_stream
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import OtherError, SidecarError, StatusError
@@ -25,19 +26,20 @@ async def perform_inference(call: Call, values: Mapping[str, str]) -> web.Stream
     task_type = _begin(call, values)
     if task_type is TaskType.CHAT_COMPLETION:
         raise _only_streaming()
-    body = await call.body()
-    endpoint, request = await _resolve(call, values["inference_id"], task_type, body, stream=False)
+    await call.body()
+    endpoint, request = await _resolve(call, values["inference_id"], task_type, stream=False)
     answer = await call.request.app[INFERENCE].perform(endpoint, request, generation=call.generation)
-    shown = result_body(answer.result, endpoint.task_type, call.generation)
-    return call.answer(shown, headers={**result_headers(answer.result), **answer.headers})
+    build = partial(result_body, answer.result, endpoint.task_type, call.generation)
+    headers = {**result_headers(answer.result), **answer.headers}
+    return await call.answer_of(result_size(answer.result), build, headers)
 
 
 async def stream_inference(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
     """Runs inference and answers with server-sent events; its errors are events, too."""
     task_type = _begin(call, values)
-    body = await call.body()
+    await call.body()
     try:
-        endpoint, request = await _resolve(call, values["inference_id"], task_type, body, stream=True)
+        endpoint, request = await _resolve(call, values["inference_id"], task_type, stream=True)
     except SidecarError as error:
         known = task_type or call.facts.get("task_type")
         return failed_stream(call, error, is_chat=known == TaskType.CHAT_COMPLETION)
@@ -55,13 +57,13 @@ def _begin(call: Call, values: Mapping[str, str]) -> TaskType | None:
 
 
 async def _resolve(
-    call: Call, inference_id: str, task_type: TaskType | None, body: bytes, *, stream: bool
+    call: Call, inference_id: str, task_type: TaskType | None, *, stream: bool
 ) -> tuple[Endpoint, InferenceRequest]:
     """Endpoint and request: a typed URL reads the body first, any other needs the endpoint to know how to read it."""
     inference = call.request.app[INFERENCE]
     call.facts["endpoint"] = inference_id
     if task_type is not None:
-        request = _parse(call, task_type, task_type, body)
+        request = await _parse(call, task_type, task_type)
         endpoint = await find_endpoint(call, inference_id)
         _note(call, endpoint, request)
         if endpoint.task_type is not task_type:
@@ -73,12 +75,12 @@ async def _resolve(
             check_query(request)
     else:
         if call.generation.body_before_endpoint:
-            _parse(call, None, None, body)
+            await _parse(call, None, None)
         endpoint = await find_endpoint(call, inference_id)
         _note(call, endpoint)
         if endpoint.task_type is TaskType.CHAT_COMPLETION and not stream:
             raise _only_streaming()
-        request = _parse(call, endpoint.task_type, None, body)
+        request = await _parse(call, endpoint.task_type, None)
         _note(call, endpoint, request)
         check_query_of_endpoint(request, endpoint.task_type)
     if stream:
@@ -88,10 +90,12 @@ async def _resolve(
     return endpoint, replace(request, stream=stream, timeout=timeout.seconds, timeout_text=str(timeout))
 
 
-def _parse(call: Call, task_type: TaskType | None, typed: TaskType | None, body: bytes) -> InferenceRequest:
+async def _parse(call: Call, task_type: TaskType | None, typed: TaskType | None) -> InferenceRequest:
     if task_type is TaskType.CHAT_COMPLETION:
-        return parse_chat_body(body, call.generation)
-    return parse_inference_body(body, generation=call.generation, task_type=task_type, url_task_type=typed)
+        return await call.read_body(partial(parse_chat_body, generation=call.generation))
+    return await call.read_body(
+        partial(parse_inference_body, generation=call.generation, task_type=task_type, url_task_type=typed)
+    )
 
 
 def _note(call: Call, endpoint: Endpoint, request: InferenceRequest | None = None) -> None:

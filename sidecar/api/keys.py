@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from sidecar.api.bodies import BodyLimits
 from sidecar.core.generations import DEFAULT_GENERATION, Generation
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class ApiOptions:
     shows_traces: bool = True
     search_deadline: float = 9.0
     ingest_deadline: float = 60.0
+    bodies: BodyLimits = field(default_factory=BodyLimits)
 
 
 INFERENCE: web.AppKey[Inference] = web.AppKey("INFERENCE")

@@ -32,7 +32,10 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
     """Gives the request an id for all its log lines and writes one line when it ends; never bodies or credentials."""
     call = request[CALL] = Call.begin(request)
     with logged_request(request, call.path, call.facts) as line:
-        response = await handler(request)
+        try:
+            response = await handler(request)
+        finally:
+            call.close()
         line.status = response.status
         return response
 

@@ -61,6 +61,19 @@ def result_headers(result: Result) -> dict[str, str]:
     return {TRUNCATED_HEADER: ", ".join(shown + ["..."] * (len(runs) > _MOST_RUNS))}
 
 
+def result_size(result: Result) -> int:
+    """About how many numbers the body of ``result`` has; ten letters count as one."""
+    match result:
+        case SparseEmbeddings():
+            return sum(len(item.tokens) for item in result.items)
+        case DenseEmbeddings():
+            return sum(len(vector) for vector in result.vectors)
+        case Ranking():
+            return sum(2 + len(document.text or "") // 10 for document in result.documents)
+        case Completion():
+            return sum(len(text) for text in result.results) // 10
+
+
 def event_body(item: StreamItem) -> dict[str, Any]:
     """The data of one event of a stream."""
     match item:

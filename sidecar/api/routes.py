@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from sidecar.api import endpoint_handlers as endpoints
+from sidecar.api.bodies import BODIES, Bodies, bodies_in_flight
 from sidecar.api.call import CALL, Call
 from sidecar.api.compat import COMPAT_ROUTES
 from sidecar.api.inference_handlers import perform_inference, stream_inference
@@ -77,6 +78,8 @@ def add_routes(
     ``handler_cancellation=True``: handlers of abandoned requests are cancelled, changes of endpoints finish anyway.
     """
     app[API_OPTIONS] = options
+    app[BODIES] = Bodies(options.bodies)
+    app.cleanup_ctx.append(bodies_in_flight)
     app[ROUTER] = Router((*ROUTES, *COMPAT_ROUTES, *extra))
     app[UNFINISHED] = set[asyncio.Task[object]]()
     app.cleanup_ctx.append(unfinished_writes)

@@ -3,33 +3,69 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from itertools import islice
 from typing import Any
+
+# Elasticsearch prints all of a value; a message of a few pages says as much, and costs no seconds.
+MOST_LETTERS = 10_000
+_MOST_KEYS = _MOST_OF_KEY = 1000
 
 
 def java_text(value: Any) -> str:
-    """``{a=1, b=[x, y]}`` for maps and lists, ``null``, ``true``, and Java's form of floating point numbers."""
+    """``{a=1, b=[x, y]}`` for maps and lists, ``null``, ``true``, and Java's form of floating point numbers.
+
+    What goes beyond ``MOST_LETTERS`` letters is left out, and ``...`` stands in its place.
+    """
+    return _Printer().text(value)
+
+
+class _Printer:
+    """Prints one value, as far as there is room."""
+
+    def __init__(self) -> None:
+        self._left = MOST_LETTERS
+
+    def text(self, value: Any) -> str:
+        if isinstance(value, Mapping):
+            keys = java_map_order(islice(value, _MOST_KEYS))
+            return "{" + self._joined(f"{self.text(key)}={self.text(value[key])}" for key in keys) + "}"
+        if isinstance(value, (list, tuple)):
+            return "[" + self._joined(self.text(item) for item in value) + "]"
+        text = _scalar_text(value)
+        if len(text) > self._left:
+            text = text[: self._left] + "..."
+        self._left -= len(text)
+        return text
+
+    def _joined(self, texts: Iterator[str]) -> str:
+        shown = []
+        while self._left > 0 and (text := next(texts, None)) is not None:
+            shown.append(text)
+            self._left -= 2
+        if self._left <= 0 and next(texts, None) is not None:
+            shown.append("...")
+        return ", ".join(shown)
+
+
+def _scalar_text(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
-        return java_double(value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}={java_text(value[key])}" for key in java_map_order(value)) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(java_text(item) for item in value) + "]"
-    return str(value)
+    return java_double(value) if isinstance(value, float) else str(value)
 
 
 def java_map_order(keys: Iterable[str]) -> list[str]:
-    """``keys`` in the order in which Java's ``HashMap`` iterates them: by bucket, then as they came."""
+    """``keys`` in the order in which Java's ``HashMap`` iterates them: by bucket, then as they came. Of a long key
+    only the beginning counts.
+    """
     ordered = list(keys)
     buckets = 16
     while len(ordered) > buckets * 0.75:
         buckets *= 2
-    return sorted(ordered, key=lambda key: _spread_hash(str(key)) & (buckets - 1))
+    return sorted(ordered, key=lambda key: _spread_hash(str(key)[:_MOST_OF_KEY]) & (buckets - 1))
 
 
 def _spread_hash(text: str) -> int:

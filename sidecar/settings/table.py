@@ -74,6 +74,13 @@ class Settings(BaseSettings):
     )
     # Elasticsearch's http.max_content_length.
     max_body_size: Bytes = Field(100 * 2**20, ge=1, description="Largest request body taken; larger ones get 413.")
+    # Bodies are in memory two or three times while they are read.
+    max_bodies_size: Bytes = Field(
+        200 * 2**20, ge=1, description="Request bodies in memory at once, decompressed; more get 429."
+    )
+    body_timeout: Seconds = Field(
+        30.0, gt=0, description="Time for a request body to arrive, and 1 s more for each 1,000 bytes of it; then 408."
+    )
     # Below the 30 s that Kubernetes leaves between SIGTERM and SIGKILL.
     shutdown_timeout: Seconds = Field(25.0, ge=0, description="Time for requests in flight to finish at shutdown.")
 
@@ -195,6 +202,8 @@ class Settings(BaseSettings):
             raise ValueError("set SIDECAR_ELASTICSEARCH_USERNAME and SIDECAR_ELASTICSEARCH_PASSWORD together")
         if self.elasticsearch_ca_certs is not None and not self.elasticsearch_ca_certs.expanduser().is_file():
             raise ValueError(f"SIDECAR_ELASTICSEARCH_CA_CERTS: there is no file {self.elasticsearch_ca_certs}")
+        if self.max_bodies_size < self.max_body_size:
+            raise ValueError("SIDECAR_MAX_BODIES_SIZE must not be below SIDECAR_MAX_BODY_SIZE")
         if self.retry_max_delay < self.retry_initial_delay:
             raise ValueError("SIDECAR_RETRY_MAX_DELAY must not be below SIDECAR_RETRY_INITIAL_DELAY")
         return self

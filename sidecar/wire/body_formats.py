@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import io
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import cbor2
-import yaml
 
-from sidecar.core.errors import OtherError, XContentParseError
+from sidecar.core.errors import OtherError, SidecarError, XContentParseError
 from sidecar.core.generations import Generation
-from sidecar.core.json_bytes import json_bytes
-from sidecar.wire.json_scanner import JsonScanner, Token
-from sidecar.wire.json_writer import plain, write_json
+from sidecar.wire.json_scanner import JsonScanner
+from sidecar.wire.json_values import NotPlainError, read_json
+from sidecar.wire.json_writer import plain, write_json, write_large_json
 from sidecar.wire.media_types import Format
+from sidecar.wire.token_reader import Token, TokenReader, ValueReader
+from sidecar.wire.yaml_reader import read_yaml, unreadable
+from sidecar.wire.yaml_writer import write_yaml
 
-# Both formats can name a part again and again; a few hundred bytes must not become gigabytes of text.
+# CBOR can name a part again and again; a few hundred bytes must not become gigabytes of text.
 _MOST_GROWTH = 8
 _ALWAYS_ALLOWED = 1024 * 1024
-# Elasticsearch's own YAML parser reads no more either; this one is slower still.
-MAX_YAML_BYTES = 3 * 1024 * 1024
-
-
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_T = TypeVar("_T")
 
 
 def as_json(data: bytes, body_format: Format) -> bytes:
     """``data`` as JSON text; positions in later messages count in that text for YAML and CBOR.
 
-    Raises ``XContentParseError`` for YAML and CBOR that cannot be read. Large YAML takes seconds: call it in a thread.
+    Raises ``XContentParseError`` for YAML and CBOR that cannot be read. Megabytes take seconds: call it in a thread.
     """
     if body_format is Format.JSON:
         return data
-    value = _load_yaml(data) if body_format is Format.YAML else _load_cbor(data)
+    value = read_yaml(data) if body_format is Format.YAML else _load_cbor(data)
     try:
         _check_growth(value, max(_ALWAYS_ALLOWED, _MOST_GROWTH * len(data)))
-        return json_bytes(json.dumps(value, ensure_ascii=False))
+        return write_large_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise XContentParseError(f"[1:1] the {body_format} body holds a value that JSON cannot: {error}") from None
+
+
+def read_body(data: bytes, read: Callable[[TokenReader], _T], *, names_end_of_input: bool = True) -> _T:
+    """What ``read`` makes of the JSON in ``data``.
+
+    A good body is read by the library. What ``read`` refuses is read again by the scanner, so that the first thing
+    wrong in reading order is told with its place; ``names_end_of_input`` is the scanner's.
+    """
+    try:
+        return read(ValueReader(read_json(data)))
+    except (NotPlainError, SidecarError):
+        return read(JsonScanner(data, names_end_of_input=names_end_of_input))
+
+
+def read_value(data: bytes) -> Any:
+    """The JSON value in ``data``; raises ``XContentParseError`` with ``[line:column]``."""
+    try:
+        return read_json(data)
+    except NotPlainError:
+        scanner = JsonScanner(data)
+        scanner.next()
+        return scanner.value()
 
 
 def _check_growth(value: Any, limit: int) -> None:
@@ -56,28 +77,19 @@ def _check_growth(value: Any, limit: int) -> None:
             raise ValueError("too large once every reference in it is written out")
 
 
-def _load_yaml(data: bytes) -> Any:
-    if len(data) > MAX_YAML_BYTES:
-        raise _unreadable("1:1", "y_a_m_l_exception", f"the body exceeds the limit of {MAX_YAML_BYTES} bytes")
-    try:
-        return yaml.load(data, Loader=_YAML_LOADER)  # noqa: S506 - a safe loader, in C where there is one
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
-        raise _unreadable(place, "marked_y_a_m_l_exception", str(error)) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise _unreadable("1:1", "y_a_m_l_exception", str(error)) from None
+class _Steps(io.BytesIO):
+    """A stream read by Python code, so that other threads have their turn between two reads."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to ``size`` bytes."""
+        return super().read(size)
 
 
 def _load_cbor(data: bytes) -> Any:
     try:
-        return cbor2.loads(data)
-    except (cbor2.CBORDecodeError, ValueError, RecursionError) as error:
-        raise _unreadable("1:1", "stream_read_exception", str(error)) from None
-
-
-def _unreadable(place: str, cause: str, text: str) -> XContentParseError:
-    return XContentParseError(f"[{place}] {text}", cause=OtherError(cause, text))
+        return cbor2.load(_Steps(data))
+    except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise unreadable("1:1", "stream_read_exception", f"the body is no CBOR: {type(error).__name__}") from None
 
 
 def parse_mapping(data: bytes, generation: Generation) -> dict[str, Any]:
@@ -91,6 +103,12 @@ def parse_mapping(data: bytes, generation: Generation) -> dict[str, Any]:
             "not_x_content_exception",
             "Compressor detection can only be called on some xcontent bytes or compressed xcontent bytes",
         )
+    try:
+        value = read_json(data)
+    except NotPlainError:
+        value = None
+    if isinstance(value, dict):
+        return value
     scanner = JsonScanner(data, names_end_of_input=generation.names_end_of_input)
     if scanner.next() is not Token.START_OBJECT:
         return {}
@@ -98,11 +116,10 @@ def parse_mapping(data: bytes, generation: Generation) -> dict[str, Any]:
     return mapping
 
 
-def write_body(body: Any, answer_format: Format, *, pretty: bool = False) -> bytes:
-    """``body`` in the answer's format; ``pretty`` matters to JSON alone."""
+def write_body(body: Any, answer_format: Format, *, pretty: bool = False, large: bool = False) -> bytes:
+    """``body`` in the answer's format; ``pretty`` matters to JSON alone. ``large`` lets other threads run meanwhile."""
     if answer_format is Format.JSON:
-        return write_json(body, pretty=pretty)
+        return write_large_json(body) if large and not pretty else write_json(body, pretty=pretty)
     if answer_format is Format.CBOR:
         return cbor2.dumps(plain(body))
-    text: str = yaml.dump(plain(body), sort_keys=False, allow_unicode=True, width=10_000, explicit_start=True)
-    return text.encode("utf-8", "replace")
+    return write_yaml(body)

@@ -5,20 +5,23 @@ message carries ``[line:column]``. This scanner reads the same way: field names 
 their value, numbers and literals at once, strings only when somebody asks for them. Accepted beyond JSON: a leading
 byte order mark and ``/* */`` and ``//`` comments. Columns count bytes, from 1.
 
-Fast paths parse with the standard library and come here only when something looks wrong.
+It costs microseconds a value. Good bodies are read by the library (``json_values``) and never come here.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sidecar.core.errors import OtherError, XContentParseError
-from sidecar.wire.json_text import IN_NAME, JsonText, beyond
+from sidecar.wire.json_text import IN_NAME, MAX_VALUES, PLAIN_VALUE, JsonText, beyond
+from sidecar.wire.json_values import MAX_DEPTH
+from sidecar.wire.token_reader import Token
 
-# What Elasticsearch allows, and how deep a value may be here, below Python's own limit of nested calls.
+_VALUES_BETWEEN_LOOKS = 1000
+# What Elasticsearch allows.
 MAX_PARSED_DEPTH = 1000
-MAX_DEPTH = 400
 
 _LITERALS: dict[int, tuple[bytes, Any]] = {
     ord("t"): (b"true", True),
@@ -27,38 +30,22 @@ _LITERALS: dict[int, tuple[bytes, Any]] = {
 }
 
 
-class Token(StrEnum):
-    """Kinds of tokens; the values are the names Elasticsearch prints."""
-
-    FIELD_NAME = "FIELD_NAME"
-    STRING = "VALUE_STRING"
-    NUMBER = "VALUE_NUMBER"
-    BOOLEAN = "VALUE_BOOLEAN"
-    NULL = "VALUE_NULL"
-    START_OBJECT = "START_OBJECT"
-    END_OBJECT = "END_OBJECT"
-    START_ARRAY = "START_ARRAY"
-    END_ARRAY = "END_ARRAY"
-
-    @property
-    def is_value(self) -> bool:
-        """True for strings, numbers and booleans; ``null`` and containers are no values."""
-        return self in (Token.STRING, Token.NUMBER, Token.BOOLEAN)
-
-
 class JsonScanner(JsonText):
     """Reads ``data`` token by token.
 
     ``names_end_of_input`` is false for generations that report a truncated text as an ordinary parse error.
+    ``patience`` bounds the seconds spent: a text that takes longer is refused without a place.
     """
 
-    def __init__(self, data: bytes, *, names_end_of_input: bool = True) -> None:
+    def __init__(self, data: bytes, *, names_end_of_input: bool = True, patience: float = 2.0) -> None:
         super().__init__(data, names_end_of_input=names_end_of_input)
+        self._deadline = time.monotonic() + patience
         self._open: list[_Container] = []
         self._pending: tuple[Token, int] | None = None
         self._start = -1
         self._unread_string = False
         self._value: Any = None
+        self._left = MAX_VALUES
         self.token: Token | None = None
         self.name = ""
 
@@ -144,6 +131,9 @@ class JsonScanner(JsonText):
 
     def _value_token(self, char: int) -> tuple[Token, int]:
         start = self._at
+        self._left -= 1
+        if self._left % _VALUES_BETWEEN_LOOKS == 0:
+            self._check_limits()
         if char == ord('"'):
             self._at += 1
             self._unread_string = True
@@ -161,6 +151,13 @@ class JsonScanner(JsonText):
             return (Token.NULL if value is None else Token.BOOLEAN), start
         self._fail_on_value(char)
 
+    def _check_limits(self) -> None:
+        if self._left <= 0:
+            raise beyond("Token count", MAX_VALUES + 1, MAX_VALUES, "getMaxTokenCount")
+        if time.monotonic() > self._deadline:
+            text = "the body is wrong, or written in an unusual way, and too large to say where"
+            raise XContentParseError(f"[1:1] {text}", cause=OtherError("stream_constraints_exception", text))
+
     # --- values ------------------------------------------------------------------------------------------
 
     def text(self) -> str:
@@ -175,6 +172,29 @@ class JsonScanner(JsonText):
             return "true" if self._value else "false"
         found = "null" if self.token is None else self.token.value
         raise OtherError("illegal_argument_exception", f"Expected text at {self.location} but found {found}")
+
+    def leading_texts(self) -> list[str]:
+        """The strings without escapes and the whole numbers that the array which has just begun begins with."""
+        return self._leading(lambda text, number: (number if text is None else text).decode())
+
+    def _leading(self, read: Callable[[bytes | None, bytes], Any]) -> list[Any]:
+        """Such values as long as each has a comma behind it; the last comma is left to be read."""
+        data, at, left, match = self._data, self._at, self._left, PLAIN_VALUE.match
+        items: list[Any] = []
+        while left > 0 and (found := match(data, at)):
+            try:
+                items.append(read(found[1], found[2]))
+            except UnicodeDecodeError:
+                break
+            at = found.end()
+            left -= 1
+            if left % _VALUES_BETWEEN_LOOKS == 0:
+                self._left = left
+                self._check_limits()
+        if items:
+            self._at, self._left = at - 1, left
+            self._open[-1].has_entries = True
+        return items
 
     def number(self) -> int | float:
         """The current number."""
@@ -201,7 +221,7 @@ class JsonScanner(JsonText):
                     result[name] = self.value()
                 return result
             case Token.START_ARRAY:
-                items = []
+                items = self._leading(lambda text, number: int(number) if text is None else text.decode())
                 while self.next() is not Token.END_ARRAY:
                     items.append(self.value())
                 return items

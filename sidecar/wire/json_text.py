@@ -12,10 +12,15 @@ from typing import NoReturn
 from sidecar.core.errors import OtherError, XContentParseError
 
 MAX_NUMBER_LENGTH = 1000
+# Elasticsearch counts no values; here a body of more is refused, since every value costs more than its letters.
+MAX_VALUES = 1_000_000
 
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _PLAIN_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
+_STRING = re.compile(rb'([^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+)"')
+# In an array: a value that needs no second look, with the comma behind it.
+PLAIN_VALUE = re.compile(rb'[ \t\r\n]*+(?:"([^"\\\x00-\x1f]*+)"|(-?(?:0|[1-9][0-9]{0,17}+))(?![0-9.eE]))[ \t\r\n]*+,')
 _AFTER_ROOT_VALUE = (b"", b" ", b"\t", b"\r", b"\n")
 _NAME_PART = re.compile(rb"[A-Za-z0-9_$]|[\x80-\xff]")
 _ESCAPES = {b'"': '"', b"\\": "\\", b"/": "/", b"b": "\b", b"f": "\f", b"n": "\n", b"r": "\r", b"t": "\t"}
@@ -37,7 +42,7 @@ class JsonText:
     """A JSON text and a place in it; the base of :class:`~sidecar.wire.json_scanner.JsonScanner`."""
 
     def __init__(self, data: bytes, *, names_end_of_input: bool) -> None:
-        self._data = data = _as_utf8(data)
+        self._data = data = as_utf8(data)
         self._names_end_of_input = names_end_of_input
         self._at = 3 if data.startswith(b"\xef\xbb\xbf") else 0
 
@@ -94,6 +99,15 @@ class JsonText:
 
     def _read_string(self, where: str) -> str:
         """The string whose opening quote was consumed; consumes the closing one."""
+        whole = _STRING.match(self._data, self._at)
+        if whole is not None:
+            try:
+                letters = whole[1].decode()
+            except UnicodeDecodeError:
+                pass  # Bytes that are loosely UTF-8 are read one by one.
+            else:
+                self._at = whole.end()
+                return str(json.loads(f'"{letters}"')) if "\\" in letters else letters
         parts: list[str] = []
         while True:
             match = _PLAIN_STRING.match(self._data, self._at)
@@ -279,7 +293,7 @@ def _shown(char: int) -> str:
     return chr(char) if char < 0x80 else "\N{REPLACEMENT CHARACTER}"
 
 
-def _as_utf8(data: bytes) -> bytes:
+def as_utf8(data: bytes) -> bytes:
     """``data`` in UTF-8; the parser recognises UTF-16 and UTF-32 by the zeros or the mark they begin with."""
     encoding = json.detect_encoding(data[:4])
     if encoding.startswith("utf-8"):

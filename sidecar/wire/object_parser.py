@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sidecar.core.errors import IllegalArgumentError, OtherError, SidecarError, XContentParseError
 from sidecar.core.javatext import java_trim
-from sidecar.wire.json_scanner import JsonScanner, Token
+from sidecar.wire.token_reader import Token, TokenReader
 
-Reader = Callable[[JsonScanner], Any]
+Reader = Callable[[TokenReader], Any]
 Build = Callable[[dict[str, Any]], Any]
 
 _UNBUILT = object()
@@ -59,7 +59,7 @@ class ObjectParser:
         self.fields = {field.name: field for field in fields}
         self._build = build
 
-    def parse(self, scanner: JsonScanner) -> Any:
+    def parse(self, scanner: TokenReader) -> Any:
         """The object that begins with the current token, or with the next one at the start of a text.
 
         Raises ``XContentParseError``, and ``IllegalArgumentError`` when required fields are missing.
@@ -71,12 +71,14 @@ class ObjectParser:
         found_fields: dict[str, Any] = {}
         built: Any = _UNBUILT
         while scanner.next() is not Token.END_OBJECT:
-            name, place = scanner.name, scanner.location
-            token = scanner.next()
+            name = scanner.name
             field = self.fields.get(name)
             if field is None:
+                place = scanner.location
+                scanner.next()  # A value that cannot be read comes before a name that is not known.
                 hint = did_you_mean(name, self.fields)
                 raise XContentParseError(f"[{place}] [{self.name}] unknown field [{name}]{hint}")
+            token = scanner.next()
             if token not in field.kinds:
                 raise self._error(scanner, f"{name} doesn't support values of type: {token}")
             try:
@@ -99,7 +101,7 @@ class ObjectParser:
                 f"{failed} to build [{self.name}] after last required field arrived", cause=cause
             ) from cause
 
-    def _error(self, scanner: JsonScanner, message: str, cause: SidecarError | None = None) -> XContentParseError:
+    def _error(self, scanner: TokenReader, message: str, cause: SidecarError | None = None) -> XContentParseError:
         return XContentParseError(f"[{scanner.location}] [{self.name}] {message}", cause=cause)
 
 
@@ -108,7 +110,7 @@ class ObjectParser:
 
 def text(name: str, *, required: bool = False) -> Field:
     """A JSON string."""
-    return Field(name, _STRING, JsonScanner.text, required)
+    return Field(name, _STRING, _read_text, required)
 
 
 def texts(name: str, *, required: bool = False) -> Field:
@@ -133,7 +135,7 @@ def decimal(name: str, *, required: bool = False) -> Field:
 
 def mapping(name: str, *, required: bool = False) -> Field:
     """An object of any content."""
-    return Field(name, _OBJECT, JsonScanner.value, required)
+    return Field(name, _OBJECT, _read_value, required)
 
 
 def nested(name: str, parser: ObjectParser, *, required: bool = False) -> Field:
@@ -154,22 +156,34 @@ def text_or_objects(name: str, read: Reader, *, required: bool = False) -> Field
 # --- readers -----------------------------------------------------------------------------------------------
 
 
-def _read_list(scanner: JsonScanner, read: Reader) -> tuple[Any, ...]:
+def _read_list(scanner: TokenReader, read: Reader) -> tuple[Any, ...]:
     if scanner.token is not Token.START_ARRAY:
         return (read(scanner),)
-    items = []
+    return tuple(_rest_of_list(scanner, read))
+
+
+def _rest_of_list(scanner: TokenReader, read: Reader) -> Iterator[Any]:
     while (token := scanner.next()) is not Token.END_ARRAY:
         if token is Token.START_ARRAY:
             raise OtherError("illegal_state_exception", f"expected value but got [{token}]")
-        items.append(read(scanner))
-    return tuple(items)
+        yield read(scanner)
 
 
-def _read_texts(scanner: JsonScanner) -> tuple[str, ...]:
-    return _read_list(scanner, JsonScanner.text)
+def _read_text(scanner: TokenReader) -> str:
+    return scanner.text()
 
 
-def _read_boolean(scanner: JsonScanner) -> bool:
+def _read_value(scanner: TokenReader) -> Any:
+    return scanner.value()
+
+
+def _read_texts(scanner: TokenReader) -> tuple[str, ...]:
+    if scanner.token is not Token.START_ARRAY:
+        return (scanner.text(),)
+    return (*scanner.leading_texts(), *_rest_of_list(scanner, _read_text))
+
+
+def _read_boolean(scanner: TokenReader) -> bool:
     if scanner.token is Token.BOOLEAN:
         return scanner.boolean()
     return parse_boolean(scanner.text())
@@ -182,7 +196,7 @@ def parse_boolean(value: str) -> bool:
     raise IllegalArgumentError(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
 
 
-def _read_integer(scanner: JsonScanner, bits: int) -> int:
+def _read_integer(scanner: TokenReader, bits: int) -> int:
     number = scanner.number() if scanner.token is Token.NUMBER else _whole_number_in(scanner.text(), bits)
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     if low <= number <= high:
@@ -194,7 +208,7 @@ def _read_integer(scanner: JsonScanner, bits: int) -> int:
     scanner.refuse_number(f"Numeric value ({scanner.text()}) out of range of {kind} ({low} - {high})")
 
 
-def _read_decimal(scanner: JsonScanner) -> float:
+def _read_decimal(scanner: TokenReader) -> float:
     if scanner.token is Token.NUMBER:
         return float(scanner.number())
     return _number_in(scanner.text())

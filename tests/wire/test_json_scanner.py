@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.errors import XContentParseError
-from sidecar.wire.json_scanner import JsonScanner, Token
+from sidecar.wire.json_scanner import JsonScanner
+from sidecar.wire.token_reader import Token
 
 JSON = st.recursive(
     st.none()

@@ -1,0 +1,224 @@
+"""Good JSON as Python objects, quickly; what is not good beyond doubt is left to the scanner.
+
+Small texts are read by the standard library in one go. In large ones only strings, numbers and words are: the arrays
+and objects around them are walked here, so that a thread that reads ten megabytes lets other threads run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from sidecar.wire.json_text import MAX_NUMBER_LENGTH, MAX_VALUES, as_utf8, beyond
+
+# How deep a value may be, below Python's own limit of nested calls.
+MAX_DEPTH = 400
+# Texts up to this size are read in a few milliseconds, whatever is in them.
+AT_ONCE_BYTES = 256 * 1024
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
+_STOPS = frozenset(",]}")
+_BLANKS = frozenset(" \t\r\n")
+_OPENERS = {"{": "}", "[": "]"}
+_NO_SCALAR = frozenset(" \t\r\n{[")
+# Containers of up to so many letters, in no more than so many others, are read in one go also in a large text.
+_WINDOW = 8192
+_WINDOW_DEPTH = 4
+
+
+class NotPlainError(Exception):
+    """Something that only the scanner decides."""
+
+
+def read_json(data: bytes) -> Any:
+    """The JSON value that ``data`` begins with; what stands behind it is not looked at.
+
+    Raises ``NotPlainError`` for what is not JSON, and for all that Elasticsearch's parser reads in a way of its own:
+    comments, names that stand twice, other encodings than UTF-8, great depth. Raises ``XContentParseError`` for more
+    than ``MAX_VALUES`` values.
+    """
+    try:
+        text = as_utf8(data).decode()
+        start = _blank_end(text, 1 if text.startswith("\ufeff") else 0)
+        if len(data) > AT_ONCE_BYTES:
+            return _Walk(text).value(start)
+        value, _end = _PLAIN_JSON.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        raise NotPlainError from None
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Raises ``NotPlainError`` for a value of more than ``MAX_DEPTH`` levels."""
+    level = [value]
+    for _depth in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer if type(outer) is list else ())
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return
+    raise NotPlainError
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise NotPlainError
+    return result
+
+
+def _refuse(_constant: str) -> NoReturn:
+    raise NotPlainError
+
+
+def _whole_number(letters: str) -> int:
+    if len(letters) > MAX_NUMBER_LENGTH:
+        raise NotPlainError
+    return int(letters)
+
+
+def _fraction(letters: str) -> float:
+    if len(letters) > MAX_NUMBER_LENGTH:
+        raise NotPlainError
+    return float(letters)
+
+
+_PLAIN_JSON = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_constant=_refuse, parse_int=_whole_number, parse_float=_fraction
+)
+_read_scalar: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(parse_constant=_refuse).raw_decode
+
+
+def _blank_end(text: str, at: int) -> int:
+    match = _BLANK.match(text, at)
+    return match.end() if match else at
+
+
+class _Walk:
+    """One way through a large text, a value at a time."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._left = MAX_VALUES
+        self._root: list[Any] = []
+        # Where values go, outermost first; in objects, the name that waits for its value.
+        self._open: list[Any] = []
+        self._container: Any = self._root
+        self._is_object = False
+        self._name = ""
+
+    def value(self, at: int) -> Any:
+        """The value that begins at ``at``."""
+        while at >= 0:
+            if self._left < 0:
+                raise beyond("Token count", MAX_VALUES + 1, MAX_VALUES, "getMaxTokenCount")
+            char = self._text[at : at + 1]
+            if char in _OPENERS:
+                at = self._small(at) or self._enter(at, char)
+            elif self._is_object or not self._open:
+                value, at = self._scalar(at)
+                self._left -= 1
+                self._put(value)
+                at = self._to_next(at)
+            else:
+                at = self._to_next(self._scalars(at))
+        return self._root[0]
+
+    def _small(self, at: int) -> int:
+        """Where the next value stands, behind a small container that the library read; 0 where it is none."""
+        if len(self._open) >= _WINDOW_DEPTH:
+            return 0
+        window = self._text[at : at + _WINDOW]
+        try:
+            value, end = _PLAIN_JSON.raw_decode(window)
+        except (ValueError, RecursionError):
+            return 0
+        if window.count("[", 0, end) + window.count("{", 0, end) > MAX_DEPTH - _WINDOW_DEPTH:
+            return 0
+        self._left -= 1 + len(value)
+        self._put(value)
+        return self._to_next(at + end)
+
+    def _scalars(self, at: int) -> int:
+        """Where the scalars end that follow each other in an array."""
+        text, append, left = self._text, self._container.append, self._left
+        while True:
+            left -= 1
+            try:
+                value, end = _read_scalar(text, at)
+            except ValueError:
+                raise NotPlainError from None
+            if end - at > MAX_NUMBER_LENGTH and type(value) is not str:
+                raise NotPlainError
+            append(value)
+            at = end + 1
+            if text[end:at] != "," or text[at : at + 1] in _NO_SCALAR or left < 0:
+                break
+        self._left = left
+        return end
+
+    def _put(self, value: Any) -> None:
+        if self._is_object:
+            self._container[self._name] = value
+        else:
+            self._container.append(value)
+
+    def _enter(self, at: int, char: str) -> int:
+        """Where the first value of the container stands, or the value behind an empty one."""
+        if len(self._open) >= MAX_DEPTH:
+            raise NotPlainError
+        value: Any = {} if char == "{" else []
+        self._left -= 1
+        self._put(value)
+        self._open.append(self._container)
+        self._container, self._is_object = value, char == "{"
+        at = _blank_end(self._text, at + 1)
+        if self._text[at : at + 1] == _OPENERS[char]:
+            return self._to_next(at)
+        return self._read_name(at) if self._is_object else at
+
+    def _to_next(self, at: int) -> int:
+        """Where the next value stands, from behind one; -1 where there is none."""
+        text = self._text
+        while self._open:
+            char = text[at : at + 1]
+            if char not in _STOPS:
+                at = _blank_end(text, at)
+                char = text[at : at + 1]
+            at += 1
+            if char == ",":
+                if text[at : at + 1] in _BLANKS:
+                    at = _blank_end(text, at)
+                return self._read_name(at) if self._is_object else at
+            if char != ("}" if self._is_object else "]"):
+                raise NotPlainError
+            self._container = self._open.pop()
+            self._is_object = type(self._container) is dict
+        return -1
+
+    def _scalar(self, at: int) -> tuple[Any, int]:
+        try:
+            value, end = _read_scalar(self._text, at)
+        except ValueError:
+            raise NotPlainError from None
+        if end - at > MAX_NUMBER_LENGTH and type(value) is not str:
+            raise NotPlainError
+        return value, end
+
+    def _read_name(self, at: int) -> int:
+        """Reads the name at ``at``; where its value begins."""
+        if self._text[at : at + 1] != '"':
+            raise NotPlainError
+        self._name, end = self._scalar(at)
+        colon = _COLON.match(self._text, end)
+        if colon is None or self._name in self._container:
+            raise NotPlainError
+        return colon.end()
