@@ -46,7 +46,11 @@ def read_body(data: bytes, read: Callable[[TokenReader], _T], *, names_end_of_in
     wrong in reading order is told with its place; ``names_end_of_input`` is the scanner's.
     """
     try:
-        return read(ValueReader(read_json(data)))
+        value = read_json(data)
+    except NotPlainError:
+        value = None
+    try:
+        return read(ValueReader(value))
     except (NotPlainError, SidecarError):
         return read(JsonScanner(data, names_end_of_input=names_end_of_input))
 

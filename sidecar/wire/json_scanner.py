@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sidecar.core.errors import OtherError, XContentParseError
-from sidecar.wire.json_text import IN_NAME, MAX_VALUES, PLAIN_VALUE, JsonText, beyond
+from sidecar.wire.json_text import IN_NAME, MAX_VALUES, PLAIN_VALUE, JsonText, beyond, too_many_values
 from sidecar.wire.json_values import MAX_DEPTH
 from sidecar.wire.token_reader import Token
 
@@ -153,7 +153,7 @@ class JsonScanner(JsonText):
 
     def _check_limits(self) -> None:
         if self._left <= 0:
-            raise beyond("Token count", MAX_VALUES + 1, MAX_VALUES, "getMaxTokenCount")
+            raise too_many_values()
         if time.monotonic() > self._deadline:
             text = "the body is wrong, or written in an unusual way, and too large to say where"
             raise XContentParseError(f"[1:1] {text}", cause=OtherError("stream_constraints_exception", text))

@@ -13,7 +13,7 @@ from sidecar.core.errors import OtherError, XContentParseError
 
 MAX_NUMBER_LENGTH = 1000
 # Elasticsearch counts no values; here a body of more is refused, since every value costs more than its letters.
-MAX_VALUES = 1_000_000
+MAX_VALUES = 1_500_000
 
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -287,6 +287,12 @@ def beyond(what: str, found: int, limit: int, method: str) -> XContentParseError
     """A text that passes a limit of the parser; such errors tell no place."""
     message = f"{what} ({found}) exceeds the maximum allowed ({limit}, from `StreamReadConstraints.{method}()`)"
     return XContentParseError(message, cause=OtherError("stream_constraints_exception", message))
+
+
+def too_many_values() -> XContentParseError:
+    """A text of more than ``MAX_VALUES`` values."""
+    error = beyond("Token count", MAX_VALUES + 1, MAX_VALUES, "getMaxTokenCount")
+    return XContentParseError(error.reason, status=413, cause=error.cause)
 
 
 def _shown(char: int) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from sidecar.wire.json_text import MAX_NUMBER_LENGTH, MAX_VALUES, as_utf8, beyond
+from sidecar.wire.json_text import MAX_NUMBER_LENGTH, MAX_VALUES, as_utf8, too_many_values
 
 # How deep a value may be, below Python's own limit of nested calls.
 MAX_DEPTH = 400
@@ -119,7 +119,7 @@ class _Walk:
         """The value that begins at ``at``."""
         while at >= 0:
             if self._left < 0:
-                raise beyond("Token count", MAX_VALUES + 1, MAX_VALUES, "getMaxTokenCount")
+                raise too_many_values()
             char = self._text[at : at + 1]
             if char in _OPENERS:
                 at = self._small(at) or self._enter(at, char)

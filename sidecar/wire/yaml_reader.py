@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from sidecar.core.errors import OtherError, XContentParseError
-from sidecar.wire.json_text import MAX_VALUES, beyond
+from sidecar.wire.json_text import MAX_VALUES, beyond, too_many_values
 from sidecar.wire.json_values import MAX_DEPTH
 
 # Elasticsearch's own YAML parser reads no more either.
@@ -150,7 +150,7 @@ class _Document:
     def _count(self) -> None:
         self._left -= 1
         if self._left < 0:
-            raise beyond("Token count", MAX_VALUES + 1, MAX_VALUES, "getMaxTokenCount")
+            raise too_many_values()
 
     def _name(self, event: Any, container: dict[str, Any]) -> str:
         if isinstance(event, yaml.CollectionStartEvent):
