@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from sidecar.core.errors import SidecarError
-from sidecar.wire.json_scanner import JsonScanner, Token
+from sidecar.wire.json_scanner import JsonScanner
+from sidecar.wire.token_reader import Token
 
 WITH_SOURCE = frozenset({"index", "create", "update"})
 _OPERATIONS = WITH_SOURCE | {"delete"}

@@ -11,7 +11,8 @@ import orjson
 
 from sidecar.core.json_bytes import json_bytes
 from sidecar.front.json_members import has_each_name_once
-from sidecar.wire.json_scanner import JsonScanner, Token
+from sidecar.wire.json_scanner import JsonScanner
+from sidecar.wire.token_reader import Token
 
 # Integers that need more than 64 bits, which the quick parser rounds.
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
