@@ -57,6 +57,8 @@ def summary_table(summary: Summary, title: str) -> Table:
     for count, what, why in _others(summary):
         if count or why in _ALWAYS_SHOWN:
             table.add_row(what, f"{count:,}", why)
+    for note, count in summary.notes.most_common():
+        table.add_row("note", f"{count:,}", escape(note))
     unsettled = f"{summary.unsettled:,} still to do" if summary.unsettled else "read again and done"
     table.add_row("conflicts", f"{summary.conflicts:,}", unsettled if summary.conflicts else "")
     table.add_row("failed", f"{summary.failed:,}", "", style="red" if summary.failed else None)

@@ -28,7 +28,8 @@ Values = Mapping[str, Sequence[Any]]
 class Action:
     """The two lines of one write, with the document they come from.
 
-    ``failure`` is recorded by the write, if any, and so is what ``failed`` for good.
+    ``failure`` is recorded by the write, if any, and so is what ``failed`` for good. ``dropped`` are
+    fields whose vectors go with the passages that they were in.
     """
 
     candidate: Candidate
@@ -36,6 +37,7 @@ class Action:
     body: bytes
     failure: str | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -57,13 +59,20 @@ def build_action(
     good. Passages are replaced whole: what the marker said of other fields in them goes.
     """
     made = {name: stamp for name, stamp in candidate.stamps.items() if name in values}
-    gone = {*candidate.clears, *_replaced_along(candidate, plan, values)}
-    marker = candidate.marker.rewritten(made, gone, failure, at, failed)
+    dropped = _replaced_along(candidate, plan, values)
+    marker = candidate.marker.rewritten(made, {*candidate.clears, *dropped}, failure, at, failed)
     if candidate.document is None:
         fields: dict[str, Any] = {}
         _fill(fields, candidate, plan, values)
         fields[MARKER_FIELD] = marker
-        return Action(candidate, _head("update", candidate), _dumps({"doc": fields}), failure, failed or {})
+        return Action(
+            candidate,
+            _head("update", candidate),
+            _dumps({"doc": fields}),
+            failure,
+            failed or {},
+            tuple(sorted(dropped)),
+        )
     document = _copied(candidate.document)
     for target in plan.targets:
         if target.each is None:
@@ -78,8 +87,9 @@ def _replaced_along(candidate: Candidate, plan: Plan, values: Values) -> set[str
     """Fields that the marker claims in passages that are replaced, without being made anew."""
     if plan.splitter is None:
         return set()
-    parents = {target.parent for target in plan.targets if target.name in values or target.name in candidate.clears}
-    return {name for name in candidate.marker.stamps if name.rpartition(".")[0] in parents and name not in values}
+    known = {*values, *candidate.clears}
+    parents = {target.parent for target in plan.targets if target.name in known}
+    return {name for name in candidate.marker.stamps if name.rpartition(".")[0] in parents} - known
 
 
 def _copied(value: Any) -> Any:

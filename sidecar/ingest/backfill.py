@@ -23,7 +23,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, Transport
 from sidecar.elastic.source import forms_of
 from sidecar.elastic.version import NEWEST, ServerVersion, server_version
 from sidecar.inference.embedder import Embedder
-from sidecar.ingest.document import Candidate, Examined, Plan, Verdict, examine
+from sidecar.ingest.document import Candidate, Examined, Plan, Refusal, Verdict, examine
 from sidecar.ingest.line import Decision, Line, Pace, Round
 from sidecar.ingest.marker import model_term
 from sidecar.ingest.presence import has_vector, telling_presence
@@ -141,6 +141,8 @@ class Backfill:
         job = self._job
         try:
             self._version = version = await server_version(self._client)
+            if job.query is not None:
+                await self._count(job.query)  # a query that some index cannot answer ends the run before any change
             prepared = await prepare_indices(
                 self._client,
                 job.index,
@@ -153,15 +155,19 @@ class Backfill:
             self._job = job = replace(job, plan=prepared.plan)
             self._fields = fields_of(job.plan, version)
             await self._refresh()
-            client = self._client.options(max_retries=0)
-            counted = await patiently(lambda: client.count(index=job.index, query=selection(job)))
-            require_all_shards(counted.body)
+            self.summary.total = await self._count(selection(job))
         except NotFoundError as error:
             raise RunStoppedError(f"index [{job.index}] does not exist") from error
         except (ApiError, TransportError) as error:
             raise stopped_by(error, f"preparing index [{job.index}]") from error
-        self.summary.total = counted["count"]
         return version
+
+    async def _count(self, query: Mapping[str, Any]) -> int:
+        client = self._client.options(max_retries=0)
+        counted = await patiently(lambda: client.count(index=self._job.index, query=query))
+        require_all_shards(counted.body)
+        found: int = counted["count"]
+        return found
 
     async def _refresh(self) -> None:
         """Makes the latest writes visible to the pass; without the privilege the next pass sees them."""
@@ -215,7 +221,7 @@ class Backfill:
         if not asked:
             return decisions
         fields = Fields(tuple(names), vectors=self._version.has_vectors_left_out)
-        found, _ = await reread(self._client, asked, fields)
+        found = (await reread(self._client, asked, fields)).found
 
         def shown(decision: Examined, hit: Hit | None) -> Examined:
             if not isinstance(decision, Candidate) or hit is None:
@@ -243,6 +249,7 @@ class Backfill:
     async def _reread(self, conflicts: Sequence[Candidate]) -> AsyncIterator[Sequence[Decision]]:
         for start in range(0, len(conflicts), REREAD_SIZE):
             refs = [candidate.ref for candidate in conflicts[start : start + REREAD_SIZE]]
-            found, gone = await reread(self._client, refs, self._fields)
-            self.summary.gone += len(gone)
-            yield await self._judged(found.values())
+            again = await reread(self._client, refs, self._fields)
+            self.summary.gone += len(again.gone)
+            yield [(ref, Refusal(again.unreadable[ref.key])) for ref in refs if ref.key in again.unreadable]
+            yield await self._judged(again.found.values())

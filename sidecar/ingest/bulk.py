@@ -74,7 +74,7 @@ class ItemAnswer:
     reason: str = ""
 
 
-_STOPPING_TYPES = {
+STOPPING_TYPES = {
     "index_not_found_exception": "the index is gone",
     "index_closed_exception": "the index is closed",
     "strict_dynamic_mapping_exception": "the mapping is strict and lacks a field",
@@ -91,8 +91,8 @@ def read_item(item: Mapping[str, Any]) -> ItemAnswer:
         return ItemAnswer(Outcome.WRITTEN)
     error = answer.get("error") or {}
     kind, reason = str(error.get("type", "")), describe_error(error)
-    if kind in _STOPPING_TYPES:
-        return ItemAnswer(Outcome.STOP, f"{_STOPPING_TYPES[kind]}: {reason}")
+    if kind in STOPPING_TYPES:
+        return ItemAnswer(Outcome.STOP, f"{STOPPING_TYPES[kind]}: {reason}")
     if status == 409:
         return ItemAnswer(Outcome.CONFLICT, reason)
     if status == 404:

@@ -206,8 +206,7 @@ class TextEmbedder:
                 f"endpoint [{profile.inference_id}] answered [{len(items)}] embeddings for [{len(texts)}] texts"
             )
         self.count.texts += len(texts)
-        if isinstance(answer, SparseEmbeddings):
-            self.count.truncated += sum(item.is_truncated for item in answer.items)
+        self.count.truncated += len(answer.truncated)
         return [self._value(profile, item) for item in items]
 
     def _value(self, profile: EndpointProfile, item: Any) -> Any:

@@ -222,10 +222,14 @@ class Indexing:
 
     async def _look_up(self, lines: Sequence[Line]) -> Sequence[Decision]:
         refs = [Ref(self._job.index, line.id, line.routing) for line in lines]
-        found, _ = await reread(self._client, list(dict.fromkeys(refs)), Fields((MARKER_FIELD,)))
-        by_key = {ref_key(hit.ref): hit for hit in await self._with_presence(list(found.values()))}
+        there = await reread(self._client, list(dict.fromkeys(refs)), Fields((MARKER_FIELD,)))
+        by_key = {ref_key(hit.ref): hit for hit in await self._with_presence(list(there.found.values()))}
         decisions: list[Decision] = []
         for line, ref in zip(lines, refs, strict=True):
+            if (reason := there.unreadable.get(ref.key)) is not None:
+                hint = "; say --routing-field FIELD" if "routing is required" in reason else ""
+                decisions.append((ref, Refusal(reason + hint, f"line {line.number}")))
+                continue
             hit = by_key.get(line.key)
             decision = await examined(self._job.plan, ref, examine_line, line, self._job, hit, ref)
             if isinstance(decision, Refusal) and decision.label is None:

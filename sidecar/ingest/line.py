@@ -62,6 +62,9 @@ HOPELESS = 10_000
 """So many failing before the first that does not: the run ends, though the endpoints work."""
 
 
+_WENT = "went with the passages, which were made anew; map both fields in one run"
+
+
 class Round(Enum):
     """Why documents are read, which decides how they are counted."""
 
@@ -196,6 +199,7 @@ class Line:
                 self._fail(action.candidate, action.failure, for_good=bool(action.failed))
                 continue
             self._failures_in_a_row = 0
+            summary.notes.update(f"vectors of [{name}] {_WENT}" for name in action.dropped)
             if action.candidate.pieces or action.candidate.document is not None:
                 summary.written += 1
             else:

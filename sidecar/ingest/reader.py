@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, Transport
 
 from sidecar.elastic.version import ServerVersion
 from sidecar.ingest.backoff import Backoff
-from sidecar.ingest.bulk import describe_error
+from sidecar.ingest.bulk import STOPPING_TYPES, describe_error
 from sidecar.ingest.document import Plan, Ref
 from sidecar.ingest.marker import MARKER_FIELD
 from sidecar.ingest.pages import PageSize
@@ -252,13 +252,19 @@ def _not_answered(error: TransportError, documents: int) -> RunStoppedError:
     )
 
 
-async def reread(
-    client: AsyncElasticsearch, refs: Sequence[Ref], fields: Fields
-) -> tuple[dict[tuple[str, str, str | None], Hit], list[Ref]]:
-    """The present state of documents, found by key, and those that are gone; needs no refresh."""
+@dataclass(slots=True)
+class Reread:
+    """Documents by key, those that are gone, and those that cannot be read, with the reason."""
+
+    found: dict[tuple[str, str, str | None], Hit] = field(default_factory=dict)
+    gone: list[Ref] = field(default_factory=list)
+    unreadable: dict[tuple[str, str, str | None], str] = field(default_factory=dict)
+
+
+async def reread(client: AsyncElasticsearch, refs: Sequence[Ref], fields: Fields) -> Reread:
+    """The present state of documents; needs no refresh."""
     client = client.options(max_retries=0)
-    found: dict[tuple[str, str, str | None], Hit] = {}
-    gone: list[Ref] = []
+    result = Reread()
     size = PageSize(most=max(1, len(refs)))
     waiting = list(refs)
 
@@ -280,14 +286,16 @@ async def reread(
         documents = answer["docs"]
         for ref, document in zip(waiting[: len(documents)], documents, strict=True):
             if document.get("found"):
-                found[ref.key] = read_hit(document)
-            elif "error" in document:
-                raise RunStoppedError(f"document [{ref.id}] cannot be read: {document['error'].get('reason')}")
+                result.found[ref.key] = read_hit(document)
+            elif fault := document.get("error"):
+                if fault.get("type") in STOPPING_TYPES:
+                    raise RunStoppedError(f"document [{ref.id}] cannot be read: {describe_error(fault)}")
+                result.unreadable[ref.key] = describe_error(fault)
             else:
-                gone.append(ref)
+                result.gone.append(ref)
         waiting = waiting[len(documents) :]
         size.read(len(documents), weight_of(documents))
-    return found, gone
+    return result
 
 
 def _wanted(ref: Ref, fields: Fields) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def check_sources(mappings: Mapping[str, Mapping[str, Any]], sources: Sequence[s
     for path in sources:
         for index, mapping in mappings.items():
             if reason := why_no_text(mapping, path):
-                raise WrongFieldError(f"source [{path}] {reason} in index [{index}]; nothing was written")
+                raise WrongFieldError(f"source [{path}] of index [{index}] {reason}")
         if not any(is_known(mapping, path) for mapping in mappings.values()):
             names = ", ".join(list(mappings)[:3])
             raise WrongFieldError(

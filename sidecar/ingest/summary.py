@@ -18,16 +18,17 @@ _OF_ONE_DOCUMENT = re.compile(
     r"""
     \[\d+:\d+\]\s                                                     # line and column
     | \sin\ document\ with\ id\ '.*?'(?=[.\s)]|$)
-    | [.]?\ Preview\ of\ [^:]*:\ (?:'.*?'(?=[.;)]|$)|\[[^\]]*\])
+    | [.]?\ Preview\ of\ [^:]*:\ (?:'.*?'(?=[.;)]|\s\(|$)|\[[^\]]*\])
     """,
     re.DOTALL | re.VERBOSE,
 )
+_QUOTED = re.compile(r'"[^"]*"')
 _NUMBERS = re.compile(r"[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*|\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 def kind_of_failure(reason: str) -> str:
     """A reason without what only one document can say of itself: its id, the place in it, a preview of its value."""
-    return _OF_ONE_DOCUMENT.sub("", reason)
+    return _QUOTED.sub('"..."', _OF_ONE_DOCUMENT.sub("", reason))
 
 
 @dataclass(frozen=True, slots=True)

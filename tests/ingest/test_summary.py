@@ -11,7 +11,7 @@ from sidecar.ingest.summary import MOST_KINDS, OTHER_KINDS, FailedDocument, Summ
         (
             "document_parsing_exception: [1:52] failed to parse field [n] of type [integer] in document with id 'b7'."
             " Preview of field's value: 'no number' (For input string: \"no number\")",
-            'document_parsing_exception: failed to parse field [n] of type [integer] (For input string: "no number")',
+            'document_parsing_exception: failed to parse field [n] of type [integer] (For input string: "...")',
         ),
         (
             "document_parsing_exception: [1:4791] failed to parse: The [dot_product] similarity can only be used with"

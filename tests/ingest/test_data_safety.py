@@ -1,0 +1,376 @@
+"""Documents of all shapes keep what is theirs, whatever a backfill does, on both lines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from elasticsearch import AsyncElasticsearch
+
+from sidecar.core.tasks import Similarity
+from sidecar.ingest.backfill import Backfill, BackfillJob
+from sidecar.ingest.fieldmap import parse_field_maps
+from sidecar.ingest.line import Pace
+from sidecar.ingest.planning import make_plan
+from sidecar.ingest.summary import Summary
+from tests.ingest.library import fill, sources
+from tests.ingest.word_embedder import DIMENSIONS, WordEmbedder, vector, word
+
+VECTOR = {"type": "dense_vector", "dims": DIMENSIONS}
+TEXT = {"type": "text"}
+PLAIN = {"properties": {"text": TEXT}}
+
+
+@pytest.fixture
+def words() -> WordEmbedder:
+    return WordEmbedder()
+
+
+async def run(
+    client: AsyncElasticsearch,
+    embedder: WordEmbedder,
+    index: str,
+    maps: Sequence[str],
+    *,
+    passages: bool = False,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    **job: Any,
+) -> Summary:
+    plan = await make_plan(embedder, parse_field_maps(list(maps)), passages=passages)
+    plan = replace(plan, overwrite=overwrite, retry_failed=retry_failed)
+    return await Backfill(client, embedder, BackfillJob(index, plan, pace=Pace(batch_size=16), **job)).run()
+
+
+async def whole(client: AsyncElasticsearch, index: str) -> dict[str, dict[str, Any]]:
+    """Every document with its vectors, by id."""
+    await client.indices.refresh(index=index)
+    line = int((await client.info())["version"]["number"].partition(".")[0])
+    shown: dict[str, Any] = {"exclude_vectors": False} if line > 8 else {"includes": ["*"]}
+    answer = await client.search(index=index, size=1000, source=shown)
+    return {hit["_id"]: hit["_source"] for hit in answer["hits"]["hits"]}
+
+
+async def count(client: AsyncElasticsearch, index: str, query: dict[str, Any]) -> int:
+    await client.indices.refresh(index=index)
+    found: int = (await client.count(index=index, query=query))["count"]
+    return found
+
+
+async def read_change_write(client: AsyncElasticsearch, index: str, name: str, **change: Any) -> None:
+    """As applications do it; what line 9 leaves out of reads is left out here on both lines."""
+    source = (await client.get(index=index, id=name))["_source"]
+    for field in ("d", "s"):
+        source.pop(field, None)
+    for passage in source.get("passages", []):
+        passage.pop("d", None)
+    await client.index(index=index, id=name, document={**source, **change}, refresh=True)
+
+
+def stamps(source: Mapping[str, Any]) -> set[str]:
+    return {entry.partition("=")[0] for entry in source.get("sidecar", {}).get("model", [])}
+
+
+PARENTS: dict[str, Any] = {
+    "objects": [{"k": "a"}, {"k": "b"}],
+    "empty": [],
+    "null": None,
+    "text": "words",
+    "number": 5,
+    "boolean": True,
+}
+
+
+async def test_what_is_no_object_is_not_replaced_by_one(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    documents = {name: {"text": name, "meta": value} for name, value in PARENTS.items()}
+    documents |= {"object": {"text": "o", "meta": {"k": "a"}}, "none": {"text": "n"}}
+    documents |= {f"deep {name}": {"text": name, "meta": {"deep": value}} for name, value in PARENTS.items()}
+    mappings = {"dynamic": False, "properties": {"text": TEXT}}
+    await fill(client, index, documents, mappings=mappings)
+    summary = await run(client, words, index, ["text:meta.deep.d=dense"])
+    assert (summary.written, summary.failed, summary.stopped) == (2, 2 * len(PARENTS), None)
+    assert summary.failed_for_good == 2 * len(PARENTS)
+    found = await whole(client, index)
+    assert {name: source for name, source in found.items() if name not in ("object", "none")} == {
+        name: source for name, source in documents.items() if name not in ("object", "none")
+    }
+    assert found["object"]["meta"]["k"] == "a"
+    assert found["object"]["meta"]["deep"]["d"] == pytest.approx(np.asarray(vector("o")).tolist())
+
+
+async def test_each_of_the_users_nested_objects_gets_its_own_vector(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    nested = {"type": "nested", "properties": {"h": {"type": "keyword"}, "t": TEXT, "own": VECTOR}}
+    sections = [{"h": "A", "t": "one", "own": [1, 2, 3, 4]}, {"h": "B"}, {"h": "C", "t": ["two", "three"]}, None]
+    await fill(
+        client,
+        index,
+        {"1": {"sections": sections}, "2": {"sections": {"t": "alone"}}, "3": {"n": 1}},
+        mappings={"properties": {"sections": nested}},
+    )
+    maps = ["sections.t:sections.d=dense", "sections.t:sections.s=sparse"]
+    summary = await run(client, words, index, maps)
+    assert (summary.written, summary.no_text, summary.ok) == (2, 1, True)
+    found = await whole(client, index)
+    first, second, third, last = found["1"]["sections"]
+    assert (first["h"], first["t"], second, third["t"], last) == ("A", "one", {"h": "B"}, ["two", "three"], None)
+    assert first["own"] == pytest.approx([1, 2, 3, 4])
+    assert first["d"] == pytest.approx(np.asarray(vector("one")).tolist())
+    assert third["d"] == pytest.approx(np.asarray(vector("two\nthree")).tolist())
+    assert isinstance(found["2"]["sections"], dict)
+    wanted = {"nested": {"path": "sections", "query": {"exists": {"field": "sections.s"}}}}
+    assert await count(client, index, wanted) == 2
+    assert (await run(client, words, index, maps)).up_to_date == 2
+
+    # One object loses its text, one its vector: the document is made anew.
+    changed = [{"h": "A"}, {"h": "C", "t": "two"}]
+    await client.index(index=index, id="1", document={**found["1"], "sections": changed}, refresh=True)
+    assert (await run(client, words, index, maps)).written == 1
+    first, second = (await whole(client, index))["1"]["sections"]
+    assert first == {"h": "A"}
+    assert second["d"] == pytest.approx(np.asarray(vector("two")).tolist())
+
+
+async def test_passages_never_replace_what_is_not_theirs(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    mappings = {
+        "properties": {
+            "text": TEXT,
+            "mixed": {"type": "nested", "properties": {"heading": {"type": "keyword"}, "d": VECTOR}},
+            "alike": {"type": "nested", "properties": {"text": TEXT, "d": VECTOR, "other": VECTOR}},
+        }
+    }
+    own = {"text": "mine", "other": [1, 2, 3, 4]}
+    documents = {
+        "1": {"text": "whales", "mixed": [{"heading": "A"}], "alike": [{"text": "mine"}]},
+        "2": {"text": "ships", "alike": [own]},
+        "3": {"text": "tides"},
+    }
+    await fill(client, index, documents, mappings=mappings)
+    summary = await run(client, words, index, ["text:mixed.d=dense"], passages=True)
+    assert "[mixed] of index" in str(summary.stopped)
+    assert "[heading]" in str(summary.stopped)
+    summary = await run(client, words, index, ["text:alike.d=dense"], passages=True)
+    assert (summary.written, summary.failed) == (1, 2)
+    found = await whole(client, index)
+    assert {name: found[name].get("alike") for name in ("1", "2")} == {"1": [{"text": "mine"}], "2": [own]}
+    assert found["3"]["alike"][0]["text"] == "tides"
+
+
+async def test_marked_documents_without_their_vectors_are_found(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    await fill(
+        client, index, {"1": {"text": "whales"}, "2": {"text": "ships"}}, mappings={"properties": {"text": TEXT}}
+    )
+    maps = ["text:d=dense", "text:s=sparse"]
+    for more in ({}, {"only_missing": True}):
+        await run(client, words, index, maps)
+        await read_change_write(client, index, "1", price=2)
+        assert await count(client, index, {"exists": {"field": "d"}}) == 1
+        words.texts.clear()
+        summary = await run(client, words, index, maps, **more)
+        assert (summary.written, words.texts) == (1, ["whales", "whales"])
+        assert await count(client, index, {"bool": {"must": [{"exists": {"field": f}} for f in "ds"]}}) == 2
+        assert (await whole(client, index))["1"]["price"] == 2
+
+
+async def test_passages_without_vectors_are_found_and_a_second_field_can_be_added(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    await fill(
+        client, index, {"1": {"text": "whales"}, "2": {"text": "ships"}}, mappings={"properties": {"text": TEXT}}
+    )
+    await run(client, words, index, ["text:passages.d=dense"], passages=True)
+    await read_change_write(client, index, "1", price=2)
+    assert (await run(client, words, index, ["text:passages.d=dense"], passages=True)).written == 1
+    both = ["text:passages.d=dense", "text:passages.s=sparse"]
+    assert (await run(client, words, index, both, passages=True)).written == 2
+    assert stamps((await whole(client, index))["1"]) == {"passages.d", "passages.s"}
+    # One field alone replaces the passages: the marker no longer says that the other is there.
+    await client.update(index=index, id="2", doc={"text": "boats"}, refresh=True)
+    summary = await run(client, words, index, ["text:passages.s=sparse"], passages=True)
+    assert (summary.written, sum(summary.notes.values())) == (1, 1)
+    assert stamps((await whole(client, index))["2"]) == {"passages.s"}
+    assert (await run(client, words, index, both, passages=True)).written == 1
+
+
+async def test_vectors_that_no_marker_claims_stay_unless_told_otherwise(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    mappings = {"properties": {"text": TEXT, "d": VECTOR}}
+    await fill(client, index, {"1": {"text": "whales", "d": [4, 3, 2, 1]}, "2": {"text": "ships"}}, mappings=mappings)
+    summary = await run(client, words, index, ["text:d=dense"])
+    assert (summary.written, summary.own, summary.ok) == (1, 1, False)
+    assert (await whole(client, index))["1"]["d"] == pytest.approx([4, 3, 2, 1])
+    summary = await run(client, words, index, ["text:d=dense"], overwrite=True)
+    assert (summary.written, summary.ok) == (1, True)
+
+
+async def test_only_the_same_source_clears(client: AsyncElasticsearch, words: WordEmbedder, index: str) -> None:
+    mappings = {"properties": {"title": TEXT, "body": TEXT}}
+    documents = {"1": {"title": "a"}, "2": {"title": "b", "body": "c"}}
+    await fill(client, index, documents, mappings=mappings)
+    await run(client, words, index, ["title:d=dense"])
+    summary = await run(client, words, index, ["body:d=dense"], may_clear=True)
+    assert (summary.written, summary.cleared, summary.kept) == (1, 0, 1)
+    assert await count(client, index, {"exists": {"field": "d"}}) == 2
+    await client.update(index=index, id="1", doc={"title": None}, refresh=True)
+    summary = await run(client, words, index, ["title:d=dense"], may_clear=True)
+    assert (summary.written, summary.cleared) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("txet", "is in no mapping"),
+        ("name.en", "is a multi-field, whose text is that of [name]"),
+        ("other", "is an alias of [text]"),
+        ("all", "gets its text from [name] (copy_to)"),
+        ("computed", "is a runtime field"),
+        ("flat", "is a flattened object"),
+        ("deep", "is an object"),
+    ],
+)
+async def test_sources_without_text_stop_the_run_before_it_begins(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str, *, source: str, reason: str
+) -> None:
+    mappings = {
+        "properties": {
+            "text": TEXT,
+            "name": {"type": "text", "copy_to": "all", "fields": {"en": TEXT}},
+            "all": TEXT,
+            "other": {"type": "alias", "path": "text"},
+            "flat": {"type": "flattened"},
+            "deep": {"properties": {"k": TEXT}},
+        },
+        "runtime": {"computed": {"type": "keyword", "script": "emit('x')"}},
+    }
+    await fill(client, index, {"1": {"text": "whales", "name": "n", "flat": {"a": "whale"}}}, mappings=mappings)
+    summary = await run(client, words, index, [f"{source}:d=dense"])
+    assert reason in str(summary.stopped)
+    assert "d" not in (await client.indices.get_mapping(index=index))[index]["mappings"]["properties"]
+    assert (await run(client, words, index, ["flat.a:d=dense"])).written == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "setting"),
+    [
+        ({"excludes": ["body"]}, {}),
+        ({"includes": ["text", "sidecar.*"]}, {}),
+        ({"enabled": False}, {}),
+        ({}, {"index.mapping.source.mode": "disabled"}),
+    ],
+)
+async def test_documents_that_source_does_not_hold_whole_are_not_written(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str, *, rule: dict[str, Any], setting: dict[str, Any]
+) -> None:
+    mappings: dict[str, Any] = {"properties": {"text": TEXT, "body": TEXT}} | ({"_source": rule} if rule else {})
+    await fill(client, index, {"1": {"text": "whales", "body": "plankton"}}, mappings=mappings, **setting)
+    summary = await run(client, words, index, ["text:d=dense"])
+    assert "_source" in str(summary.stopped)
+    assert await count(client, index, {"match": {"body": "plankton"}}) == 1
+    summary = await run(client, words, index, ["text:d=dense"], accept_source_loss=True)
+    partial = "excludes" in rule or "includes" in rule
+    assert (summary.stopped is None, summary.written) == (partial, int(partial))
+    if partial:
+        summary = await run(client, words, index, ["body:d=dense"], accept_source_loss=True)
+        assert "is left out of _source" in str(summary.stopped)
+
+
+async def test_an_index_that_a_query_fails_on_stops_the_run(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    await fill(
+        client, f"{index}-a", {"1": {"text": "a", "day": 1}}, mappings={"properties": {"day": {"type": "integer"}}}
+    )
+    await fill(client, f"{index}-b", {"1": {"text": "b", "day": "2024-01-05"}}, mappings=PLAIN)
+    query = {"range": {"day": {"gte": "2020-01-01"}}}
+    summary = await run(client, words, f"{index}-*", ["text:d=dense"], query=query)
+    assert f"the first of index [{index}-a]" in str(summary.stopped)
+    assert summary.read == 0
+    assert (
+        await run(client, words, f"{index}-none-*", ["text:d=dense"])
+    ).stopped == f"no index matches [{index}-none-*]"
+
+
+async def test_one_document_fails_alone_and_is_not_paid_twice(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    documents = {
+        "half": {"text": "bad \ud83d end"},
+        "refused": {"text": "REFUSE"},
+        "broken": {"text": "BREAK"},
+        "good": {"text": "whales"},
+    }
+    await client.indices.create(index=index, mappings=PLAIN)
+    for name, document in documents.items():
+        await client.index(index=index, id=name, document=document)
+    words.batch_size = 16
+    summary = await run(client, words, index, ["text:d=dense"])
+    assert (summary.written, summary.failed, summary.failed_for_good, summary.stopped) == (2, 2, 1, None)
+    assert "bad \ufffd end" in words.texts
+    words.texts.clear()
+    summary = await run(client, words, index, ["text:d=dense"])
+    assert (summary.up_to_date, summary.failed_before, summary.failed) == (2, 1, 1)
+    assert set(words.texts) == {"BREAK"}
+    summary = await run(client, words, index, ["text:d=dense"], retry_failed=True)
+    assert (summary.failed_before, summary.failed) == (0, 2)
+    await client.update(index=index, id="refused", doc={"text": "fine"})
+    assert (await run(client, words, index, ["text:d=dense"])).written == 1
+    assert (await sources(client, index))["half"]["text"] == "bad \ud83d end"
+
+
+async def test_bad_documents_in_front_do_not_keep_the_good_ones_waiting(client: AsyncElasticsearch, index: str) -> None:
+    words = WordEmbedder(similarity=Similarity.DOT_PRODUCT)
+    documents = {f"{n:04}": {"text": f"LONG {n}" if n < 250 else f"good {n}"} for n in range(300)}
+    mappings = {"properties": {"text": TEXT, "d": {**VECTOR, "similarity": "dot_product"}}}
+    await fill(client, index, documents, mappings=mappings)
+    summary = await run(client, words, index, ["text:d=dense"], slices=1)
+    assert (summary.written, summary.failed, summary.stopped, len(summary.failures)) == (50, 250, None, 1)
+    words.texts.clear()
+    summary = await run(client, words, index, ["text:d=dense"], slices=1)
+    assert (summary.up_to_date, summary.failed_before, words.texts) == (50, 250, [])
+
+
+async def test_a_field_for_vectors_of_length_1_wants_an_endpoint_that_makes_them(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    mappings = {"properties": {"text": TEXT, "d": {**VECTOR, "similarity": "dot_product"}}}
+    await fill(client, index, {"1": {"text": "a"}}, mappings=mappings)
+    summary = await run(client, words, index, ["text:d=dense"])
+    assert "has similarity [dot_product], which takes vectors of length 1" in str(summary.stopped)
+
+
+async def test_dotted_names_are_written_where_they_are(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    vectors = {"v": {"properties": {"d": VECTOR, "s": {"type": "sparse_vector"}}}}
+    maps = ["text:v.d=dense", "text:v.s=sparse"]
+    await fill(client, index, {}, mappings={"properties": {"text": TEXT, **vectors}})
+    document = {"text": "old", "v.d": [1, 2, 3, 4], "v.s": {"old": 1.0}}
+    await client.index(index=index, id="1", document=document, refresh=True)
+    assert (await run(client, words, index, maps)).own == 1
+    assert (await run(client, words, index, maps, overwrite=True)).written == 1
+    await client.update(index=index, id="1", doc={"text": "new"}, refresh=True)
+    assert (await run(client, words, index, maps)).written == 1
+    query = {"sparse_vector": {"field": "v.s", "query_vector": {"old": 1.0, word("old"): 1.0}}}
+    assert await count(client, index, query) == 0
+    knn = {"field": "v.d", "query_vector": np.asarray(vector("new")).tolist(), "k": 1, "num_candidates": 5}
+    (hit,) = (await client.search(index=index, knn=knn))["hits"]["hits"]
+    assert hit["_score"] == pytest.approx(1.0, abs=1e-3)
+
+
+async def test_a_field_of_the_markers_name_is_the_users_own(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    documents = {"1": {"text": "a", "sidecar": "left"}, "2": {"text": "b", "sidecar": {"wheel": 1}}}
+    await fill(client, index, documents, mappings={"dynamic": False, "properties": {"text": TEXT}})
+    summary = await run(client, words, index, ["text:d=dense"])
+    assert (summary.written, summary.failed) == (0, 2)
+    assert await whole(client, index) == documents
