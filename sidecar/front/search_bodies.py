@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from sidecar.core.errors import SidecarError
@@ -47,10 +47,10 @@ def json_type(exchange: Exchange) -> dict[str, str]:
     return {"Content-Type": "application/json"}
 
 
-def without_source(target: str) -> str:
-    """A raw target without the parameters that held the body."""
+def without_parameters(target: str, names: Container[str]) -> str:
+    """A raw target without some of its parameters."""
     path, mark, query = target.partition("?")
-    kept = [part for part in query.split("&") if part.partition("=")[0] not in ("source", "source_content_type")]
+    kept = [part for part in query.split("&") if part.partition("=")[0] not in names]
     return path + mark + "&".join(kept) if mark else path
 
 

@@ -55,3 +55,13 @@ def _planted_reason(value: Mapping[str, Any], reasons: Mapping[str, str]) -> str
     text = str(value.get("reason", ""))
     ours = "does not support match_phrase queries" in text or "must be type [sparse_vector]" in text
     return reasons[value["index"]] if ours else None
+
+
+def described(error: SidecarError) -> dict[str, Any]:
+    """An error of ours as it stands below another one."""
+    if isinstance(error, RelayedError):
+        return dict(error.body["error"]) if isinstance(error.body["error"], Mapping) else {"reason": error.reason}
+    shown: dict[str, Any] = {"type": error.type, "reason": error.reason, **error.metadata}
+    if error.cause is not None:
+        shown["caused_by"] = described(error.cause)
+    return shown

@@ -1,0 +1,232 @@
+"""Searches whose retrievers the cluster cannot or may not run: planned, executed, answered as the cluster would.
+
+tree ─► vectors ─► point in time ─► one _msearch of all legs ─► fusion, reranking ─► one search for the page
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from sidecar.core.errors import IllegalArgumentError, ResourceNotFoundError
+from sidecar.elastic.version import NEWEST, ServerVersion
+from sidecar.inference.embedder import Embedder
+from sidecar.search.bodies import write_object
+from sidecar.search.executor import Executor, Reply
+from sidecar.search.failures import RelayedError, with_own_reasons
+from sidecar.search.preparation import Catalog, Preparation, known_vectors
+from sidecar.search.retrievers.fusing import Found
+from sidecar.search.retrievers.parsing import TreeParser, needs_us
+from sidecar.search.retrievers.planning import Plan, plan_of, shown_plan
+from sidecar.search.retrievers.reading import Locate, nowhere
+from sidecar.search.retrievers.requests import Requests
+from sidecar.search.retrievers.running import Evaluation, rerank_error
+from sidecar.search.retrievers.tree import Node, Over, Reranked, walk
+from sidecar.search.retrievers.validation import check_search
+from sidecar.search.rewriting import Context, Rewriter
+from sidecar.search.scope import SearchScope
+
+KEEP_ALIVE = "1m"
+# What says which indices and shards are searched: it belongs to the point in time.
+_OF_THE_INDICES = frozenset(
+    {"ignore_unavailable", "allow_no_indices", "expand_wildcards", "ignore_throttled", "routing", "preference"}
+)
+_OF_THE_LEGS = frozenset({"search_type", "request_cache"})
+_OURS = frozenset({"sidecar.plan", "sidecar.explain"})
+_NOT_FOR_THE_PAGE = (
+    _OF_THE_INDICES | _OURS | {"size", "from", "source", "source_content_type", "ccs_minimize_roundtrips"}
+)
+_TOOK = re.compile(rb'("took"\s*:\s*)\d+')
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search: index expression (decoded), parsed body, parameters of the address, decoded."""
+
+    expression: str
+    body: dict[str, Any]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    locate: Locate = nowhere
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer: as the cluster gave it (``reply``), or a ``value`` where something was added to it."""
+
+    status: int
+    reply: Reply | None = None
+    value: Any = None
+    warnings: tuple[str, ...] = ()
+
+
+def is_ours(body: Mapping[str, Any]) -> bool:
+    """Whether a search has a retriever tree that the cluster is not to run by itself."""
+    return needs_us(body.get("retriever"))
+
+
+class SearchEngine:
+    """Executes retriever trees for callers of the API and of the command line alike."""
+
+    def __init__(self, catalog: Catalog, embedder: Embedder) -> None:
+        self._preparation = Preparation(catalog, embedder)
+        self._embedder = embedder
+        self._closing: set[asyncio.Task[Any]] = set()
+
+    async def search(self, search: Search, executor: Executor, version: ServerVersion = NEWEST) -> Outcome:
+        """Answers one search with a tree of ours.
+
+        Raises:
+            SidecarError: with Elasticsearch's words; ``RelayedError`` for what the cluster itself said.
+        """
+        body = search.body
+        scope = await self._preparation.scope(search.expression, body, version)
+        tree = TreeParser(scope, search.locate).parse(body["retriever"])
+        check_search(tree, body, search.parameters)
+        plan = plan_of(tree, body, search.parameters)
+        await self._check_rerankers(tree, executor)
+        rewriter = await self._rewriter(scope, plan, body)
+        if "sidecar.plan" in search.parameters:
+            requests = Requests(rewriter, [view.name for view in scope.views])
+            return Outcome(200, value=shown_plan(plan, requests))
+        return await self._run(search, executor, plan, scope, rewriter)
+
+    async def _rewriter(self, scope: SearchScope, plan: Plan, body: Mapping[str, Any]) -> Rewriter:
+        """A rewriter with all vectors of the tree and of the rest of the body."""
+        collecting = Rewriter(scope)
+        requests = Requests(collecting, [view.name for view in scope.views])
+        for leg in plan.legs:
+            requests.leg(leg)
+        collecting.body(dict(plan.rest), plan.size)
+        for node in walk(plan.tree):
+            if isinstance(node, Over):
+                collecting.retriever({node.kind: dict(node.body)}, _context(plan))
+        wants = collecting.wants
+        vectors = known_vectors(await self._preparation.vectors(wants), wants)
+        return Rewriter(scope, vectors)
+
+    async def _check_rerankers(self, tree: Node, executor: Executor) -> None:
+        """Raises where a reranker's endpoint is unknown here and in the cluster, or is none."""
+        for node in walk(tree):
+            if not isinstance(node, Reranked):
+                continue
+            try:
+                await self._embedder.profile(node.inference_id)
+            except ResourceNotFoundError as error:
+                reply = await executor.call("GET", f"/_inference/{quote(node.inference_id, safe='')}")
+                if reply.status == 200:
+                    raise ForeignEndpointError(node.inference_id) from error
+                if not (node.allows_failures or node.keeps_order):
+                    raise rerank_error(node, error) from error
+
+    # --- running
+
+    async def _run(
+        self, search: Search, executor: Executor, plan: Plan, scope: SearchScope, rewriter: Rewriter
+    ) -> Outcome:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        explain = plan.explain
+        requests = Requests(rewriter, [view.name for view in scope.views], explain)
+        own_pit = search.body.get("pit")
+        pit = own_pit if own_pit is not None else await self._open(search, executor)
+        header = {name: value for name, value in search.parameters.items() if name in _OF_THE_LEGS}
+        evaluation = Evaluation(
+            executor, self._embedder, requests, pit, header, equal_is_one=scope.version.since(None, (9, 2))
+        )
+        try:
+            await evaluation.run_legs(plan.legs)
+            outcome = await self._page(search, executor, plan, evaluation)
+        finally:
+            if own_pit is None:
+                self._close(executor, pit)
+        took = int((loop.time() - started) * 1000)
+        warnings = (*rewriter.warnings, *evaluation.warnings)
+        if outcome.reply is not None:
+            body = _TOOK.sub(rb"\g<1>%d" % took, outcome.reply.body, count=1)
+            return replace(outcome, reply=replace(outcome.reply, body=body), warnings=warnings)
+        if isinstance(outcome.value, dict) and "took" in outcome.value:
+            outcome.value["took"] = took
+        return replace(outcome, warnings=warnings)
+
+    async def _page(self, search: Search, executor: Executor, plan: Plan, evaluation: Evaluation) -> Outcome:
+        tree, requests = plan.tree, evaluation.requests
+        body = requests.rewriter.body(dict(plan.rest), plan.size)
+        found: list[Found] = []
+        if isinstance(tree, Over):
+            found = await evaluation.ranking(tree.child, tree.filters)
+            tails = requests.tails(tree.child, plan.size, tree.filters, evaluation.found)
+            over = requests.over(tree, found, tails, ())
+            body["retriever"] = requests.rewriter.retriever(over, _context(plan))
+            body |= plan.paging
+        else:
+            found = await evaluation.ranking(tree)
+            size = max(0, min(plan.size, len(found) - plan.start))
+            matching = requests.tails(tree, size, (), evaluation.found) if plan.needs_tails else None
+            body["query"] = requests.ranked(found, matching, tree.name)
+            body |= {"from": plan.start, "size": size}
+            least = plan.min_score(tree)
+            if least is not None:
+                body["min_score"] = least
+        body["pit"] = evaluation.pit
+        reply = await executor.call(
+            "POST",
+            "/_search" + _page_query(search, has_own_pit="pit" in search.body),
+            write_object(body),
+            as_shown=not (plan.adds_to_hits or requests.rewriter.planted),
+        )
+        if reply.status >= 400 or not (plan.adds_to_hits or requests.rewriter.planted):
+            if reply.status >= 400 and requests.rewriter.planted:
+                return Outcome(reply.status, value=with_own_reasons(reply.json(), requests.rewriter.planted))
+            return Outcome(reply.status, reply=reply)
+        value = with_own_reasons(reply.json(), requests.rewriter.planted)
+        if plan.adds_to_hits:
+            plan.add_to_hits(value, found, evaluation)
+        return Outcome(reply.status, value=value)
+
+    # --- the point in time
+
+    async def _open(self, search: Search, executor: Executor) -> dict[str, Any]:
+        parameters = {name: value for name, value in search.parameters.items() if name in _OF_THE_INDICES}
+        target = f"/{quote(search.expression or '_all', safe=',*')}/_pit?" + urlencode(
+            {"keep_alive": KEEP_ALIVE, **parameters}
+        )
+        reply = await executor.call("POST", target)
+        if reply.status != 200:
+            raise RelayedError(reply.status, reply.json() or {"error": None})
+        return {"id": reply.json()["id"], "keep_alive": KEEP_ALIVE}
+
+    def _close(self, executor: Executor, pit: Mapping[str, Any]) -> None:
+        """Closes the point in time beside the answer, which does not wait for it."""
+        task = asyncio.create_task(_closed(executor, pit))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Waits for points in time that are being closed."""
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+class ForeignEndpointError(IllegalArgumentError):
+    """An endpoint that the cluster has and the sidecar has not: the request is the cluster's."""
+
+    def __init__(self, inference_id: str) -> None:
+        super().__init__(f"[{inference_id}] is an endpoint of the cluster")
+
+
+async def _closed(executor: Executor, pit: Mapping[str, Any]) -> None:
+    await executor.call("DELETE", "/_pit", write_object({"id": pit["id"]}))
+
+
+def _context(plan: Plan) -> Context:
+    return Context(plan.size)
+
+
+def _page_query(search: Search, *, has_own_pit: bool) -> str:
+    kept = {name: value for name, value in search.parameters.items() if name not in _NOT_FOR_THE_PAGE}
+    if "filter_path" not in kept and not has_own_pit:
+        kept["filter_path"] = "-pit_id"
+    return "?" + urlencode(kept) if kept else ""

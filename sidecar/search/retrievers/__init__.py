@@ -1,0 +1,1 @@
+"""Retriever trees: read and checked, planned, fused; what the cluster can run itself is left to it."""

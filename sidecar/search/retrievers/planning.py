@@ -1,0 +1,131 @@
+"""What a search with a tree comes to, before anything is asked: a value that can be shown (``?sidecar.plan=true``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.search.retrievers.fusing import Found
+from sidecar.search.retrievers.hit_details import Run, add_details, add_explanations
+from sidecar.search.retrievers.requests import Leg, Requests, legs_of, over_window
+from sidecar.search.retrievers.tree import Fused, Native, Node, Over, Pinned, Reranked, children, walk, window_of
+
+_LEAST_FLOAT = 1.4e-45
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``rest`` is the body without what the tree decides; ``start`` and ``size`` the page; ``paging`` as it came."""
+
+    tree: Node
+    legs: tuple[Leg, ...]
+    rest: Mapping[str, Any]
+    start: int
+    size: int
+    paging: Mapping[str, Any]
+    needs_tails: bool
+    explain: bool = False
+    details: bool = False
+
+    @property
+    def has_budget(self) -> bool:
+        return any(isinstance(node, Reranked) and node.budget is not None for node in walk(self.tree))
+
+    @property
+    def adds_to_hits(self) -> bool:
+        return self.explain or self.details or self.has_budget
+
+    def min_score(self, tree: Node) -> float | None:
+        """The least score of a hit of the last search; a compound's own wins over the one beside the retriever."""
+        own: float | None = tree.min_score
+        if own is not None and not isinstance(tree, Reranked):
+            return max(own, _LEAST_FLOAT)
+        beside = self.rest.get("min_score")
+        least = [value for value in (own, beside) if value is not None]
+        return max(least) if least else None
+
+    def add_to_hits(self, answer: Any, found: Sequence[Found], evaluation: Run) -> None:
+        """What was asked for beside the cluster's own answer: explanations, what reranking and fusion did."""
+        by_key = {one.key: one for one in found}
+        hits = answer.get("hits", {}).get("hits", ()) if isinstance(answer, dict) else ()
+        for hit in hits:
+            one = by_key.get((hit.get("_index"), hit.get("_id")))
+            if one is None:
+                continue
+            if self.explain and not isinstance(self.tree, Over):
+                add_explanations(hit, one, self.tree, evaluation.compared)
+            if self.has_budget:
+                hit.setdefault("fields", {})["_sidecar.reranked"] = [one.reranked]
+            if self.details:
+                add_details(hit, one, self.tree, evaluation)
+
+
+def plan_of(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, str]) -> Plan:
+    """The plan of a checked search."""
+    window = window_of(tree) or 10
+    start = _number(parameters.get("from", body.get("from")), 0)
+    asked = _number(parameters.get("size", body.get("size")), None)
+    size = window if asked is None else asked
+    paging = {name: _number(parameters.get(name, body.get(name)), 0) for name in ("from", "size")}
+    given = {name: value for name, value in paging.items() if name in parameters or name in body}
+    rest = {name: value for name, value in body.items() if name not in ("retriever", "from", "size", "pit")}
+    legs = tuple(legs_of(tree, window, (), None))
+    explain = bool(rest.get("explain")) or parameters.get("explain") in ("", "true")
+    return Plan(
+        tree,
+        legs,
+        rest,
+        start or 0,
+        max(size or 0, 0),
+        given,
+        _needs_tails(rest, parameters) or explain,
+        explain,
+        parameters.get("sidecar.explain") in ("", "true"),
+    )
+
+
+def shown_plan(plan: Plan, requests: Requests) -> dict[str, Any]:
+    """The plan as JSON: the legs with their bodies, the fusion, the page."""
+    return {
+        "point_in_time": True,
+        "legs": [
+            {"retriever": leg.node.label, "window": leg.window, "of": leg.above.label, "body": requests.leg(leg)}
+            for leg in plan.legs
+        ],
+        "fusion": _shown(plan.tree),
+        "page": {"from": plan.start, "size": plan.size, "counts_everything": plan.needs_tails, **dict(plan.rest)},
+    }
+
+
+def _shown(node: Node) -> dict[str, Any]:
+    shown: dict[str, Any] = {"retriever": node.label}
+    if isinstance(node, Native):
+        return {**shown, "runs_in": "cluster"}
+    shown["rank_window_size"] = over_window(node) if isinstance(node, Over) else node.window
+    if isinstance(node, Fused):
+        shown["children"] = [
+            {**_shown(child.node), "weight": child.weight}
+            | ({"normalizer": child.normalizer.value} if node.kind == "linear" else {})
+            for child in node.children
+        ]
+        if node.kind == "rrf":
+            shown["rank_constant"] = node.rank_constant
+        return shown
+    if isinstance(node, Reranked):
+        shown |= {"inference_id": node.inference_id, "field": node.field}
+    if isinstance(node, Pinned):
+        shown["pins"] = [name for _, name in node.pins]
+    return {**shown, "children": [_shown(child) for child in children(node)]}
+
+
+def _needs_tails(rest: Mapping[str, Any], parameters: Mapping[str, str]) -> bool:
+    tracked = parameters.get("track_total_hits", rest.get("track_total_hits", True))
+    counts = tracked not in (False, "false")
+    return counts or any(name in rest for name in ("aggs", "aggregations", "highlight", "profile", "collapse"))
+
+
+def _number(value: Any, default: int | None) -> int | None:
+    if value is None:
+        return default
+    return int(value)

@@ -1,0 +1,281 @@
+"""The searches that a tree comes to: one for every leg, and the last one for the page.
+
+The last search scores the fused documents with their fused scores and everything else that a leg matches with 0, so
+that order, ties, paging, ``min_score``, ``collapse``, totals and aggregations are the cluster's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.search.retrievers.fusing import Found, Key
+from sidecar.search.retrievers.tree import (
+    Compound,
+    Filters,
+    Fused,
+    Native,
+    Node,
+    Over,
+    Pinned,
+    Reranked,
+    children,
+)
+from sidecar.search.rewriting import Context, Rewriter
+
+BY_SCORE: tuple[Mapping[str, str], ...] = ({"_score": "desc"}, {"_shard_doc": "asc"})
+LEAST_SCORE = 1.4e-45
+"""The smallest float: a fused document with score 0 still stands before what was not fused."""
+
+_LEAF_QUERIES = frozenset(
+    {"term", "terms", "match", "match_phrase", "match_phrase_prefix", "match_bool_prefix", "prefix", "wildcard"}
+    | {"fuzzy", "range", "regexp", "terms_set", "rank_feature"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One search of a tree: what the cluster runs for ``node``, the first ``window`` hits of it.
+
+    ``fields`` are texts to be reranked. ``above`` is the compound whose child it is, for errors.
+    """
+
+    node: Native | Pinned
+    window: int
+    filters: Filters
+    above: Compound
+    fields: tuple[str, ...] = ()
+
+
+def legs_of(node: Node, window: int, filters: Filters, above: Compound | None) -> list[Leg]:
+    """The legs of a tree, in the order of its leaves; what pins name is a leg as well."""
+    if isinstance(node, Native):
+        assert above is not None  # noqa: S101
+        fields = (above.field,) if isinstance(above, Reranked) else ()
+        return [Leg(node, window, filters, above, fields)]
+    own = (*filters, *node.filters)
+    inner = node.window if isinstance(node, (Fused, Pinned, Reranked)) else over_window(node)
+    found: list[Leg] = []
+    if isinstance(node, Pinned):
+        found.append(Leg(node, len(node.pins) * 8, (), node))
+    for child in children(node):
+        found += legs_of(child, inner, own, node)
+    return found
+
+
+def over_window(node: Over) -> int:
+    """How many of its child's hits a retriever of the cluster's looks at."""
+    window = node.body.get("rank_window_size")
+    if isinstance(window, int) and not isinstance(window, bool):
+        return max(window, 1)
+    rescore = node.body.get("rescore")
+    sizes: list[int] = [
+        item["window_size"]
+        for item in (rescore if isinstance(rescore, list) else [rescore])
+        if isinstance(item, dict) and isinstance(item.get("window_size"), int)
+    ]
+    return max([10, *sizes])
+
+
+@dataclass(slots=True)
+class Requests:
+    """Bodies for the legs and the page. ``indices`` are the concrete ones of the search."""
+
+    rewriter: Rewriter
+    indices: Sequence[str]
+    explain: bool = False
+    _ids: dict[int, list[Key]] = field(default_factory=dict)
+
+    # --- legs
+
+    def leg(self, leg: Leg) -> dict[str, Any]:
+        """The body of a leg's search: ids and scores, the place among equals, a text where one is reranked."""
+        body = self._leg(leg)
+        body |= {"size": leg.window, "_source": False, "track_total_hits": False}
+        if leg.fields:
+            body["fields"] = list(leg.fields)
+        if self.explain:
+            body["explain"] = True
+        return body
+
+    def _leg(self, leg: Leg) -> dict[str, Any]:
+        node = leg.node
+        if isinstance(node, Pinned):
+            return {"query": self._pins(node), "sort": list(BY_SCORE)}
+        context = Context(leg.window)
+        if node.kind == "standard" and node.body.keys() <= _STANDARD:
+            return self._standard(node, leg, context)
+        if node.kind == "knn" and node.body.keys() <= _KNN:
+            section = {key: value for key, value in node.body.items() if key not in ("_name", "min_score")}
+            if leg.filters:
+                section["filter"] = [*_listed(section.get("filter")), *leg.filters]
+            body: dict[str, Any] = {"knn": self.rewriter.knn_section(section, context), "sort": list(BY_SCORE)}
+            if node.min_score is not None:
+                body["min_score"] = node.min_score
+            return body
+        own = dict(node.body)
+        if leg.filters:
+            own["filter"] = [*_listed(own.get("filter")), *leg.filters]
+        return {"retriever": self.rewriter.retriever({node.kind: own}, context)}
+
+    def _standard(self, node: Native, leg: Leg, context: Context) -> dict[str, Any]:
+        query = without_labels(self._query(node, leg.filters), drop_inner_hits=True)
+        body = {
+            key: node.body[key] for key in ("sort", "search_after", "terminate_after", "min_score") if key in node.body
+        }
+        body["query"] = self.rewriter.query(query, context)
+        if "collapse" in node.body:
+            collapse = node.body["collapse"]
+            body["collapse"] = {"field": collapse["field"]} if _has_field(collapse) else collapse
+        if node.is_sorted:
+            body["track_scores"] = True
+        else:
+            body["sort"] = list(BY_SCORE)
+        return body
+
+    def _query(self, node: Native, filters: Filters) -> dict[str, Any]:
+        query: dict[str, Any] | None = node.body.get("query")
+        narrowing = [*_listed(node.body.get("filter")), *filters]
+        if not narrowing:
+            return query if query is not None else {"match_all": {}}
+        body: dict[str, Any] = {"filter": narrowing}
+        if query is not None:
+            body["must"] = [query]
+        return {"bool": body}
+
+    def over(self, node: Over, child: Sequence[Found], tails: Sequence[Any], filters: Filters) -> dict[str, Any]:
+        """A retriever of the cluster's over documents that are ranked already."""
+        own = dict(node.body)
+        if filters:
+            own["filter"] = list(filters)
+        own["retriever"] = {"standard": {"query": self.ranked(child, tails)}}
+        return {node.kind: own}
+
+    # --- the page
+
+    def ranked(self, found: Sequence[Found], tails: Sequence[Any] | None, name: str | None = None) -> dict[str, Any]:
+        """The documents with their scores; with ``tails`` also what these match, with score 0."""
+        clauses = [
+            {"constant_score": {"filter": self.one(document.key), "boost": max(document.score, LEAST_SCORE)}}
+            for document in found
+        ]
+        body: dict[str, Any] = {"should": clauses}
+        if tails is None:
+            body["minimum_should_match"] = 1
+        else:
+            body["filter"] = [_any_of([*([self.these([one.key for one in found])] if found else []), *tails])]
+        if not clauses and tails is None:
+            return {"match_none": {}}
+        if name is not None:
+            body["_name"] = name
+        return {"bool": body}
+
+    def one(self, key: Key) -> dict[str, Any]:
+        index, name = key
+        by_id = {"term": {"_id": name}}
+        if len(self.indices) == 1:
+            return by_id
+        return {"bool": {"filter": [by_id, {"term": {"_index": index}}]}}
+
+    def these(self, keys: Iterable[Key]) -> dict[str, Any]:
+        """These documents, whatever their scores."""
+        by_index: dict[str, list[str]] = {}
+        for index, name in keys:
+            by_index.setdefault(index, []).append(name)
+        if not by_index:
+            return {"match_none": {}}
+        parts: list[Any] = [
+            {"bool": {"filter": [{"ids": {"values": names}}, {"term": {"_index": index}}]}}
+            for index, names in by_index.items()
+        ]
+        if len(self.indices) == 1:
+            return {"ids": {"values": [name for names in by_index.values() for name in names]}}
+        return _any_of(parts)
+
+    def tails(self, node: Node, size: int, filters: Filters, found: Mapping[int, Sequence[Found]]) -> list[Any]:
+        """Queries that together match what counts for totals and aggregations; ``found`` are the legs' own hits.
+
+        A ``knn`` child counts with its hits inside the window, a ``standard`` one with everything that it matches.
+        """
+        if isinstance(node, Native):
+            return [self._tail(node, size, filters, found)]
+        own = (*filters, *node.filters)
+        result = [self._pins(node)] if isinstance(node, Pinned) else []
+        for child in children(node):
+            result += self.tails(child, size, own, found)
+        return result
+
+    def _tail(self, node: Native, size: int, filters: Filters, found: Mapping[int, Sequence[Found]]) -> Any:
+        inner, narrowing = node, filters
+        while inner.kind not in ("standard", "knn"):
+            narrowing = (*narrowing, *_listed(inner.body.get("filter")))
+            below = inner.body.get("retriever")
+            if not isinstance(below, dict) or len(below) != 1:
+                break
+            ((kind, body),) = below.items()
+            inner = Native(kind, body)
+        if inner.kind != "standard":
+            return self.these(one.key for one in found.get(id(node), ()))
+        query = self.rewriter.query(without_labels(self._query(inner, narrowing), drop_inner_hits=False), Context(size))
+        least = inner.body.get("min_score")
+        if least is not None:
+            return {"function_score": {"query": query, "min_score": least}}
+        return query
+
+    def _pins(self, node: Pinned) -> Any:
+        everywhere = [name for index, name in node.pins if index is None]
+        if everywhere:
+            return {"ids": {"values": everywhere}}
+        return _any_of(
+            [
+                {"bool": {"filter": [{"ids": {"values": [name]}}, {"term": {"_index": index}}]}}
+                if index is not None
+                else {"ids": {"values": [name]}}
+                for index, name in node.pins
+            ]
+        )
+
+
+def without_labels(query: Any, *, drop_inner_hits: bool) -> Any:
+    """A query without the names of its clauses, which a fusion does not show; on request without inner hits."""
+    if isinstance(query, list):
+        return [without_labels(item, drop_inner_hits=drop_inner_hits) for item in query]
+    if not isinstance(query, dict):
+        return query
+    result = {}
+    for name, value in query.items():
+        if name == "_name" or (drop_inner_hits and name == "inner_hits"):
+            continue
+        if name in _LEAF_QUERIES and isinstance(value, dict):
+            result[name] = {
+                field_name: {k: v for k, v in what.items() if k != "_name"} if isinstance(what, dict) else what
+                for field_name, what in value.items()
+                if not (field_name == "_name" and isinstance(what, str) and len(value) > 1)
+            }
+            continue
+        result[name] = without_labels(value, drop_inner_hits=drop_inner_hits)
+    return result
+
+
+_STANDARD = frozenset({"query", "filter", "sort", "search_after", "terminate_after", "min_score", "collapse", "_name"})
+_KNN = frozenset(
+    {"field", "query_vector", "query_vector_builder", "k", "num_candidates", "filter", "similarity", "rescore_vector"}
+    | {"visit_percentage", "_name", "min_score"}
+)
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _any_of(queries: Sequence[Any]) -> Any:
+    if len(queries) == 1:
+        return queries[0]
+    return {"bool": {"should": list(queries), "minimum_should_match": 1}} if queries else {"match_none": {}}
+
+
+def _has_field(collapse: Any) -> bool:
+    return isinstance(collapse, dict) and isinstance(collapse.get("field"), str)

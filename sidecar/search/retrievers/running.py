@@ -1,0 +1,326 @@
+"""Runs a tree from its leaves up: one ``_msearch`` for all legs, fusion here, reranking by endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import orjson
+
+from sidecar.core.errors import ActionRequestValidationError, SidecarError, StatusError
+from sidecar.core.javatext import java_text
+from sidecar.core.tasks import TaskType
+from sidecar.inference.embedder import Embedder
+from sidecar.search.bodies import write_object
+from sidecar.search.executor import Executor
+from sidecar.search.failures import RelayedError, described, with_own_reasons
+from sidecar.search.reranking import positive_score
+from sidecar.search.retrievers.chunk_scoring import best_chunks
+from sidecar.search.retrievers.fusing import (
+    Found,
+    has_order,
+    pinned_before,
+    reciprocal_ranks,
+    sort_found,
+    weighted_scores,
+)
+from sidecar.search.retrievers.requests import BY_SCORE, Leg, Requests, over_window
+from sidecar.search.retrievers.tree import Compound, Filters, Fused, Native, Node, Over, Pinned, Reranked
+
+_WANTED = (
+    "responses.status,responses.error,responses._shards.failures,responses.hits.hits._index,responses.hits.hits._id,"
+    "responses.hits.hits._score,responses.hits.hits.sort,responses.hits.hits.fields,responses.hits.hits._explanation"
+)
+# Errors of a body's form: Elasticsearch finds them before anything runs, so they are not a leg's.
+_OF_THE_FORM = frozenset(
+    {"parsing_exception", "x_content_parse_exception", "named_object_not_found_exception", "json_parse_exception"}
+    | {"action_request_validation_exception", "parse_exception"}
+)
+_DEFAULT_CHUNKS: Mapping[str, Any] = {"strategy": "sentence", "max_chunk_size": 300, "sentence_overlap": 0}
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """One run of a tree on a point in time. ``found`` are the hits of every leg, by its node."""
+
+    executor: Executor
+    embedder: Embedder
+    requests: Requests
+    pit: Mapping[str, Any]
+    header: Mapping[str, Any] = field(default_factory=dict)
+    equal_is_one: bool = True
+    found: dict[int, list[Found]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    compared: dict[int, list[Sequence[Found]]] = field(default_factory=dict)
+
+    async def run_legs(self, legs: Sequence[Leg]) -> None:
+        """All legs side by side; raises ``RelayedError`` when one fails."""
+        bodies = [{**self.requests.leg(leg), "pit": self.pit} for leg in legs]
+        answers = await self._search(bodies)
+        for leg, answer in zip(legs, answers, strict=True):
+            if "error" in answer:
+                raise self._leg_error(leg, [a for a in answers if "error" in a], legs, answers)
+            self.found[id(leg.node)] = [_found(hit) for hit in answer.get("hits", {}).get("hits", ())]
+        unordered = [ranking for ranking in self.found.values() if not has_order(ranking)]
+        if unordered:
+            await self._learn_order(unordered)
+
+    async def ranking(self, node: Node, filters: Filters = ()) -> list[Found]:
+        """The ranking of a node, cut to its window."""
+        if isinstance(node, Native):
+            return self.found[id(node)]
+        own = (*filters, *node.filters)
+        below = await asyncio.gather(*(self.ranking(child, own) for child in _children(node)))
+        if isinstance(node, Fused):
+            ranking = self._fuse(node, below)
+        elif isinstance(node, Pinned):
+            ranking = pinned_before(self._pins(node), below[0], node.window)
+        elif isinstance(node, Reranked):
+            ranking = await self._rerank(node, below[0][: node.window])
+        else:
+            ranking = await self._over(node, below[0], own)
+        self.compared[id(node)] = list(below)
+        return ranking
+
+    def _fuse(self, node: Fused, rankings: Sequence[Sequence[Found]]) -> list[Found]:
+        weights = [child.weight for child in node.children]
+        if node.kind == "rrf":
+            ranking = reciprocal_ranks(rankings, weights, node.rank_constant, node.window)
+        else:
+            normalizers = [child.normalizer for child in node.children]
+            ranking = weighted_scores(rankings, weights, normalizers, node.window, equal_is_one=self.equal_is_one)
+        return ranking if node.min_score is None else [one for one in ranking if one.score >= node.min_score]
+
+    def _pins(self, node: Pinned) -> list[Found]:
+        hits = self.found[id(node)]
+        by_place: list[Found] = []
+        for index, name in node.pins:
+            by_place += [hit for hit in hits if hit.key[1] == name and index in (None, hit.key[0])]
+        return by_place
+
+    # --- reranking
+
+    async def _rerank(self, node: Reranked, ranking: Sequence[Found]) -> list[Found]:
+        placed = [replace(one, before=place) for place, one in enumerate(ranking, 1)]
+        try:
+            texts = await self._texts(node, placed)
+            return self._scored(node, await self._relevant(node, texts), placed)
+        except SidecarError as error:
+            if isinstance(error, RelayedError):
+                raise
+            if not (node.allows_failures or node.keeps_order):
+                raise rerank_error(node, error) from error
+            if node.keeps_order:
+                self.warnings.append(f"[{node.label}] kept the order of its child: {error.reason}")
+            kept = [
+                replace(one, score=float(np.float32(1.0) / np.float32(place)), relevance=None)
+                for place, one in enumerate(placed, 1)
+            ]
+            return [one for one in kept if node.min_score is None or one.score >= node.min_score]
+
+    async def check_endpoint(self, node: Reranked) -> None:
+        """Raises what is wrong with the endpoint or the question, whether or not anything is found."""
+        task = (await self.embedder.profile(node.inference_id)).task_type
+        if task is not TaskType.RERANK:
+            raise StatusError(
+                f"Requested task type [rerank] does not match the inference endpoint's task type [{task}]"
+            )
+        if not node.text:
+            raise ActionRequestValidationError("Field [query] cannot be empty for task type [rerank]")
+
+    async def _texts(self, node: Reranked, ranking: Sequence[Found]) -> list[tuple[Found, str]]:
+        """The documents that have a text, with it."""
+        await self.check_endpoint(node)
+        raws = {one.key: one.raw for one in ranking}
+        if not isinstance(node.child, Native) and ranking:
+            body = {
+                "pit": self.pit,
+                "query": self.requests.these(one.key for one in ranking),
+                "size": len(ranking),
+                "_source": False,
+                "fields": [node.field],
+                "track_total_hits": False,
+            }
+            (answer,) = await self._search([body])
+            if "error" in answer:
+                raise RelayedError(int(answer.get("status", 500)), answer)
+            raws = {(hit["_index"], hit["_id"]): hit for hit in answer.get("hits", {}).get("hits", ())}
+        found = []
+        for one in ranking:
+            values = (raws.get(one.key, {}).get("fields") or {}).get(node.field)
+            if values:
+                first = values[0]
+                found.append((one, first if isinstance(first, str) else java_text(first)))
+        return found
+
+    async def _relevant(self, node: Reranked, texts: Sequence[tuple[Found, str]]) -> list[tuple[Found, float | None]]:
+        """The reranker's score for every document with a text, ``None`` for those beyond the budget."""
+        affordable = len(texts) if node.budget is None else await self._affordable(node, texts)
+        asked, rest = texts[:affordable], texts[affordable:]
+        scores: list[float | None] = []
+        if asked:
+            pieces, owners = _pieces(node, [text for _, text in asked])
+            ranking = await self.embedder.rerank(node.inference_id, node.text, pieces)
+            by_piece = {document.index: float(document.relevance_score) for document in ranking.documents}
+            if set(by_piece) != set(range(len(pieces))):
+                raise StatusError(
+                    "Reranker input document count and returned score count mismatch: "
+                    f"[{len(pieces)}] vs [{len(by_piece)}]",
+                    status=500,
+                )
+            scores = [max(by_piece[at] for at in own) for own in owners]
+        return [*zip((one for one, _ in asked), scores, strict=True), *((one, None) for one, _ in rest)]
+
+    async def _affordable(self, node: Reranked, texts: Sequence[tuple[Found, str]]) -> int:
+        """How many of the texts the reranker reads within the budget, by the time that one of them takes."""
+        budget = node.budget or 0.0
+        if not texts:
+            return 0
+        started = time.monotonic()
+        pieces, _ = _pieces(node, [texts[0][1]])
+        await self.embedder.rerank(node.inference_id, node.text, pieces)
+        spent = time.monotonic() - started
+        return max(1, min(len(texts), int((budget - spent) / max(spent, 1e-4))))
+
+    def _scored(
+        self, node: Reranked, relevant: Sequence[tuple[Found, float | None]], placed: Sequence[Found]
+    ) -> list[Found]:
+        ranked = [
+            replace(one, score=float(np.float32(positive_score(score))), relevance=score, reranked=True, terms=())
+            for one, score in relevant
+            if score is not None and (node.min_score is None or score >= node.min_score)
+        ]
+        ranking = sort_found(ranked)
+        rest = [one for one, score in relevant if score is None] if node.min_score is None else []
+        least = ranking[-1].score if ranking else 1.0
+        behind = [
+            replace(one, score=float(np.float32(least / (place + 1))), relevance=None, reranked=False, terms=())
+            for place, one in enumerate(rest, 1)
+        ]
+        return [*ranking, *behind]
+
+    # --- over a child of ours
+
+    async def _over(self, node: Over, child: Sequence[Found], filters: Filters) -> list[Found]:
+        body = {
+            "pit": self.pit,
+            "retriever": self.requests.over(node, child[: over_window(node)], (), ()),
+            "size": over_window(node),
+            "_source": False,
+            "track_total_hits": False,
+        }
+        (answer,) = await self._search([body])
+        if "error" in answer:
+            raise RelayedError(int(answer.get("status", 500)), answer)
+        orders = {one.key: one.order for one in child}
+        return [
+            replace(one, order=orders.get(one.key, one.order))
+            for one in (_found(hit) for hit in answer.get("hits", {}).get("hits", ()))
+        ]
+
+    # --- asking
+
+    async def _search(self, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
+        lines = []
+        for body in bodies:
+            lines += [orjson.dumps(dict(self.header)), write_object(body)]
+        target = "/_msearch?" + urlencode({"filter_path": _WANTED})
+        reply = await self.executor.call("POST", target, b"\n".join([*lines, b""]), content_type="application/x-ndjson")
+        value = reply.json()
+        if reply.status != 200:
+            raise RelayedError(reply.status, value or {"error": None})
+        answers = value.get("responses") or [{} for _ in bodies]
+        return [with_own_reasons(answer, self.requests.rewriter.planted) for answer in answers]
+
+    async def _learn_order(self, rankings: Sequence[list[Found]]) -> None:
+        """Shard and document of hits whose leg could not be asked for them."""
+        keys = {one.key for ranking in rankings for one in ranking}
+        body = {
+            "pit": self.pit,
+            "query": self.requests.these(keys),
+            "sort": list(BY_SCORE),
+            "size": len(keys),
+            "_source": False,
+        }
+        (answer,) = await self._search([body])
+        if "error" in answer:
+            raise RelayedError(int(answer.get("status", 500)), answer)
+        orders = {one.key: one.order for one in (_found(hit) for hit in answer["hits"]["hits"])}
+        for ranking in rankings:
+            ranking[:] = [replace(one, order=orders.get(one.key, one.order)) for one in ranking]
+
+    def _leg_error(self, leg: Leg, failed: Sequence[Any], legs: Sequence[Leg], answers: Sequence[Any]) -> RelayedError:
+        first = failed[0]
+        error = first["error"]
+        if isinstance(error, Mapping) and error.get("type") in _OF_THE_FORM:
+            return RelayedError(int(first.get("status", 400)), first)
+        above = leg.above
+        siblings = [
+            (other.node.label, answer)
+            for other, answer in zip(legs, answers, strict=True)
+            if other.above is above and "error" in answer
+        ]
+        return children_error(above, [name for name, _ in siblings], [answer for _, answer in siblings])
+
+
+def children_error(above: Compound, names: Sequence[str], answers: Sequence[Any]) -> RelayedError:
+    """What a compound says of its failed children."""
+    status = max(int(answer.get("status", 500)) for answer in answers)
+    suppressed = [answer["error"] for answer in answers]
+    return _search_failed(above.kind, names, suppressed, status)
+
+
+def rerank_error(node: Reranked, error: SidecarError) -> RelayedError:
+    """What a reranker says when its endpoint fails."""
+    failure = {
+        "type": "search_phase_execution_exception",
+        "reason": "Computing updated ranks for results failed",
+        "phase": "rank-feature",
+        "grouped": True,
+        "failed_shards": [],
+        "caused_by": described(error),
+    }
+    return _search_failed(node.kind, [node.child.label], [failure], error.status)
+
+
+def _search_failed(kind: str, names: Sequence[str], suppressed: Sequence[Any], status: int) -> RelayedError:
+    reason = (
+        f"[{kind}] search failed - retrievers '[{', '.join(names)}]' returned errors. "
+        "All failures are attached as suppressed exceptions."
+    )
+    shown = {"type": "status_exception", "reason": reason}
+    bare = [{key: value for key, value in one.items() if key not in ("caused_by", "root_cause")} for one in suppressed]
+    whole = [{key: value for key, value in one.items() if key != "root_cause"} for one in suppressed]
+    error = {"root_cause": [{**shown, "suppressed": bare}], **shown, "suppressed": whole}
+    return RelayedError(status, {"error": error})
+
+
+def _pieces(node: Reranked, texts: Sequence[str]) -> tuple[list[str], list[list[int]]]:
+    """What is sent to the reranker, and which of it belongs to which text."""
+    if node.chunks is None:
+        return list(texts), [[at] for at in range(len(texts))]
+    pieces: list[str] = []
+    owners = []
+    for text in texts:
+        own = best_chunks(text, node.text, node.chunks.size, node.chunks.settings or _DEFAULT_CHUNKS)
+        owners.append(list(range(len(pieces), len(pieces) + len(own))))
+        pieces += own
+    return pieces, owners
+
+
+def _found(hit: Mapping[str, Any]) -> Found:
+    sort = hit.get("sort")
+    order = sort[-1] if sort and isinstance(sort[-1], int) else None
+    key = (hit["_index"], hit["_id"])
+    score = hit.get("_score")
+    found = Found(key, 0.0 if score is None else float(score), raw=hit)
+    return found if order is None else replace(found, order=order)
+
+
+def _children(node: Compound) -> tuple[Node, ...]:
+    return tuple(child.node for child in node.children) if isinstance(node, Fused) else (node.child,)
