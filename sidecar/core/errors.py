@@ -16,7 +16,8 @@
     ├── RequestTimeoutError            timeout_exception, 429 (the API layer maps it per generation)
     ├── RejectedExecutionError         es_rejected_execution_exception, 429
     ├── PlainError                     the short form {"error": "text", "status": n} of routing errors
-    └── OtherError                     any other type, used below ``caused_by``
+    ├── OtherError                     any other type, used below ``caused_by``
+    └── RelayedError                   what the cluster itself said, shown as it is
 
 Every error carries ``type``, ``reason`` and ``status``; ``cause`` becomes ``caused_by`` in the envelope.
 """
@@ -235,3 +236,14 @@ class OtherError(SidecarError):
         super().__init__(reason, status=status, cause=cause, metadata=metadata)
         self.type = type
         self.is_elasticsearch_level = is_elasticsearch_level
+
+
+class RelayedError(SidecarError):
+    """An error of the cluster, or one made up of such, in the envelope's own form: shown as it is."""
+
+    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+        error = body.get("error")
+        described = error if isinstance(error, Mapping) else {}
+        super().__init__(str(described.get("reason", error)), status=status)
+        self.type = str(described.get("type", "exception"))
+        self.body = {"error": error, "status": status}

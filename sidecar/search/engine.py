@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sidecar.core.errors import IllegalArgumentError, ResourceNotFoundError
+from sidecar.core.errors import IllegalArgumentError, RelayedError, ResourceNotFoundError
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.inference.embedder import Embedder
 from sidecar.search.bodies import write_object
 from sidecar.search.executor import Executor, Reply
-from sidecar.search.failures import RelayedError, with_own_reasons
+from sidecar.search.failures import with_own_reasons
 from sidecar.search.preparation import Catalog, Preparation, known_vectors
 from sidecar.search.retrievers.fusing import Found
 from sidecar.search.retrievers.parsing import TreeParser, needs_us

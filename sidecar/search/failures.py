@@ -5,21 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import RelayedError, SidecarError
 from sidecar.search.rewriting import Planted
 
 _ILLEGAL = "illegal_argument_exception"
-
-
-class RelayedError(SidecarError):
-    """An error of the cluster, or one made up of such, in the envelope's own form: shown as it is."""
-
-    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
-        error = body.get("error")
-        described = error if isinstance(error, Mapping) else {}
-        super().__init__(str(described.get("reason", error)), status=status)
-        self.type = str(described.get("type", "exception"))
-        self.body = {"error": error, "status": status}
 
 
 def with_own_reasons(answer: Any, planted: Sequence[Planted]) -> Any:

@@ -502,12 +502,24 @@ class Rewriter:
 
             def visit(clause: Any) -> Any:
                 others = tuple(
-                    self.query(other, plain) for own, other in required if own is not clause and self.vectors
+                    self.query(other, plain)
+                    for own, other in required
+                    if own is not clause and self.vectors and self._narrows(own)
                 )
                 return self.query(clause, replace(context, filters=(*context.filters, *others)))
 
             new = changed_part(new, part, partial(_each_with, visit))
         return query if new is body else {"bool": new}
+
+    def _narrows(self, clause: dict[str, Any]) -> bool:
+        """Whether a required clause narrows its neighbours; one that looks into chunks or nested objects does not."""
+        ((kind, body),) = clause.items() if len(clause) == 1 else (("", None),)
+        if kind in ("nested", "semantic"):
+            return False
+        if not isinstance(body, dict) or kind not in _CLAUSES:
+            return True
+        name = next(iter(body), "") if kind in ("match", "text_expansion") else body.get("field")
+        return not (isinstance(name, str) and self.scope.semantic(name))
 
     def _child(self, item: Any, context: Context) -> Any:
         if isinstance(item, dict) and "retriever" in item:

@@ -13,6 +13,7 @@ from typing import Any
 from sidecar.core.errors import (
     ActionRequestValidationError,
     PlainError,
+    RelayedError,
     RequestTimeoutError,
     ResourceNotFoundError,
     SidecarError,
@@ -27,6 +28,8 @@ _STATUS_NAMES = {413: "request_entity_too_large", 422: "unprocessable_entity"}
 
 def render_error(error: SidecarError, generation: Generation, *, with_trace: bool = False) -> tuple[int, Any]:
     """Status and body of ``error``."""
+    if isinstance(error, RelayedError):
+        return error.status, error.body
     error = localize(error, generation)
     if isinstance(error, PlainError):
         body: dict[str, Any] = {"error": error.reason}

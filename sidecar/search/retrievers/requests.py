@@ -134,11 +134,11 @@ class Requests:
             body["sort"] = list(BY_SCORE)
         return body
 
-    def _query(self, node: Native, filters: Filters) -> dict[str, Any]:
-        query: dict[str, Any] | None = node.body.get("query")
+    def _query(self, node: Native, filters: Filters) -> Any:
+        query = node.body.get("query")
         narrowing = [*_listed(node.body.get("filter")), *filters]
         if not narrowing:
-            return query if query is not None else {"match_all": {}}
+            return query or {"match_all": {}}
         body: dict[str, Any] = {"filter": narrowing}
         if query is not None:
             body["must"] = [query]

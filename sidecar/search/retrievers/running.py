@@ -12,13 +12,13 @@ from urllib.parse import urlencode
 import numpy as np
 import orjson
 
-from sidecar.core.errors import ActionRequestValidationError, SidecarError, StatusError
+from sidecar.core.errors import ActionRequestValidationError, RelayedError, SidecarError, StatusError
 from sidecar.core.javatext import java_text
 from sidecar.core.tasks import TaskType
 from sidecar.inference.embedder import Embedder
 from sidecar.search.bodies import write_object
 from sidecar.search.executor import Executor
-from sidecar.search.failures import RelayedError, described, with_own_reasons
+from sidecar.search.failures import described, with_own_reasons
 from sidecar.search.reranking import positive_score
 from sidecar.search.retrievers.chunk_scoring import best_chunks
 from sidecar.search.retrievers.fusing import (
@@ -60,6 +60,8 @@ class Evaluation:
 
     async def run_legs(self, legs: Sequence[Leg]) -> None:
         """All legs side by side; raises ``RelayedError`` when one fails."""
+        if not legs:
+            return
         bodies = [{**self.requests.leg(leg), "pit": self.pit} for leg in legs]
         answers = await self._search(bodies)
         for leg, answer in zip(legs, answers, strict=True):
