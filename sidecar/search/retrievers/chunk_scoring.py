@@ -25,7 +25,7 @@ def best_chunks(text: str, question: str, size: int, settings: Mapping[str, Any]
         return pieces
     scores = bm25(pieces, question)
     ranked = sorted((place for place, score in enumerate(scores) if score > 0), key=lambda place: -scores[place])
-    return [pieces[place] for place in ranked[:size]] or pieces[:1]
+    return [pieces[place] for place in ranked[:size]] or pieces[:size]
 
 
 def bm25(texts: Sequence[str], question: str) -> list[float]:

@@ -191,7 +191,8 @@ class Requests:
         ]
         if len(self.indices) == 1:
             return {"ids": {"values": [name for names in by_index.values() for name in names]}}
-        return _any_of(parts)
+        any_of: dict[str, Any] = _any_of(parts)
+        return any_of
 
     def tails(self, node: Node, size: int, filters: Filters, found: Mapping[int, Sequence[Found]]) -> list[Any]:
         """Queries that together match what counts for totals and aggregations; ``found`` are the legs' own hits.
