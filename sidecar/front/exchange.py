@@ -144,6 +144,8 @@ class Exchange:
         """
         if self._raw is None:
             limit = self.front.max_body_size
+            if (self.request.content_length or 0) > limit:
+                raise _too_large(limit)
             parts, size = [], 0
             async for part in self.raw_stream():
                 parts.append(part)

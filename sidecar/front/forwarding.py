@@ -38,15 +38,22 @@ def leave_as_it_is(response: web.StreamResponse) -> None:
 
 
 def end_to_end(raw: RawHeaders, without: Iterable[str] = ()) -> CIMultiDict[str]:
-    """Headers as they came, names in the letters that were sent, less those of the connection, those that
-    ``Connection`` names, and ``without`` (lower case). Bytes that are no UTF-8 become question marks.
+    """Headers as they came less those of the connection, those that ``Connection`` names, and ``without`` (lower case).
+
+    Names keep the letters in which they were first sent. Bytes that are no UTF-8 become question marks.
     """
     dropped = {*HOP_BY_HOP, *without}
     for name, value in raw:
         if name.lower() == b"connection":
             dropped.update(part.strip().lower() for part in _text(value).split(","))
-    named = ((_text(name), value) for name, value in raw)
-    return CIMultiDict((name, _text(value)) for name, value in named if name.lower() not in dropped)
+    kept: CIMultiDict[str] = CIMultiDict()
+    spelled: dict[str, str] = {}  # two values under two spellings of a name would become one in the client
+    for name, value in raw:
+        text = _text(name)
+        lowered = text.lower()
+        if lowered not in dropped:
+            kept.add(spelled.setdefault(lowered, text), _text(value))
+    return kept
 
 
 def _text(data: bytes) -> str:
