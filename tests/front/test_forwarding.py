@@ -152,7 +152,8 @@ async def test_a_get_goes_to_the_next_node_and_a_dead_one_is_left_out(start_fron
 async def test_what_may_have_had_an_effect_is_not_sent_again(start_front: StartFront, method: str) -> None:
     async with bare_node(hang_up) as dying, bare_node() as node:
         front = await start_front(dying.url, node.url)
-        dying.heads.clear(), node.heads.clear()
+        dying.heads.clear()
+        node.heads.clear()
         answers = [await exchange(front, compose(method, f"/a/_x/{n}", body=b"{}")) for n in range(2)]
     assert sorted(answer.status for answer in answers) == [200, 503]
     sent = [head.split()[1] for head in [*dying.heads, *node.heads] if b"/a/_x/" in head]
