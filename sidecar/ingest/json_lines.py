@@ -203,4 +203,6 @@ def _digest(document: Mapping[str, Any]) -> str | None:
 
 
 def _number(value: Any) -> float | str:
+    if value.is_whole and -(2**63) <= (whole := int(value.literal)) < 2**64:
+        return whole
     return float(value) if math.isfinite(value) else str(value.literal)

@@ -1,12 +1,19 @@
+from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.ingest.action import build_action
+from sidecar.ingest.document import Candidate, Plan, Ref
 from sidecar.ingest.json_lines import BadLine, Line, read_lines
+from sidecar.ingest.marker import Marker
 
-documents = st.dictionaries(st.text(max_size=5), st.one_of(st.integers(-(2**53), 2**53), st.text(max_size=9)))
+names = st.text(max_size=5).filter(lambda name: not name.startswith("_"))  # those are metadata
+documents = st.dictionaries(names, st.one_of(st.integers(-(2**53), 2**53), st.text(max_size=9)))
 
 
 @given(st.lists(documents, max_size=5))
@@ -34,3 +41,77 @@ def test_bad_lines_are_named_and_blank_ones_pass() -> None:
 def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
     (line,) = read_lines([b'\xef\xbb\xbf{"id":"a"}'], "id")
     assert isinstance(line, Line)
+
+
+NUMBERS = ["123456789012345678901234567890", "0.12345678901234567890123", "1e400", "1.50", "-0", "1E5", "0.1", "7"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_keep_their_digits(number: str) -> None:
+    raw = b'{"id":"a","n":[' + number.encode() + b'],"text":"' + number.encode() + b'"}'
+    (line,) = read_lines([raw], "id")
+    assert isinstance(line, Line)
+    candidate = Candidate(Ref("i", "a"), Marker(), document=line.document)
+    body = build_action(candidate, Plan(()), {}, None, datetime(2026, 1, 1, tzinfo=UTC)).body
+    assert body.startswith(raw[:-1] + b',"sidecar"')
+
+
+def test_what_is_no_number_is_refused() -> None:
+    for raw in (b'{"a":NaN,"b":1e5}', b'{"a":-Infinity,"b":1e5}'):
+        (line,) = read_lines([raw])
+        assert isinstance(line, BadLine)
+        assert line.reason.startswith("not JSON")
+
+
+def test_the_made_id_is_that_of_earlier_versions() -> None:
+    (line,) = read_lines([b'{"a":1.50,"b":12345678901234567890}'])
+    assert isinstance(line, Line)
+    assert line.id == blake2b(b'{"a":1.5,"b":12345678901234567890}', digest_size=16).hexdigest()
+
+
+def test_ids_of_other_forms() -> None:
+    raw = [b'{"_id":"a","text":"t"}', b'{"_id":7}', b'{"text":"t"}', b'{"_id":""}', b'{"_id":1.5}']
+    read = list(read_lines(raw, "_id"))
+    assert [(line.id, line.document) for line in read if isinstance(line, Line)] == [("a", {"text": "t"}), ("7", {})]
+    assert [line.number for line in read if isinstance(line, BadLine)] == [3, 4, 5]
+    (line,) = read_lines([b'{"_id":"a","text":"t"}'])
+    assert isinstance(line, BadLine)
+    assert "--id-field _id" in line.reason
+    (line,) = read_lines([b'{"meta":{"id":"m"},"r":"x"}'], "meta.id", "r")
+    assert isinstance(line, Line)
+    assert (line.id, line.routing) == ("m", "x")
+
+
+def test_lines_of_a_bulk_request() -> None:
+    raw = [
+        b'{"index":{"_id":"a","routing":"r"}}',
+        b'{"text":"one"}',
+        b"",
+        b'{"create":{"_id":"b"}}',
+        b'{"text":"two"}',
+        b'{"delete":{"_id":"c"}}',
+        b'{"update":{"_id":"d"}}',
+        b'{"doc":{"text":"three"}}',
+        b'{"index":{}}',
+        b'{"text":"four"}',
+        b'{"text":"no action"}',
+        b'{"index":{"_id":"e"}}',
+    ]
+    read = list(read_lines(raw))
+    good = [(line.number, line.id, line.routing, line.keeps) for line in read if isinstance(line, Line)]
+    assert good[:2] == [(2, "a", "r", False), (5, "b", None, True)]
+    assert [(number, len(name)) for number, name, _, _ in good[2:]] == [(10, 32)]
+    assert [line.number for line in read if isinstance(line, BadLine)] == [6, 7, 11, 12]
+
+
+def test_a_document_that_looks_like_an_action_but_stands_alone_is_one() -> None:
+    (line,) = read_lines([b'{"index":{"name":"people"}}'])
+    assert isinstance(line, Line)
+    assert line.document == {"index": {"name": "people"}}
+
+
+def test_hits_of_a_search() -> None:
+    raw = b'{"_index":"old","_id":"a","_score":1.0,"_routing":"r","_source":{"text":"one"}}'
+    (line,) = read_lines([raw])
+    assert isinstance(line, Line)
+    assert (line.id, line.routing, line.document) == ("a", "r", {"text": "one"})
