@@ -107,13 +107,15 @@ async def open_front(resources: Resources) -> AsyncIterator[Front]:
         raise UserError("SIDECAR_FRONT needs a cluster to stand in front of: set SIDECAR_ELASTICSEARCH_URL.")
     cluster = Cluster(settings.elasticsearch_urls, ssl=ssl_option(settings))
     try:
-        yield Front(
+        front = Front(
             cluster=cluster,
             catalog=IndexCatalog(resources.elasticsearch),
             inference=resources.inference,
             max_body_size=settings.max_body_size,
             generation=GENERATIONS[settings.api_generation],
         )
+        yield front
+        await front.searches.close()
     finally:
         await cluster.close()
 

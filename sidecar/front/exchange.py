@@ -22,7 +22,9 @@ from sidecar.elastic.version import ServerVersion
 from sidecar.front.cluster import Answer, Body, Cluster
 from sidecar.front.forwarding import OF_THE_BODY, OF_THE_ENCODING, end_to_end, relay, replaced
 from sidecar.front.privileges import Privileges
+from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.inference.facade import Inference
+from sidecar.search.engine import SearchEngine
 from sidecar.wire.body_formats import write_body
 from sidecar.wire.content_codings import Decoder, decoded
 from sidecar.wire.envelopes import render_error
@@ -50,9 +52,11 @@ class Front:
     generation: Generation = DEFAULT_GENERATION
     version: ServerVersion | None = None
     privileges: Privileges = field(init=False)
+    searches: SearchEngine = field(init=False)
 
     def __post_init__(self) -> None:
         self.privileges = Privileges(self.cluster)
+        self.searches = SearchEngine(self.catalog, EndpointEmbedder(self.inference))
 
 
 FRONT: web.AppKey[Front] = web.AppKey("FRONT", Front)

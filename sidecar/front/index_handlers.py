@@ -14,6 +14,7 @@ from sidecar.elastic.index_catalog import IndexView
 from sidecar.front.exchange import Exchange
 from sidecar.front.mapping_completion import complete
 from sidecar.front.routes import FrontRoute, route
+from sidecar.front.search_calls import rewritten_inside
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.wire.body_formats import as_json
@@ -73,7 +74,8 @@ async def write_inside(exchange: Exchange) -> web.StreamResponse:
             f"documents are written to [{', '.join(bound)}] inside the cluster, where the sidecar makes no vectors:"
             " run [sidecar backfill] or keep [sidecar watch] running"
         )
-    return await exchange.forward(warnings=warnings)
+    body = await rewritten_inside(exchange)
+    return await exchange.forward(body, warnings=warnings)
 
 
 async def _destination(exchange: Exchange) -> str | None:

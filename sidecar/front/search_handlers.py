@@ -7,148 +7,162 @@ body ── a scan for a few words ──► none of them ──► forwarded as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import time
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import orjson
 from aiohttp import web
 
 from sidecar.core.errors import SidecarError
-from sidecar.elastic.version import NEWEST, ServerVersion
-from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
+from sidecar.front.multi_search_handlers import multi_search, multi_search_templates
 from sidecar.front.routes import FrontRoute, route
 from sidecar.front.search_bodies import body_bytes, effective_size, json_type, read_body, without_parameters
-from sidecar.inference.endpoint_embedder import EndpointEmbedder
+from sidecar.front.search_calls import (
+    BODY_PARAMETERS,
+    OWN_PARAMETERS,
+    executed,
+    rewritten,
+    shown,
+    wanted_body,
+)
+from sidecar.front.search_templates import rendered
 from sidecar.search.bodies import write_object
-from sidecar.search.engine import ForeignEndpointError, Outcome, Search, SearchEngine, is_ours
-from sidecar.search.executor import Reply
+from sidecar.search.engine import ForeignEndpointError, Outcome, is_ours
 from sidecar.search.failures import with_own_reasons
-from sidecar.search.preparation import Preparation, known_vectors
-from sidecar.search.rewriting import Rewriter, may_match_semantic_text, may_need_rewriting
 
-_DEFAULT_SIZE = 10
-_BODY_PARAMETERS = frozenset({"source", "source_content_type"})
-_OWN_PARAMETERS = frozenset({"sidecar.plan", "sidecar.explain"})
-
-
-@dataclass(frozen=True, slots=True)
-class CallerExecutor:
-    """Calls on behalf of the caller of one exchange."""
-
-    exchange: Exchange
-
-    async def call(
-        self,
-        method: str,
-        target: str,
-        body: bytes | None = None,
-        *,
-        content_type: str = "application/json",
-        as_shown: bool = False,
-    ) -> Reply:
-        accept = self.exchange.request.headers.get("Accept") if as_shown else None
-        headers = {"Accept": accept} if accept else None
-        answer = await self.exchange.call(method, target, body, content_type=content_type, headers=headers)
-        return Reply(answer.status, answer.body, answer.headers)
+_OF_ASYNC_SEARCH = frozenset({"wait_for_completion_timeout", "keep_on_completion", "keep_alive"})
+_ASYNC_KEEP_MILLIS = 5 * 24 * 3600 * 1000
 
 
 async def search(exchange: Exchange) -> web.StreamResponse:
     """``_search``."""
     index = exchange.values.get("index", "")
-    body = await _wanted_body(exchange, index)
-    if body is None:
-        return await exchange.forward()
-    if is_ours(body):
-        return await _executed(exchange, index, body)
-    return await _rewritten(exchange, index, body)
+    body = await wanted_body(exchange, index)
+    return await exchange.forward() if body is None else await _searched(exchange, index, body)
 
 
 async def query_only(exchange: Exchange) -> web.StreamResponse:
     """APIs whose body is a query: ``_count``, ``_explain``, ``_validate/query``, ``_delete_by_query``."""
     index = exchange.values.get("index", "")
-    body = await _wanted_body(exchange, index)
+    body = await wanted_body(exchange, index)
     return await exchange.forward() if body is None else await _rewritten(exchange, index, body)
 
 
-async def _executed(exchange: Exchange, index: str, body: dict[str, Any]) -> web.StreamResponse:
-    if not await exchange.check_privileges(index or "*", "read"):
+async def async_search(exchange: Exchange) -> web.StreamResponse:
+    """``_async_search``; a tree of ours is complete when the answer comes, and nothing of it is kept."""
+    index = exchange.values.get("index", "")
+    body = await wanted_body(exchange, index)
+    if body is None:
         return await exchange.forward()
-    engine = SearchEngine(exchange.front.catalog, EndpointEmbedder(exchange.front.inference))
-    request = Search(index, body, exchange.parameters)
-    try:
-        outcome = await engine.search(request, CallerExecutor(exchange), await cluster_version(exchange))
-    except ForeignEndpointError:
-        return await exchange.forward()
-    return _shown(exchange, outcome)
-
-
-def _shown(exchange: Exchange, outcome: Outcome) -> web.StreamResponse:
-    if outcome.reply is None:
-        return exchange.respond(outcome.status, outcome.value, warnings=outcome.warnings)
-    reply = outcome.reply
-    return exchange.pass_on(Answer(reply.status, reply.headers, reply.body), outcome.warnings)  # type: ignore[arg-type]
-
-
-async def _rewritten(exchange: Exchange, index: str, body: dict[str, Any]) -> web.StreamResponse:
-    preparation = Preparation(exchange.front.catalog, EndpointEmbedder(exchange.front.inference))
-    scope = await preparation.scope(index, body, await cluster_version(exchange))
-    size = effective_size(body, exchange.parameters)
-    shown = _DEFAULT_SIZE if size is None else size
-    collecting = Rewriter(scope)
-    collecting.body(body, shown)
-    rewriter = Rewriter(scope)
-    if collecting.wants:
-        if not await exchange.check_privileges(index or "*", "read"):
+    started = int(time.time() * 1000)
+    parameters = {name: value for name, value in exchange.parameters.items() if name not in _OF_ASYNC_SEARCH}
+    outcome: Outcome | None
+    if is_ours(body):
+        try:
+            outcome = await executed(exchange, index, body, parameters, is_plain=True)
+        except ForeignEndpointError:
             return await exchange.forward()
-        vectors = known_vectors(await preparation.vectors(collecting.wants), collecting.wants)
-        rewriter = replace(rewriter, vectors=vectors)
-    new = rewriter.body(body, shown)
+        if outcome is None:
+            return await exchange.forward()
+        status, value = outcome.status, _value(outcome)
+    else:
+        new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters))
+        if not new.is_changed:
+            return await exchange.forward()
+        target = without_parameters(exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
+        answer = await exchange.call(exchange.request.method, target, write_object(new.body))
+        if not (answer.status == 400 and b"no handler found" in answer.body):
+            value = with_own_reasons(answer.json(), new.planted)
+            return exchange.respond(answer.status, value, warnings=new.warnings)
+        path = f"/{quote(index, safe=',*')}/_search?" if index else "/_search?"
+        answer = await exchange.call("POST", path + urlencode(parameters), write_object(new.body))
+        status, value = answer.status, with_own_reasons(answer.json(), new.planted)
+    if status != 200:
+        return exchange.respond(status, value)
+    finished = int(time.time() * 1000)
+    return exchange.respond(
+        200,
+        {
+            "is_partial": False,
+            "is_running": False,
+            "start_time_in_millis": started,
+            "expiration_time_in_millis": started + _ASYNC_KEEP_MILLIS,
+            "completion_time_in_millis": finished,
+            "response": value,
+        },
+    )
+
+
+async def search_template(exchange: Exchange) -> web.StreamResponse:
+    """``_search/template``: rendered by the cluster, then a search like others."""
+    try:
+        body = read_body(await body_bytes(exchange))
+    except SidecarError:
+        body = None
+    index = exchange.values.get("index", "")
+    search_body = None if body is None else await rendered(exchange, body, index)
+    if search_body is None:
+        return await exchange.forward()
+    target = exchange.target.replace("/_search/template", "/_search", 1)
+    return await _searched(exchange, index, search_body, target)
+
+
+async def rank_evaluation(exchange: Exchange) -> web.StreamResponse:
+    """``_rank_eval``: the searches in it, rewritten."""
+    index = exchange.values.get("index", "")
+    body = await wanted_body(exchange, index)
+    requests = body.get("requests") if body is not None else None
+    if body is None or not isinstance(requests, list):
+        return await exchange.forward()
+    new_requests = []
+    warnings: list[str] = []
+    for item in requests:
+        inner = item.get("request") if isinstance(item, dict) else None
+        if isinstance(inner, dict):
+            new = await rewritten(exchange, index, inner, effective_size(inner, {}))
+            warnings += new.warnings
+            new_requests.append({**item, "request": new.body})
+        else:
+            new_requests.append(item)
+    data = write_object({**body, "requests": new_requests})
+    return await exchange.forward(data, headers=json_type(exchange), warnings=warnings)
+
+
+async def _searched(
+    exchange: Exchange, index: str, body: dict[str, Any], target: str | None = None
+) -> web.StreamResponse:
+    if not is_ours(body):
+        return await _rewritten(exchange, index, body, target)
+    try:
+        outcome = await executed(exchange, index, body, exchange.parameters)
+    except ForeignEndpointError:
+        outcome = None
+    return await exchange.forward() if outcome is None else shown(exchange, outcome)
+
+
+async def _rewritten(
+    exchange: Exchange, index: str, body: dict[str, Any], other_target: str | None = None
+) -> web.StreamResponse:
+    new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters))
     if "sidecar.plan" in exchange.parameters:
-        return exchange.respond(200, orjson.loads(write_object({"forward": new})))
-    target = without_parameters(exchange.target, _BODY_PARAMETERS | _OWN_PARAMETERS)
-    if new is body:
-        is_same = not (_OWN_PARAMETERS & exchange.parameters.keys())
+        return exchange.respond(200, orjson.loads(write_object({"forward": new.body})))
+    target = without_parameters(other_target or exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
+    if not new.is_changed and other_target is None:
+        is_same = not (OWN_PARAMETERS & exchange.parameters.keys())
         return await exchange.forward(target=None if is_same else target)
-    if not rewriter.planted:
-        data = write_object(new)
-        return await exchange.forward(data, target=target, headers=json_type(exchange), warnings=rewriter.warnings)
-    answer = await exchange.call(exchange.request.method, target, write_object(new))
+    if not new.planted:
+        data = write_object(new.body)
+        return await exchange.forward(data, target=target, headers=json_type(exchange), warnings=new.warnings)
+    answer = await exchange.call(exchange.request.method, target, write_object(new.body))
     if not answer.body:
         return exchange.pass_on(answer)
-    value = with_own_reasons(orjson.loads(answer.body), rewriter.planted)
-    return exchange.respond(answer.status, value, warnings=rewriter.warnings)
+    return exchange.respond(answer.status, with_own_reasons(answer.json(), new.planted), warnings=new.warnings)
 
 
-async def _wanted_body(exchange: Exchange, index: str) -> dict[str, Any] | None:
-    """The body, parsed, where something in it may be ours."""
-    try:
-        data = await body_bytes(exchange)
-    except SidecarError:
-        return None
-    return read_body(data) if await may_be_ours(exchange, data, index) else None
-
-
-async def may_be_ours(exchange: Exchange, data: bytes, index: str) -> bool:
-    """Whether a body holds a word of ours, or a ``match`` over indices with ``semantic_text``."""
-    if may_need_rewriting(data):
-        return True
-    if not may_match_semantic_text(data):
-        return False
-    return any(view.semantic for view in await exchange.front.catalog.resolve(index or "*"))
-
-
-async def cluster_version(exchange: Exchange) -> ServerVersion:
-    """The cluster's version, asked once; the newest known where the caller may not ask."""
-    front = exchange.front
-    if front.version is None:
-        answer = await exchange.call("GET", "/")
-        if answer.status != 200:
-            return NEWEST
-        value: Mapping[str, Any] = answer.json()
-        front.version = ServerVersion.parse(value["version"]["number"])
-    return front.version
+def _value(outcome: Outcome) -> Any:
+    return outcome.value if outcome.reply is None else outcome.reply.json()
 
 
 _QUERY = "GET POST"
@@ -161,4 +175,14 @@ ROUTES: tuple[FrontRoute, ...] = (
     route(_QUERY, "/_validate/query", query_only),
     route(_QUERY, "/{index}/_validate/query", query_only),
     route("POST", "/{index}/_delete_by_query", query_only),
+    route(_QUERY, "/_msearch", multi_search),
+    route(_QUERY, "/{index}/_msearch", multi_search),
+    route("POST", "/_async_search", async_search),
+    route("POST", "/{index}/_async_search", async_search),
+    route(_QUERY, "/_search/template", search_template),
+    route(_QUERY, "/{index}/_search/template", search_template),
+    route(_QUERY, "/_msearch/template", multi_search_templates),
+    route(_QUERY, "/{index}/_msearch/template", multi_search_templates),
+    route(_QUERY, "/_rank_eval", rank_evaluation),
+    route(_QUERY, "/{index}/_rank_eval", rank_evaluation),
 )

@@ -1,0 +1,155 @@
+"""What search handlers share: whether a body may be ours, its rewriting, its execution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aiohttp import web
+
+from sidecar.core.errors import SidecarError
+from sidecar.elastic.version import NEWEST, ServerVersion
+from sidecar.front.cluster import Answer
+from sidecar.front.exchange import Exchange
+from sidecar.front.search_bodies import body_bytes, read_body
+from sidecar.inference.endpoint_embedder import EndpointEmbedder
+from sidecar.search.bodies import write_object
+from sidecar.search.engine import Outcome, Search
+from sidecar.search.executor import Reply
+from sidecar.search.preparation import Preparation, known_vectors
+from sidecar.search.rewriting import Planted, Rewriter, may_match_semantic_text, may_need_rewriting
+
+DEFAULT_SIZE = 10
+BODY_PARAMETERS = frozenset({"source", "source_content_type"})
+OWN_PARAMETERS = frozenset({"sidecar.plan", "sidecar.explain"})
+
+
+@dataclass(frozen=True, slots=True)
+class CallerExecutor:
+    """Calls on behalf of the caller of one exchange; ``is_plain``: always for JSON, whatever the caller wants."""
+
+    exchange: Exchange
+    is_plain: bool = False
+
+    async def call(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        content_type: str = "application/json",
+        as_shown: bool = False,
+    ) -> Reply:
+        accept = self.exchange.request.headers.get("Accept") if as_shown and not self.is_plain else None
+        headers = {"Accept": accept} if accept else None
+        answer = await self.exchange.call(method, target, body, content_type=content_type, headers=headers)
+        return Reply(answer.status, answer.body, answer.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A body with vectors; ``is_changed`` false where it is as it was."""
+
+    body: dict[str, Any]
+    is_changed: bool
+    planted: list[Planted] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+async def rewritten(exchange: Exchange, index: str, body: dict[str, Any], size: int | None) -> Rewritten:
+    """``body`` over ``index`` (an expression) with vectors in the place of texts; ``size`` as it was asked for.
+
+    Where the caller may not read the index it stays as it is: the cluster refuses it.
+
+    Raises:
+        SidecarError: an endpoint failed, or a clause is refused.
+    """
+    preparation = preparation_of(exchange)
+    scope = await preparation.scope(index, body, await cluster_version(exchange))
+    shown = DEFAULT_SIZE if size is None else size
+    collecting = Rewriter(scope)
+    collecting.body(body, shown)
+    rewriter = Rewriter(scope)
+    if collecting.wants:
+        if not await exchange.check_privileges(index or "*", "read"):
+            return Rewritten(body, is_changed=False)
+        vectors = known_vectors(await preparation.vectors(collecting.wants), collecting.wants)
+        rewriter = replace(rewriter, vectors=vectors)
+    new = rewriter.body(body, shown)
+    return Rewritten(new, new is not body, rewriter.planted, rewriter.warnings)
+
+
+async def rewritten_inside(exchange: Exchange) -> bytes | None:
+    """The body of ``_update_by_query`` or ``_reindex`` with its query rewritten; ``None`` where it stays as it is."""
+    index = exchange.values.get("index")
+    body = await wanted_body(exchange, index or "*")
+    if body is None:
+        return None
+    source = body if index is not None else body.get("source")
+    if not isinstance(source, dict) or not isinstance(source.get("query"), dict) or "remote" in source:
+        return None
+    named = source.get("index", "") if index is None else index
+    expression = ",".join(named) if isinstance(named, list) else str(named)
+    new = await rewritten(exchange, expression, {"query": source["query"]}, None)
+    if not new.is_changed:
+        return None
+    whole = {**source, "query": new.body["query"]}
+    return write_object(whole if index is not None else {**body, "source": whole})
+
+
+async def executed(
+    exchange: Exchange, index: str, body: dict[str, Any], parameters: Mapping[str, str], *, is_plain: bool = False
+) -> Outcome | None:
+    """The answer to a search with a tree of ours; ``None`` where the caller may not read the index.
+
+    Raises:
+        SidecarError: whatever goes wrong, ``ForeignEndpointError`` where the search is the cluster's after all.
+    """
+    if not await exchange.check_privileges(index or "*", "read"):
+        return None
+    search = Search(index, body, parameters)
+    executor = CallerExecutor(exchange, is_plain)
+    return await exchange.front.searches.search(search, executor, await cluster_version(exchange))
+
+
+def shown(exchange: Exchange, outcome: Outcome) -> web.StreamResponse:
+    """An outcome as the caller's answer."""
+    if outcome.reply is None:
+        return exchange.respond(outcome.status, outcome.value, warnings=outcome.warnings)
+    reply = outcome.reply
+    return exchange.pass_on(Answer(reply.status, reply.headers, reply.body), outcome.warnings)  # type: ignore[arg-type]
+
+
+async def wanted_body(exchange: Exchange, index: str) -> dict[str, Any] | None:
+    """The body, parsed, where something in it may be ours."""
+    try:
+        data = await body_bytes(exchange)
+    except SidecarError:
+        return None
+    return read_body(data) if await may_be_ours(exchange, data, index) else None
+
+
+async def may_be_ours(exchange: Exchange, data: bytes, index: str) -> bool:
+    """Whether a body holds a word of ours, or a ``match`` over indices with ``semantic_text``."""
+    if may_need_rewriting(data):
+        return True
+    if not may_match_semantic_text(data):
+        return False
+    return any(view.semantic for view in await exchange.front.catalog.resolve(index or "*"))
+
+
+async def cluster_version(exchange: Exchange) -> ServerVersion:
+    """The cluster's version, asked once; the newest known where the caller may not ask."""
+    front = exchange.front
+    if front.version is None:
+        answer = await exchange.call("GET", "/")
+        if answer.status != 200:
+            return NEWEST
+        value: Mapping[str, Any] = answer.json()
+        front.version = ServerVersion.parse(value["version"]["number"])
+    return front.version
+
+
+def preparation_of(exchange: Exchange) -> Preparation:
+    return Preparation(exchange.front.catalog, EndpointEmbedder(exchange.front.inference))
