@@ -27,6 +27,7 @@ from sidecar.front.json_members import Change, changed, members
 from sidecar.front.request_target import SHAPING, without_shape
 from sidecar.front.simulation import Draft, Outcome, Pipelines, explained, infer, simulate
 from sidecar.front.source_text import SourceText, read_source
+from sidecar.front.stored_documents import DocumentName, StoredDocument, examine_with_stored, read_stored
 from sidecar.front.targets import WritePlan
 from sidecar.front.write_context import WriteContext
 from sidecar.wire.content_codings import Decoder
@@ -37,6 +38,7 @@ MOST_ACTIONS = 256
 MOST_BYTES = 1024 * 1024
 """A batch ends with whichever comes first; a body no longer than this is read whole before anything is sent."""
 BATCHES_AT_ONCE = 4
+_OWN_ATTEMPTS = 3
 
 Part = BulkAction | Passage
 
@@ -64,6 +66,7 @@ class _Work:
     line: SourceText
     documents: list[_Document] = field(default_factory=list)
     failure: SidecarError | None = None
+    stored: StoredDocument | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +78,7 @@ class _Batch:
     failed: dict[int, FailedItem]
     is_changed: bool
     errors: dict[int, Mapping[str, SidecarError]]
+    guarded: dict[int, BulkAction]
 
 
 async def write_bulk(exchange: Exchange) -> web.StreamResponse:
@@ -92,6 +96,7 @@ class _BulkWrite:
         self._pipeline = exchange.parameters.get("pipeline")
         self._failed: dict[int, FailedItem] = {}
         self._errors: dict[int, Mapping[str, SidecarError]] = {}
+        self._guarded: dict[int, BulkAction] = {}
         self._items = 0
 
     async def answer(self) -> web.StreamResponse:
@@ -129,7 +134,7 @@ class _BulkWrite:
             headers["Accept"] = "application/json"
             target = without_shape(target)
         async with exchange.front.cluster.send(exchange.request.method, target, headers, body) as answer:
-            if not (is_shaped or self._failed or self._errors):
+            if not (is_shaped or self._failed or self._errors or self._guarded):
                 added = [("Warning", warning_header(text, exchange.front.generation)) for text in self._context.notes]
                 return await relay(exchange.request, answer, added)
             return await self._respond(answer)
@@ -138,11 +143,34 @@ class _BulkWrite:
         body = orjson.loads(await answer.read())
         warnings = answer.headers.getall("Warning", ())
         if answer.status == 200:
+            await self._repeat_conflicts(body)
             body = self._explained(merged(body, self._failed))
         response = self._exchange.respond(answer.status, body, warnings=self._context.notes)
         for warning in warnings:
             response.headers.add("Warning", warning)
         return response
+
+    async def _repeat_conflicts(self, body: dict[str, Any]) -> None:
+        """Does updates again that met a change of their document, which only the front's own guard made fail."""
+        items = body.get("items") or []
+        for place, action in self._guarded.items():
+            if place >= len(items):
+                continue
+            for _ in range(_attempts(action)):
+                ((_, about),) = items[place].items()
+                if about.get("status") != 409:
+                    break
+                batch = await self._prepare([action])
+                if batch.failed:
+                    self._failed[place] = batch.failed[0]
+                    break
+                target = without_shape(self._exchange.target)
+                content_type = "application/x-ndjson"
+                answer = await self._exchange.call("POST", target, batch.data, content_type=content_type)
+                if answer.status != 200:
+                    break
+                (items[place],) = answer.json()["items"]
+        body["errors"] = any("error" in about for item in items for about in item.values())
 
     def _explained(self, body: dict[str, Any]) -> dict[str, Any]:
         items = body.get("items") or []
@@ -158,6 +186,8 @@ class _BulkWrite:
             self._failed[self._items + place] = item
         for place, errors in batch.errors.items():
             self._errors[self._items + place] = errors
+        for place, action in batch.guarded.items():
+            self._guarded[self._items + place] = action
         self._items += batch.items
 
     # --- batches
@@ -204,9 +234,10 @@ class _BulkWrite:
                 if work is not None:
                     works[position] = work
         await self._examine(list(works.values()))
+        await self._read_stored(list(works.values()))
         fillings = [d.filling for w in works.values() for d in w.documents if d.filling and not w.failure]
         vectors = await self._context.embed(fillings)
-        batch = _Batch(b"", 0, {}, False, {})
+        batch = _Batch(b"", 0, {}, False, {}, {})
         data: list[bytes] = []
         for position, part in enumerate(parts):
             if isinstance(part, Passage):
@@ -234,7 +265,10 @@ class _BulkWrite:
             batch.is_changed = True
             errors = [document.outcome.errors for document in work.documents if document.outcome]
             batch.errors[batch.items] = {reason: error for known in errors for reason, error in known.items()}
-        return work.action.head, source
+        if work.stored is None:
+            return work.action.head, source
+        batch.guarded[batch.items] = work.action
+        return _guarded_head(work.action, work.stored), source
 
     def _name(self, action: BulkAction) -> str:
         name = action.meta.get("_index", self._index)
@@ -312,6 +346,32 @@ class _BulkWrite:
         if plan:
             _examine_one(work, document, outcome.source, plan)
 
+    async def _read_stored(self, works: Sequence[_Work]) -> None:
+        """Reads the documents of which partial updates hold too little, and looks at those updates again."""
+        held = [
+            (work, document)
+            for work in works
+            for document in work.documents
+            if document.filling is not None and document.filling.needs_stored and _id(work.action) is not None
+        ]
+        names = [
+            DocumentName(self._name(work.action), _id(work.action) or "", self._routing(work.action))
+            for work, _ in held
+        ]
+        for (work, document), stored in zip(held, await read_stored(self._exchange, names), strict=True):
+            if stored is None:
+                continue  # inserted, or missing: then there is no more than the update holds
+            try:
+                document.filling = examine_with_stored(document.source, stored, document.plan)
+            except SidecarError as error:
+                work.failure = error
+            if "if_seq_no" not in work.action.meta:
+                work.stored = stored
+
+    def _routing(self, action: BulkAction) -> str | None:
+        routing = action.meta.get("routing", action.meta.get("_routing", self._exchange.parameters.get("routing")))
+        return None if routing is None else str(routing)
+
     def _completed(self, work: _Work, vectors: Vectors) -> bytes:
         changes: dict[str, Change] = {}
         for document in work.documents:
@@ -325,6 +385,9 @@ class _BulkWrite:
             if document.member is None:
                 return source
             changes[document.member] = source
+        if work.stored is not None:
+            # The document is there; what would insert it does not go together with the guard.
+            changes |= {name: None for name in ("upsert", "doc_as_upsert") if name in work.line.document}
         return changed(work.line.raw, changes) if changes else work.action.source
 
 
@@ -350,6 +413,19 @@ def _examine_one(work: _Work, document: _Document, source: SourceText, plan: Wri
         document.filling = examine(source, plan, is_partial=document.is_partial)
     except SidecarError as error:
         work.failure = error
+
+
+def _guarded_head(action: BulkAction, stored: StoredDocument) -> bytes:
+    """The action line, for the document as it was read."""
+    meta = {name: value for name, value in action.meta.items() if name not in ("retry_on_conflict", "_index")}
+    meta |= {"_index": stored.index, "if_seq_no": stored.seq_no, "if_primary_term": stored.primary_term}
+    return orjson.dumps({action.operation: meta}) + b"\n"
+
+
+def _attempts(action: BulkAction) -> int:
+    """How often a guarded update is done again: as often as the caller allows, and for changes by the same bulk."""
+    wanted = action.meta.get("retry_on_conflict", 0)
+    return _OWN_ATTEMPTS + (wanted if isinstance(wanted, int) else 0)
 
 
 def _id(action: BulkAction) -> str | None:

@@ -22,7 +22,9 @@ from sidecar.front.document_writing import RunningPipelines, filled, pipelines_o
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import examine
 from sidecar.front.json_members import Change, changed, members
+from sidecar.front.request_target import with_parameters, without_shape
 from sidecar.front.source_text import SourceText
+from sidecar.front.stored_documents import DocumentName, StoredDocument, examine_with_stored, read_stored
 from sidecar.front.targets import WritePlan
 from sidecar.front.update_request import UpdateRequest
 from sidecar.front.write_context import WriteContext
@@ -72,27 +74,52 @@ async def update_document(exchange: Exchange) -> web.StreamResponse:
 async def _forward_filled(
     exchange: Exchange, context: WriteContext, plan: WritePlan, pipelines: RunningPipelines, body: SourceText
 ) -> web.StreamResponse:
+    """The update with vectors in its partial documents; the cluster merges."""
+    retries = exchange.parameters.get("retry_on_conflict", "0")
+    while True:
+        written, stored = await _with_vectors(context, plan, pipelines, body)
+        if written is body.raw:
+            return await exchange.forward(warnings=context.notes)
+        if stored is None or "if_seq_no" in exchange.parameters:
+            return await exchange.forward(written, warnings=context.notes)
+        guard = {"if_seq_no": str(stored.seq_no), "if_primary_term": str(stored.primary_term)}
+        target = with_parameters(without_shape(exchange.target), guard, without={"retry_on_conflict"})
+        answer = await exchange.call("POST", target, written)
+        if answer.status != _CONFLICT or not retries.isdecimal() or int(retries) == 0:
+            return respond(context, answer, {})
+        retries = str(int(retries) - 1)
+
+
+async def _with_vectors(
+    context: WriteContext, plan: WritePlan, pipelines: RunningPipelines, body: SourceText
+) -> tuple[bytes, StoredDocument | None]:
+    """The body of an update with its vectors, and the stored document where they depend on it."""
+    identity = context.exchange.values["id"]
     held, _ = members(body.raw)
     raw = {member.name: body.raw[member.value : member.end] for member in held}
     changes: dict[str, Change] = {}
-    for name in ("doc", "upsert"):
-        document = body.document.get(name)
-        if not isinstance(document, dict):
-            continue
-        source = SourceText(raw[name], document)
-        if name == "upsert":
-            written = (await filled(context, plan, pipelines, source, exchange.values["id"])).body
-        else:
-            filling = examine(source, plan, is_partial=True)
-            written = source.raw
-            if not filling.is_idle:
-                written = context.completed(filling, await context.embed([filling]))
-            context.note(filling.notes)
-        if written is not source.raw:
-            changes[name] = written
-    if not changes:
-        return await exchange.forward(warnings=context.notes)
-    return await exchange.forward(changed(body.raw, changes), warnings=context.notes)
+    stored = None
+    doc, upsert = body.document.get("doc"), body.document.get("upsert")
+    if isinstance(doc, dict):
+        source = SourceText(raw["doc"], doc)
+        filling = examine(source, plan, is_partial=True)
+        if filling.needs_stored:
+            name = DocumentName(context.exchange.values["index"], identity, context.exchange.parameters.get("routing"))
+            (stored,) = await read_stored(context.exchange, [name])
+            if stored is not None:
+                filling = examine_with_stored(source, stored, plan)
+        context.note(filling.notes)
+        if not filling.is_idle:
+            changes["doc"] = context.completed(filling, await context.embed([filling]))
+    if isinstance(upsert, dict) and stored is None:
+        source = SourceText(raw["upsert"], upsert)
+        written = await filled(context, plan, pipelines, source, identity)
+        if written.body is not source.raw:
+            changes["upsert"] = written.body
+    if stored is not None and changes:
+        # The document is there; what would insert it does not go together with the guard.
+        changes |= {name: None for name in ("upsert", "doc_as_upsert") if name in body.document}
+    return (changed(body.raw, changes) if changes else body.raw), stored
 
 
 class _Update:

@@ -16,7 +16,7 @@ import orjson
 from sidecar.core.chunking import Chunk, Utf16Offsets
 from sidecar.core.errors import SidecarError, StatusError
 from sidecar.elastic.bindings import LongTexts, OnFailure
-from sidecar.elastic.source import SEPARATOR, text_at, values_at
+from sidecar.elastic.source import SEPARATOR, text_at, values_at, well_formed
 from sidecar.front.embedding import Vectors, inference_failure
 from sidecar.front.json_members import Change, Into, changed
 from sidecar.front.source_text import SourceText
@@ -82,20 +82,31 @@ class Filling:
         return not self.semantic and not self.vectors
 
 
-def examine(source: SourceText, plan: WritePlan, *, is_partial: bool = False) -> Filling:
+def examine(
+    source: SourceText,
+    plan: WritePlan,
+    *,
+    is_partial: bool = False,
+    whole: SourceText | None = None,
+    marker: Marker | None = None,
+) -> Filling:
     """What the document wants; ``is_partial`` for the ``doc`` of an update, which holds changed fields only.
+
+    ``whole`` and ``marker`` are those of the document that the update will leave, where it was read.
 
     Raises:
         SidecarError: a value that Elasticsearch refuses to embed, or a text that cannot be cut.
     """
-    filling = Filling(source, plan, is_partial, Marker.read(source.document))
+    filling = Filling(source, plan, is_partial, marker or Marker.read(source.document))
     brought = source.document.get(INFERENCE_FIELDS, {})
     if isinstance(brought, dict):
         for semantic in plan.semantic:
             if semantic.name not in brought:
                 _examine_semantic(filling, semantic)
     for target in plan.vectors:
-        _examine_vector(filling, target)
+        _examine_vector(filling, target, whole)
+    if whole is not None:
+        return filling
     touched = len({work.target.name for work in filling.vectors})
     if is_partial and touched and touched < len(plan.vectors) and plan.has_marker:
         filling.needs_stored = True  # the marker is replaced whole, and holds the other fields' entries as well
@@ -109,7 +120,7 @@ def _examine_semantic(filling: Filling, target: SemanticTarget) -> None:
         if value is ABSENT:
             continue
         pieces, offset = [], 0
-        for text in texts_of(target.name, value):
+        for text in map(well_formed, texts_of(target.name, value)):
             units = Utf16Offsets(text)
             if text.strip():
                 for piece in target.splitter(text):
@@ -122,16 +133,17 @@ def _examine_semantic(filling: Filling, target: SemanticTarget) -> None:
         filling.semantic.append((target, found))
 
 
-def _examine_vector(filling: Filling, target: VectorTarget) -> None:
+def _examine_vector(filling: Filling, target: VectorTarget, whole: SourceText | None) -> None:
     document, binding = filling.source.document, target.binding
     present = [any(True for _ in values_at(document, path)) for path in binding.sources]
     if filling.is_partial:
         if not any(present):
             return
-        if not all(present):
+        if not all(present) and whole is None:
             filling.needs_stored = True
-    texts = [text for path in binding.sources if (text := text_at(document, path)) is not None]
-    text = SEPARATOR.join(texts) if texts else None
+    read = document if whole is None else whole.document
+    texts = [text for path in binding.sources if (text := text_at(read, path)) is not None]
+    text = well_formed(SEPARATOR.join(texts)) if texts else None
     stamp = filling.marker.stamps.get(target.name)
     made = None if text is None else Stamp(target.profile.model, input_hash(text, *target.circumstances))
     if any(value is not None for value in values_at(document, target.place)):
