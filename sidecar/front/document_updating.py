@@ -61,7 +61,7 @@ async def update_document(exchange: Exchange) -> web.StreamResponse:
     context = await WriteContext.of(exchange)
     plan = await context.plan(exchange.values["index"])
     pipelines = await pipelines_of(exchange, plan, None)
-    body = await read_body(exchange) if plan or pipelines.infers else None
+    body = await read_body(exchange, strict=True) if plan or pipelines.infers else None
     request = UpdateRequest.read(body.document, exchange.parameters) if body is not None else None
     if body is None or request is None:
         return await exchange.forward(warnings=context.notes)

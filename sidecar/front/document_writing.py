@@ -32,7 +32,7 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
     pipelines = await pipelines_of(exchange, plan, exchange.parameters.get("pipeline"))
     if not (plan or pipelines.infers):
         return await exchange.forward(warnings=context.notes)
-    source = await read_body(exchange)
+    source = await read_body(exchange, strict=plan.has_semantic_text)
     if source is None:
         return await exchange.forward(warnings=context.notes)
     written = await filled(context, plan, pipelines, source, exchange.values.get("id"))
@@ -63,10 +63,10 @@ async def pipelines_of(exchange: Exchange, plan: WritePlan, named: str | None) -
     return RunningPipelines(named, run=True, infers=known.infers(first) or known.infers(plan.final_pipeline))
 
 
-async def read_body(exchange: Exchange) -> SourceText | None:
-    """The request's body; ``None`` for one that is no object, or that the cluster refuses."""
+async def read_body(exchange: Exchange, *, strict: bool) -> SourceText | None:
+    """The request's body; ``None`` for one that is no object, or that the cluster refuses; ``strict`` see there."""
     try:
-        return read_source(as_json(await exchange.body(), exchange.types.body_format()))
+        return read_source(as_json(await exchange.body(), exchange.types.body_format()), strict=strict)
     except SidecarError:
         return None
 

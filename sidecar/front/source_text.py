@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from sidecar.core.json_bytes import json_bytes
-from sidecar.front.json_members import has_each_name_once
+from sidecar.front.json_members import has_each_name_once, members
 from sidecar.wire.json_scanner import JsonScanner
 from sidecar.wire.token_reader import Token
 
@@ -29,8 +29,9 @@ class SourceText:
 def read_source(raw: bytes, *, strict: bool = True) -> SourceText | None:
     """The object in ``raw``; ``None`` for anything else, which the cluster refuses by itself.
 
-    Text behind the object is kept and, as there, not looked at. With ``strict`` what Elasticsearch's parser refuses
-    raises ``XContentParseError``, a name that stands twice in an object among it; without, that gives ``None``.
+    With ``strict`` it is read as for a field that infers: what Elasticsearch's parser refuses raises
+    ``XContentParseError``, a name that stands twice in an object among it, and text behind the object is left out.
+    Without, such text stays, and what cannot be read gives ``None``: the cluster judges both.
     """
     try:
         value = orjson.loads(raw)
@@ -58,4 +59,7 @@ def _read_slowly(raw: bytes, strict: bool) -> SourceText | None:
     if b"/*" in raw or b"//" in raw or not raw.lstrip().startswith(b"{"):
         # Comments could hide quotes and braces; what is written anew has none.
         raw = json_bytes(json.dumps(document, ensure_ascii=False)) + raw[len(raw.rstrip()) :]
+    elif strict:
+        _, last = members(raw)
+        raw = raw[: last + 1] + raw[len(raw.rstrip()) :]
     return SourceText(raw, document)
