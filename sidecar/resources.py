@@ -5,18 +5,20 @@ settings -> Elasticsearch client -> registry -> local models -> sender to provid
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from sidecar.core.errors import StatusError
 from sidecar.core.generations import GENERATIONS
 from sidecar.elastic.client import create_client, failure_text, ssl_option
 from sidecar.elastic.index_catalog import IndexCatalog
-from sidecar.elastic.references import References, find_references
+from sidecar.elastic.references import References, find_model_settings, find_references
 from sidecar.front.cluster import Cluster
 from sidecar.front.exchange import Front
 from sidecar.inference.cache.cache import EmbeddingCache
@@ -35,6 +37,8 @@ from sidecar.settings import Settings, UserError
 from sidecar.telemetry import Metrics
 from sidecar.upstream.connection import ConnectionConfig
 from sidecar.upstream.sender import RetryConfig, Sender
+
+_log = structlog.stdlib.get_logger(__name__)
 
 STORE_FILE = "endpoints.db"
 COPY_FILE = "endpoints-copy.db"
@@ -89,6 +93,7 @@ async def open_resources(
             RemoteBackend(sender),
             LocalBackend(models),
             references=None if elasticsearch is None else partial(references_of, elasticsearch),
+            model_settings=None if elasticsearch is None else partial(model_settings_of, elasticsearch),
             observer=metrics,
             cache=cache,
         )
@@ -118,6 +123,15 @@ async def open_front(resources: Resources) -> AsyncIterator[Front]:
         await front.searches.close()
     finally:
         await cluster.close()
+
+
+async def model_settings_of(client: AsyncElasticsearch, inference_id: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """:func:`find_model_settings`; nothing where the cluster does not say, which must not stand in a creation's way."""
+    try:
+        return await find_model_settings(client, inference_id)
+    except (ApiError, TransportError) as error:
+        _log.warning("mappings cannot be read", inference_id=inference_id, error=failure_text(error))
+        return {}
 
 
 async def references_of(client: AsyncElasticsearch, inference_id: str) -> References:

@@ -51,6 +51,29 @@ async def find_references(client: AsyncElasticsearch, inference_id: str) -> Refe
     )
 
 
+async def find_model_settings(
+    client: AsyncElasticsearch, inference_id: str
+) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    """What filled ``semantic_text`` fields say of the vectors that the endpoint of this id made, by index.
+
+    Elasticsearch's failures (``ApiError``, ``TransportError``) pass through.
+    """
+    mappings = await client.indices.get_mapping(
+        index=_INDICES, expand_wildcards="all", filter_path="*.mappings.properties"
+    )
+    found = {}
+    for name, body in sorted(mappings.body.items()):
+        fields = [field for field in _fields(body["mappings"]) if field.get("type") == "semantic_text"]
+        settings = [
+            field["model_settings"]
+            for field in fields
+            if field.get("inference_id") == inference_id and "model_settings" in field
+        ]
+        if settings:
+            found[name] = tuple(settings)
+    return found
+
+
 def pipeline_endpoints(pipeline: Any) -> set[str]:
     """Ids that ``inference`` processors of a pipeline name as ``model_id``, however deep in other processors."""
     return {str(processor["model_id"]) for processor in _processors(pipeline) if "model_id" in processor}

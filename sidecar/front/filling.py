@@ -20,7 +20,7 @@ from sidecar.elastic.source import SEPARATOR, text_at, values_at, well_formed
 from sidecar.front.embedding import Vectors, inference_failure
 from sidecar.front.json_members import Change, Into, changed
 from sidecar.front.source_text import SourceText
-from sidecar.front.source_values import ABSENT, texts_of, value_at
+from sidecar.front.source_values import ABSENT, NULL, texts_of, value_at
 from sidecar.front.targets import SemanticTarget, VectorTarget, WritePlan
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, input_hash
@@ -127,7 +127,7 @@ def _examine_semantic(filling: Filling, target: SemanticTarget) -> None:
                     start, end = units.chunk(Chunk(piece.start, piece.start + len(piece.text)))
                     pieces.append((offset + start, offset + end, piece))
             offset += units.of(len(text)) + 1
-        if pieces or filling.is_partial:
+        if pieces or filling.is_partial or (filling.plan.fills_blanks and value is not NULL):
             found.append(_SourcePieces(path, tuple(pieces)))
     if found:
         filling.semantic.append((target, found))

@@ -17,6 +17,7 @@ from sidecar.core.tasks import Similarity, TaskType
 from sidecar.elastic.bindings import Binding, LongTexts, SemanticText
 from sidecar.elastic.fields import field_at, nested_parent
 from sidecar.elastic.index_catalog import IndexView
+from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.inference.facade import Inference
@@ -69,12 +70,14 @@ class WritePlan:
     """All targets of one concrete ``index``; ``complaints`` say which bindings cannot be followed, and why.
 
     ``has_semantic_text`` is true for fields of foreign endpoints as well: the cluster reads such documents strictly.
+    With ``fills_blanks`` blank texts of ``semantic_text`` get empty results: 8.x would ask an endpoint about them.
     """
 
     index: str
     semantic: tuple[SemanticTarget, ...] = ()
     vectors: tuple[VectorTarget, ...] = ()
     has_semantic_text: bool = False
+    fills_blanks: bool = False
     has_marker: bool = False
     default_pipeline: str | None = None
     final_pipeline: str | None = None
@@ -93,8 +96,9 @@ class WritePlan:
 class TargetFinder:
     """Makes plans of views; looks every endpoint up once."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: Inference, version: ServerVersion) -> None:
         self._inference = inference
+        self._fills_blanks = version.major < 9
         self._embedder = EndpointEmbedder(inference)
         self._profiles: dict[str, EndpointProfile | None] = {}
         self._plans: dict[int, tuple[IndexView, WritePlan]] = {}
@@ -122,6 +126,7 @@ class TargetFinder:
             tuple(semantic),
             tuple(vectors),
             has_semantic_text=bool(view.semantic),
+            fills_blanks=self._fills_blanks,
             has_marker=field_at(view.mapping, f"{MARKER_FIELD}.model") is not None,
             default_pipeline=view.default_pipeline,
             final_pipeline=view.final_pipeline,

@@ -80,6 +80,8 @@ class FoundReferences(Protocol):
 
 
 FindReferences = Callable[[str], Awaitable[FoundReferences]]
+FindModelSettings = Callable[[str], Awaitable[Mapping[str, Sequence[Mapping[str, Any]]]]]
+"""What filled fields of indices say of the vectors of an endpoint's id, by index."""
 
 
 class InferenceObserver(Protocol):
@@ -102,6 +104,7 @@ class Inference:
         local: LocalBackend,
         *,
         references: FindReferences | None = None,
+        model_settings: FindModelSettings | None = None,
         observer: InferenceObserver | None = None,
         cache: EmbeddingCache | None = None,
     ) -> None:
@@ -110,6 +113,7 @@ class Inference:
         self._remote = remote
         self._local = local
         self._references = references
+        self._model_settings = model_settings
         self._observer = observer
         self._cache = cache
         self._followed: frozenset[str] = frozenset()
@@ -222,6 +226,7 @@ class Inference:
                 endpoint = await self._validated(service, task, fresh, request, generation)
         else:
             endpoint = self._local.checked(endpoint)
+        await self._refuse_other_vectors(endpoint)
         stored = await self._registry.create(endpoint, draft.secrets)
         if not isinstance(task, RemoteTask):
             await self._deploy_or_remove(stored.endpoint)
@@ -465,6 +470,19 @@ class Inference:
             raise unsupported_task(service.name, endpoint.task_type)
         return service, task
 
+    async def _refuse_other_vectors(self, endpoint: Endpoint) -> None:
+        """Refuses an endpoint whose id filled ``semantic_text`` fields name, with vectors unlike those in them."""
+        if self._model_settings is None:
+            return
+        found = await self._model_settings(endpoint.inference_id)
+        wrong = [index for index, held in found.items() if any(_is_unlike(endpoint, one) for one in held)]
+        if wrong:
+            raise StatusError(
+                f"Inference endpoint [{endpoint.inference_id}] could not be created because the inference_id is being"
+                f" used in mappings with incompatible settings for indices: [{', '.join(wrong)}]. Please either use a"
+                " different inference_id or update the index mappings to refer to a different inference_id."
+            )
+
     async def _validated(
         self,
         service: Service,
@@ -486,3 +504,10 @@ class Inference:
                 cause=error,
             ) from error
         return completed(task, stored.endpoint, answer)
+
+
+def _is_unlike(endpoint: Endpoint, held: Mapping[str, Any]) -> bool:
+    """Whether an endpoint makes other vectors than a field holds; what either does not say is not compared."""
+    made: dict[str, Any] = {"task_type": endpoint.task_type.value, **endpoint.service_settings}
+    names = ("task_type", "dimensions", "element_type")
+    return any(held[name] != made[name] for name in names if name in held and made.get(name) is not None)
