@@ -16,6 +16,7 @@ from sidecar.api.compat import COMPAT_ROUTES
 from sidecar.api.inference_handlers import perform_inference, stream_inference
 from sidecar.api.keys import API_OPTIONS, ApiOptions
 from sidecar.api.middlewares import access_log, envelope
+from sidecar.api.rerank_response_handlers import rerank_hits
 from sidecar.api.root_handlers import get_root
 from sidecar.api.router import Match, Route, Router
 from sidecar.api.unfinished_writes import UNFINISHED, unfinished_writes
@@ -41,6 +42,7 @@ ROUTES = (
     Route("/_inference", {"GET": endpoints.get_endpoints}),
     Route("/_inference/_all", {"GET": endpoints.get_endpoints}),
     Route("/_inference/.diagnostics", {"GET": endpoints.get_diagnostics}, lambda g: g.has_diagnostics),
+    Route("/_sidecar/rerank", {"POST": rerank_hits}),
     Route("/_inference/_services", {"GET": endpoints.get_services}, lambda g: g.has_services_route),
     Route(_SERVICES_OF_TYPE, {"GET": endpoints.get_services}, lambda g: g.has_services_route),
     Route("/_inference/{inference_id}", _ENDPOINT, lambda g: g.one_segment_paths),

@@ -44,7 +44,7 @@ class CallerExecutor:
         accept = self.exchange.request.headers.get("Accept") if as_shown and not self.is_plain else None
         headers = {"Accept": accept} if accept else None
         answer = await self.exchange.call(method, target, body, content_type=content_type, headers=headers)
-        return Reply(answer.status, answer.body, answer.headers)
+        return Reply(answer.status, answer.body, answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,8 @@ def shown(exchange: Exchange, outcome: Outcome) -> web.StreamResponse:
     """An outcome as the caller's answer."""
     if outcome.reply is None:
         return exchange.respond(outcome.status, outcome.value, warnings=outcome.warnings)
-    reply = outcome.reply
-    return exchange.pass_on(Answer(reply.status, reply.headers, reply.body), outcome.warnings)  # type: ignore[arg-type]
+    origin: Answer = outcome.reply.origin
+    return exchange.pass_on(replace(origin, body=outcome.reply.body), outcome.warnings)
 
 
 async def wanted_body(exchange: Exchange, index: str) -> dict[str, Any] | None:

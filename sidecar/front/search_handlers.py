@@ -22,6 +22,7 @@ from sidecar.front.search_bodies import body_bytes, effective_size, json_type, r
 from sidecar.front.search_calls import (
     BODY_PARAMETERS,
     OWN_PARAMETERS,
+    Rewritten,
     executed,
     rewritten,
     shown,
@@ -31,6 +32,7 @@ from sidecar.front.search_templates import rendered
 from sidecar.search.bodies import write_object
 from sidecar.search.engine import ForeignEndpointError, Outcome, is_ours
 from sidecar.search.failures import with_own_reasons
+from sidecar.search.matching_tokens import matching_tokens
 
 _OF_ASYNC_SEARCH = frozenset({"wait_for_completion_timeout", "keep_on_completion", "keep_alive"})
 _ASYNC_KEEP_MILLIS = 5 * 24 * 3600 * 1000
@@ -149,9 +151,11 @@ async def _rewritten(
     if "sidecar.plan" in exchange.parameters:
         return exchange.respond(200, orjson.loads(write_object({"forward": new.body})))
     target = without_parameters(other_target or exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
-    if not new.is_changed and other_target is None:
+    if not new.is_changed and other_target is None and "sidecar.explain" not in exchange.parameters:
         is_same = not (OWN_PARAMETERS & exchange.parameters.keys())
         return await exchange.forward(target=None if is_same else target)
+    if "sidecar.explain" in exchange.parameters:
+        return await _explained(exchange, target, new)
     if not new.planted:
         data = write_object(new.body)
         return await exchange.forward(data, target=target, headers=json_type(exchange), warnings=new.warnings)
@@ -159,6 +163,20 @@ async def _rewritten(
     if not answer.body:
         return exchange.pass_on(answer)
     return exchange.respond(answer.status, with_own_reasons(answer.json(), new.planted), warnings=new.warnings)
+
+
+async def _explained(exchange: Exchange, target: str, new: Rewritten) -> web.StreamResponse:
+    """Every hit with the tokens by which it was found, out of the cluster's own explanation."""
+    answer = await exchange.call("POST", target, write_object({**new.body, "explain": True}))
+    value = with_own_reasons(answer.json(), new.planted)
+    hits = value.get("hits", {}).get("hits", ()) if isinstance(value, dict) else ()
+    for hit in hits:
+        explanation = hit.get("_explanation")
+        hit["_sidecar"] = {"score": hit.get("_score"), "tokens": matching_tokens(explanation)}
+        if not new.body.get("explain"):
+            for name in ("_explanation", "_shard", "_node"):
+                hit.pop(name, None)
+    return exchange.respond(answer.status, value, warnings=new.warnings)
 
 
 def _value(outcome: Outcome) -> Any:

@@ -129,7 +129,7 @@ class SearchEngine:
     ) -> Outcome:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        explain = plan.explain
+        explain = plan.explain or plan.details
         requests = Requests(rewriter, [view.name for view in scope.views], explain)
         own_pit = search.body.get("pit")
         pit = own_pit if own_pit is not None else await self._open(search, executor)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -11,11 +10,11 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer of the cluster; ``body`` as it came."""
+    """A whole answer of the cluster; ``body`` as it came, ``origin`` what the executor knows of it besides."""
 
     status: int
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    origin: Any = None
 
     def json(self) -> Any:
         """The body read as JSON; ``None`` for an empty one."""

@@ -25,7 +25,7 @@ def _replaced(value: Any, reasons: Mapping[str, str]) -> Any:
     reason = _planted_reason(value, reasons)
     if reason is not None:
         return {"type": _ILLEGAL, "reason": reason}
-    new = {}
+    new: dict[str, Any] = {}
     for name, item in value.items():
         if name in ("hits", "aggregations"):
             new[name] = item
@@ -35,6 +35,12 @@ def _replaced(value: Any, reasons: Mapping[str, str]) -> Any:
             own = _planted_reason(item, reasons)
             if own is not None:
                 new[name] = {"type": _ILLEGAL, "reason": own, "caused_by": {"type": _ILLEGAL, "reason": own}}
+    if value.get("type") == "search_phase_execution_exception" and "caused_by" not in value:
+        failed = [shard.get("reason") for shard in new.get("failed_shards") or () if isinstance(shard, dict)]
+        planted = [{"type": _ILLEGAL, "reason": text} for text in reasons.values()]
+        first = next((shard for shard in failed if shard in planted), None)
+        if first is not None:
+            new["caused_by"] = {**first, "caused_by": first}
     return new
 
 

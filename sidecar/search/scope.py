@@ -34,6 +34,10 @@ class EndpointKind:
     def is_dense(self) -> bool:
         return self.task_type in (TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
 
+    @property
+    def is_other(self) -> bool:
+        return not (self.is_sparse or self.is_dense)
+
 
 @dataclass(frozen=True, slots=True)
 class SearchScope:

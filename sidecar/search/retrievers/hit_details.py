@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sidecar.search.matching_tokens import matching_tokens
 from sidecar.search.retrievers.fusing import Found
 from sidecar.search.retrievers.tree import Fused, Native, Node, Pinned, Reranked, children
 
@@ -122,7 +123,8 @@ def add_details(hit: dict[str, Any], one: Found, tree: Node, run: Run) -> None:
 def _details(one: Found, node: Node, compared: Mapping[int, Sequence[Sequence[Found]]]) -> dict[str, Any]:
     shown: dict[str, Any] = {"retriever": node.label, "score": one.score}
     if isinstance(node, Native):
-        return shown
+        tokens = matching_tokens(one.raw.get("_explanation"))
+        return {**shown, "tokens": tokens} if tokens else shown
     below = compared.get(id(node), ())
     if isinstance(node, Fused):
         terms = {term.place: term for term in one.terms}
@@ -133,8 +135,11 @@ def _details(one: Found, node: Node, compared: Mapping[int, Sequence[Sequence[Fo
             if term is not None:
                 inner = _same(one, below, place)
                 leg |= {"rank": term.rank, "score": term.score, "adds": term.part}
-                if inner is not None and not isinstance(child.node, Native):
-                    leg["of"] = _details(inner, child.node, compared)
+                below_it = {} if inner is None else _details(inner, child.node, compared)
+                if isinstance(child.node, Native):
+                    leg |= {name: below_it[name] for name in ("tokens",) if name in below_it}
+                else:
+                    leg["of"] = below_it
             shown["legs"].append(leg)
         return shown
     if isinstance(node, Reranked):

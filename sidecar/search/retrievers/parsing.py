@@ -16,6 +16,8 @@ from sidecar.core.errors import (
 )
 from sidecar.core.generations import DEFAULT_GENERATION
 from sidecar.core.time_values import parse_time_value
+from sidecar.search.auto import PARAMETERS as AUTO_PARAMETERS
+from sidecar.search.auto import auto_retriever
 from sidecar.search.fusion import Normalizer
 from sidecar.search.retrievers.reading import Locate, Path, Read, Reader, nowhere, token_of
 from sidecar.search.retrievers.short_form import expanded, refusals
@@ -89,6 +91,8 @@ class TreeParser:
             )
             raise OtherError("parsing_exception", text, is_elasticsearch_level=True)
         here = (*path, kind)
+        if kind == "auto":
+            return self._auto(body, here)
         if kind in OURS:
             reader = Reader(kind, body, here, self.locate)
             return {
@@ -112,6 +116,12 @@ class TreeParser:
                 score,
             )
         return Native(kind, body, label, score)
+
+    def _auto(self, body: dict[str, Any], path: Path) -> Node:
+        unknown = [name for name in body if name not in AUTO_PARAMETERS]
+        if unknown:
+            raise Reader("auto", body, path, self.locate).complaint(unknown[0], f"[auto] unknown field [{unknown[0]}]")
+        return self.parse(auto_retriever(self.scope, body), path)
 
     # --- rrf and linear
 

@@ -1,0 +1,29 @@
+"""How the sidecar searches where nobody says how: one place for every weight.
+
+``linear`` with ``minmax`` over 100 hits of every leg, BM25 0.3, sparse 0.2, dense 0.5; where a leg is missing the
+others keep their proportion. Reranking is added only where a cross-encoder is named: other models that can answer a
+rerank request are no better judges than the fused list. No weight is fitted to one collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from sidecar.search.fusion import Normalizer
+
+
+class LegKind(StrEnum):
+    """By what a leg finds documents."""
+
+    WORDS = "bm25"
+    SPARSE = "sparse"
+    DENSE = "dense"
+
+
+WEIGHTS: Mapping[LegKind, float] = {LegKind.WORDS: 0.3, LegKind.SPARSE: 0.2, LegKind.DENSE: 0.5}
+NORMALIZER = Normalizer.MINMAX
+WINDOW = 100
+RERANK_WINDOW = 50
+NUM_CANDIDATES_PER_HIT = 5
+"""Neighbours looked at per shard for every hit of a dense leg's window."""
