@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -16,9 +17,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from sidecar.api.bodies import BodyLimits
 from sidecar.api.call import CALL
-from sidecar.api.keys import INFERENCE, ApiOptions
+from sidecar.api.keys import API_OPTIONS, INFERENCE, ApiOptions
 from sidecar.api.routes import add_routes, middlewares
-from sidecar.core.generations import GENERATIONS
 from sidecar.front import dispatch
 from sidecar.front.exchange import EXCHANGE, FRONT
 from sidecar.health import HEALTH, LIVE_PATH, READY_PATH, Health, Preloading, get_live, get_ready
@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> web.Application:
     for path, handler in _OPERATIONS.items():
         app.router.add_get(path, handler)
     limits = BodyLimits(settings.max_body_size, settings.max_bodies_size, settings.body_timeout)
-    options = ApiOptions(generation=GENERATIONS[settings.api_generation], bodies=limits)
+    options = ApiOptions(bodies=limits, model_names=settings.model_names)
     add_routes(app, options, expect_handler=dispatch.give_leave)
     return app
 
@@ -115,6 +115,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
     async with open_resources(app[SETTINGS], app[METRICS]) as resources:
         app[RESOURCES] = resources
         app[INFERENCE] = resources.inference
+        app[API_OPTIONS] = replace(app[API_OPTIONS], generation=resources.generation)
         yield
 
 

@@ -15,10 +15,11 @@ import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from sidecar.core.errors import StatusError
-from sidecar.core.generations import GENERATIONS
+from sidecar.core.generations import DEFAULT_GENERATION, GENERATIONS, Generation, generation_of
 from sidecar.elastic.client import create_client, failure_text, ssl_option
 from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.elastic.references import References, find_model_settings, find_references
+from sidecar.elastic.version import server_version
 from sidecar.front.cluster import Cluster
 from sidecar.front.exchange import Front
 from sidecar.inference.cache.cache import EmbeddingCache
@@ -34,6 +35,7 @@ from sidecar.runtime.config import AdaptiveAllocations, Allocation, Precision, R
 from sidecar.runtime.models import LocalModels
 from sidecar.services.catalogue import Catalogue
 from sidecar.settings import Settings, UserError
+from sidecar.settings.table import AUTO
 from sidecar.telemetry import Metrics
 from sidecar.upstream.connection import ConnectionConfig
 from sidecar.upstream.sender import RetryConfig, Sender
@@ -56,6 +58,7 @@ class Resources:
     models: LocalModels
     sender: Sender
     inference: Inference
+    generation: Generation
 
 
 @asynccontextmanager
@@ -98,7 +101,24 @@ async def open_resources(
             cache=cache,
         )
         stack.enter_context(registry.watched_by(inference.follow))
-        yield Resources(settings, metrics, elasticsearch, registry, models, sender, inference)
+        generation = await spoken_generation(settings, elasticsearch)
+        yield Resources(settings, metrics, elasticsearch, registry, models, sender, inference, generation)
+
+
+async def spoken_generation(settings: Settings, elasticsearch: AsyncElasticsearch | None) -> Generation:
+    """The generation of the Inference API to speak; ``auto`` is the cluster's, the default where it cannot be asked."""
+    if settings.api_generation != AUTO:
+        return GENERATIONS[settings.api_generation]
+    if elasticsearch is None:
+        return DEFAULT_GENERATION
+    try:
+        version = str(await server_version(elasticsearch))
+    except (ApiError, TransportError) as error:
+        _log.warning("cluster_version_unknown", cause=failure_text(error), api_generation=DEFAULT_GENERATION.name)
+        return DEFAULT_GENERATION
+    generation = generation_of(version) or DEFAULT_GENERATION
+    _log.info("cluster_version", elasticsearch=version, api_generation=generation.name)
+    return generation
 
 
 @asynccontextmanager
@@ -117,7 +137,7 @@ async def open_front(resources: Resources) -> AsyncIterator[Front]:
             catalog=IndexCatalog(resources.elasticsearch),
             inference=resources.inference,
             max_body_size=settings.max_body_size,
-            generation=GENERATIONS[settings.api_generation],
+            generation=resources.generation,
         )
         yield front
         await front.searches.close()

@@ -12,7 +12,7 @@ from aiohttp import web
 from sidecar.api.bodies import BODIES, Body
 from sidecar.api.keys import API_OPTIONS, ApiOptions
 from sidecar.core.errors import IllegalArgumentError, MediaTypeError, ParseError, PlainError
-from sidecar.core.generations import GENERATION_HEADER, GENERATIONS, Generation
+from sidecar.core.generations import GENERATION_HEADER, GENERATIONS, OLDEST_VERSION, Generation, generation_of
 from sidecar.core.tasks import TaskType
 from sidecar.core.time_values import TimeValue, parse_time_value
 from sidecar.wire.body_formats import as_json, write_body
@@ -205,11 +205,13 @@ def _generation(request: web.Request, options: ApiOptions) -> Generation:
     name = request.headers.get(GENERATION_HEADER)
     if name is None:
         return options.generation
-    if name.strip() not in GENERATIONS:
+    generation = generation_of(name)
+    if generation is None:
         raise IllegalArgumentError(
             f"Unknown generation [{name}] in header [{GENERATION_HEADER}], must be one of [{', '.join(GENERATIONS)}]"
+            f" or a version of Elasticsearch from {OLDEST_VERSION} on"
         )
-    return GENERATIONS[name.strip()]
+    return generation
 
 
 def _single(request: web.Request, name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ class ApiOptions:
 
     ``shows_traces`` allows ``error_trace``; ``search_deadline`` and ``ingest_deadline`` bound, in seconds, calls that
     Elasticsearch makes through the compatibility routes: it gives a search up after 10 s, and waits for ingestion.
+    ``model_names`` are names of models that callers of OpenAI's and Cohere's forms use, with the endpoints that answer.
     """
 
     generation: Generation = DEFAULT_GENERATION
@@ -28,6 +30,7 @@ class ApiOptions:
     search_deadline: float = 9.0
     ingest_deadline: float = 60.0
     bodies: BodyLimits = field(default_factory=BodyLimits)
+    model_names: Mapping[str, str] = field(default_factory=dict)
 
 
 INFERENCE: web.AppKey[Inference] = web.AppKey("INFERENCE")

@@ -23,13 +23,14 @@ class Route:
 
     ``{name}`` stands for one segment. ``exists`` says in which generations the path is known; elsewhere its fixed
     segments are read as placeholders of other routes. ``on_error`` answers errors of the handlers in another form than
-    Elasticsearch's envelope.
+    Elasticsearch's envelope. ``unlisted`` are handlers by method that ``Allow`` does not tell of.
     """
 
     template: str
     handlers: Mapping[str, Handler]
     exists: Callable[[Generation], bool] = lambda _generation: True
     on_error: ErrorHandler | None = None
+    unlisted: Mapping[str, Handler] = field(default_factory=dict)
     segments: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -12,15 +12,16 @@ from aiohttp.typedefs import Middleware
 from sidecar.api import endpoint_handlers as endpoints
 from sidecar.api.bodies import BODIES, Bodies, bodies_in_flight
 from sidecar.api.call import CALL, Call
-from sidecar.api.compat import COMPAT_ROUTES
+from sidecar.api.compat import COMPAT_ROUTES, own_form
 from sidecar.api.inference_handlers import perform_inference, stream_inference
 from sidecar.api.keys import API_OPTIONS, ApiOptions
 from sidecar.api.middlewares import access_log, envelope
 from sidecar.api.rerank_response_handlers import rerank_hits
 from sidecar.api.root_handlers import get_root
 from sidecar.api.router import Match, Route, Router
+from sidecar.api.trained_models import ROUTES as TRAINED_MODEL_ROUTES
 from sidecar.api.unfinished_writes import UNFINISHED, unfinished_writes
-from sidecar.core.errors import PlainError, SidecarError
+from sidecar.core.errors import PlainError, ResourceNotFoundError, SidecarError
 
 _ENDPOINT = {
     "GET": endpoints.get_endpoints,
@@ -29,6 +30,8 @@ _ENDPOINT = {
     "DELETE": endpoints.delete_endpoint,
 }
 _UPDATE = {"PUT": endpoints.update_endpoint}
+# what the Python client of 8.17 sends; Elasticsearch does not take it
+_UNLISTED_UPDATE = {"POST": endpoints.update_endpoint}
 _STREAM = {"POST": stream_inference}
 _SERVICES_OF_TYPE = "/_inference/_services/{task_type}"
 
@@ -46,10 +49,10 @@ ROUTES = (
     Route("/_inference/_services", {"GET": endpoints.get_services}, lambda g: g.has_services_route),
     Route(_SERVICES_OF_TYPE, {"GET": endpoints.get_services}, lambda g: g.has_services_route),
     Route("/_inference/{inference_id}", _ENDPOINT, lambda g: g.one_segment_paths),
-    Route("/_inference/{inference_id}/_update", _UPDATE, lambda g: g.has_update),
+    Route("/_inference/{inference_id}/_update", _UPDATE, lambda g: g.has_update, unlisted=_UNLISTED_UPDATE),
     Route("/_inference/{inference_id}/_stream", _STREAM, lambda g: g.has_stream),
     Route("/_inference/{task_type}/{inference_id}", _ENDPOINT),
-    Route("/_inference/{task_type}/{inference_id}/_update", _UPDATE, lambda g: g.has_update),
+    Route("/_inference/{task_type}/{inference_id}/_update", _UPDATE, lambda g: g.has_update, unlisted=_UNLISTED_UPDATE),
     # Before there was an update, an unrelated route for documents caught this path.
     Route("/_inference/{index}/{id}/_update", {"POST": _nothing_here}, lambda g: not g.has_update),
     Route("/_inference/{task_type}/{inference_id}/_stream", _STREAM, lambda g: g.has_stream),
@@ -82,7 +85,7 @@ def add_routes(
     app[API_OPTIONS] = options
     app[BODIES] = Bodies(options.bodies)
     app.cleanup_ctx.append(bodies_in_flight)
-    app[ROUTER] = Router((*ROUTES, *COMPAT_ROUTES, *extra))
+    app[ROUTER] = Router((*ROUTES, *COMPAT_ROUTES, *TRAINED_MODEL_ROUTES, *extra))
     app[UNFINISHED] = set[asyncio.Task[object]]()
     app.cleanup_ctx.append(unfinished_writes)
     app.router.add_route("*", r"/{path:[\s\S]*}", dispatch, expect_handler=expect_handler)
@@ -96,6 +99,8 @@ async def dispatch(request: web.Request) -> web.StreamResponse:
         call.template = match.route.template
     handler = match.route.handlers.get(request.method) if match else None
     call.read_trace_flag()
+    if handler is None and match is not None:
+        handler = match.route.unlisted.get(request.method)
     if match is None or handler is None:
         return _unrouted(call, match)
     if call.has_body:
@@ -126,6 +131,8 @@ def _path_values(call: Call, match: Match) -> Mapping[str, str]:
 
 
 def _unrouted(call: Call, match: Match | None) -> web.Response:
+    if (in_own_form := own_form(call.segments)) is not None:
+        return in_own_form(call, ResourceNotFoundError(f"Invalid URL ({call.request.method} {call.path})"))
     allowed = match.allowed if match else ()
     headers = {"Allow": ",".join(allowed)} if allowed else {}
     method = call.request.method

@@ -1,13 +1,15 @@
 """What differs between generations of the Inference API, in one table.
 
 A generation is chosen by ``SIDECAR_API_GENERATION`` (default 9.4) and per request by the header
-``X-Inference-Api-Generation``. Code asks a :class:`Generation` for a feature or a wording; it never compares versions.
+``X-Inference-Api-Generation``, both by its name or by any version from 8.11
+on (:func:`generation_of`). Code asks a :class:`Generation` for a feature or a wording; it never compares versions.
 Source: Elasticsearch's API specification, branches 8.11 to 9.5, and answers of real nodes of 8.14.1, 8.16.1, 8.19.8
 and 9.4.3; 8.11, 8.12 and what 9.5 adds follow the documentation.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -195,4 +197,21 @@ G8_11 = replace(G8_12, name="8.11", version="8.11.4", single_sparse_map=True)
 
 GENERATIONS: dict[str, Generation] = {g.name: g for g in (G8_11, G8_12, G8_14, G8_16, G8_19, G9_4, G9_5)}
 DEFAULT_GENERATION = G9_4
+OLDEST_VERSION = "8.11"
 GENERATION_HEADER = "X-Inference-Api-Generation"
+
+
+def generation_of(version: str) -> Generation | None:
+    """The generation that speaks what Elasticsearch ``version`` does: ``"9.2"``, ``"8.17.3"``, or a generation's name.
+
+    It is the nearest of the same line, of two the newer. ``None`` for what is no version, or one without an Inference
+    API (before 8.11).
+    """
+    match = re.fullmatch(r"(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?(?:-SNAPSHOT)?", version.strip())
+    if match is None:
+        return None
+    asked = (int(match[1]), int(match[2]))
+    line = [generation for generation in GENERATIONS.values() if _number(generation.name)[0] == asked[0]]
+    if not line or asked < _number(OLDEST_VERSION):
+        return None
+    return min(line, key=lambda g: (abs(_number(g.name)[1] - asked[1]), -_number(g.name)[1]))

@@ -1,6 +1,6 @@
 """Whose request is it, and what happens around every answer of the front.
 
-request ─┬─ /_inference, /compat, /v1, /v2/rerank, /_sidecar, /metrics ── the sidecar's own routes
+request ─┬─ /_inference, /compat, /v1, /v2, /_sidecar, /metrics ── the sidecar's own routes
          └─ everything else ── access log ── errors to the envelope ─┬─ a handler of the table
                                                                      └─ forwarded
 """
@@ -22,8 +22,9 @@ from sidecar.telemetry.access_log import logged_request
 from sidecar.wire.path_codec import split_path
 
 _log = structlog.stdlib.get_logger(__name__)
-_OWN_FIRST_SEGMENTS = frozenset({"_inference", "compat", "v1", "_sidecar", "metrics"})
-_OWN_PATHS = frozenset({("v2", "rerank")})
+_OWN_FIRST_SEGMENTS = frozenset({"_inference", "compat", "v1", "v2", "_sidecar", "metrics"})
+# base URLs of the sidecar's own by lane; no route of Elasticsearch has such a second segment
+_OWN_BASES = frozenset({("search", "v1"), ("search", "v2"), ("ingest", "v1"), ("ingest", "v2")})
 _ROUTES = FrontRoutes(
     (
         *write_handlers.ROUTES,
@@ -47,7 +48,7 @@ def is_clusters(request: web.Request) -> bool:
     segments = _segments(path)
     if segments is None or not segments:
         return True
-    is_own = segments[0] in _OWN_FIRST_SEGMENTS or segments in _OWN_PATHS
+    is_own = segments[0] in _OWN_FIRST_SEGMENTS or segments[:2] in _OWN_BASES
     return not is_own or _ROUTES.find(request.method, segments) is not None
 
 

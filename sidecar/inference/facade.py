@@ -40,6 +40,7 @@ from sidecar.runtime.errors import ModelError, NotFiniteError
 from sidecar.services.catalogue import Catalogue
 from sidecar.services.declaration import RemoteTask, Service, Task
 from sidecar.services.reading import (
+    cannot_be_updated,
     merge_task_settings,
     read_endpoint,
     read_update,
@@ -79,6 +80,8 @@ class FoundReferences(Protocol):
         """Why the endpoint should stay; empty when nothing uses it."""
 
 
+SERVICE = "service"
+_PLATFORM = "_linux-x86_64"
 FindReferences = Callable[[str], Awaitable[FoundReferences]]
 FindModelSettings = Callable[[str], Awaitable[Mapping[str, Sequence[Mapping[str, Any]]]]]
 """What filled fields of indices say of the vectors of an endpoint's id, by index."""
@@ -131,6 +134,21 @@ class Inference:
     async def is_left_aside(self, inference_id: str) -> bool:
         """Whether an endpoint of that id is stored in a form that this version cannot read: it can only be deleted."""
         return inference_id not in PRECONFIGURED and await self._registry.is_left_aside(inference_id)
+
+    async def find_by_model(self, name: str) -> Endpoint:
+        """The endpoint of that id, else one of a local model of that name, which may lack its platform's suffix.
+
+        Raises:
+            ResourceNotFoundError: there is neither.
+        """
+        try:
+            return await self.find(name)
+        except ResourceNotFoundError:
+            for endpoint in await self.endpoints():
+                model = str(endpoint.service_settings.get("model_id"))
+                if self._is_local(endpoint) and name in (model, model.removesuffix(_PLATFORM)):
+                    return endpoint
+            raise
 
     async def endpoints(self, task_type: TaskType | None = None) -> list[Endpoint]:
         """All endpoints, of one task type or any, by inference id."""
@@ -249,6 +267,10 @@ class Inference:
         Raises:
             SidecarError: with Elasticsearch's wording; nothing is changed then.
         """
+        named = body.get(SERVICE)
+        if len(body) > 1 and isinstance(named, str):
+            # typed clients always send it; whether it is the endpoint's own is looked at when that is known
+            body = {name: value for name, value in body.items() if name != SERVICE}
         check_update_body(body, generation)
         task_type = resolve_task_type(url_task_type, body.get("task_type"), generation)
         try:
@@ -259,6 +281,8 @@ class Inference:
             ) from None
         if stored.endpoint.task_type is not task_type:
             raise StatusError("Task type must match the task type of the existing endpoint")
+        if SERVICE not in body and isinstance(named, str) and named not in ("", stored.endpoint.service):
+            raise cannot_be_updated({SERVICE: named})
         service = self._catalogue.service(stored.endpoint.service, generation)
         task = service.tasks[task_type]
         update = read_update(task, stored.endpoint, stored.secrets, body, generation)

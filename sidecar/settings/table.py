@@ -17,7 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from sidecar.core.generations import DEFAULT_GENERATION, GENERATIONS
+from sidecar.core.generations import DEFAULT_GENERATION, OLDEST_VERSION, generation_of
 from sidecar.settings.files import FileSource
 from sidecar.settings.kinds import (
     BaseUrlMap,
@@ -36,10 +36,17 @@ PREFIX = "SIDECAR_"
 MASK = "********"
 
 
+AUTO = "auto"
+"""The generation that the configured cluster speaks."""
+
+
 def _known_generation(name: str) -> str:
-    if name not in GENERATIONS:
-        raise ValueError(f"one of {', '.join(GENERATIONS)}")
-    return name
+    if name.strip().lower() == AUTO:
+        return AUTO
+    generation = generation_of(name)
+    if generation is None:
+        raise ValueError(f"a version of Elasticsearch from {OLDEST_VERSION} on, or auto")
+    return generation.name
 
 
 class Settings(BaseSettings):
@@ -70,7 +77,7 @@ class Settings(BaseSettings):
     )
     api_generation: Annotated[str, AfterValidator(_known_generation)] = Field(
         DEFAULT_GENERATION.name,
-        description="Generation of the Inference API to speak: 8.11, 8.12, 8.14, 8.16, 8.19, 9.4 or 9.5.",
+        description="Version of Elasticsearch whose Inference API to speak, from 8.11 on; auto: that of the cluster.",
     )
     # Elasticsearch's http.max_content_length.
     max_body_size: Bytes = Field(100 * 2**20, ge=1, description="Largest request body taken; larger ones get 413.")
@@ -165,6 +172,11 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="Size of a file of embeddings in the data directory, shared by service and commands; 0: no file.",
+    )
+
+    # --- clients of OpenAI's and Cohere's forms
+    model_names: TextMap = Field(
+        {}, description="JSON object from model names that clients use to the inference ids that answer."
     )
 
     # --- model providers; delays and queue as in Elasticsearch's xpack.inference.http settings

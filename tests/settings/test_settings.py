@@ -95,7 +95,7 @@ def test_maps_lists_times_and_sizes_from_the_environment(monkeypatch: pytest.Mon
     [
         ("port", "abc", "SIDECAR_PORT must be a valid integer"),
         ("port", "70000", "SIDECAR_PORT must be less than or equal to 65535"),
-        ("api_generation", "9.9", "SIDECAR_API_GENERATION must be one of 8.11, 8.12"),
+        ("api_generation", "8.10", "SIDECAR_API_GENERATION must be a version of Elasticsearch from 8.11 on, or auto"),
         ("log_level", "loud", "SIDECAR_LOG_LEVEL must be 'debug', 'info'"),
         ("retry_timeout", "soon", "SIDECAR_RETRY_TIMEOUT must be a time such as 500ms"),
         ("max_body_size", "big", "SIDECAR_MAX_BODY_SIZE must be a size such as"),

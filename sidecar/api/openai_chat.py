@@ -1,0 +1,127 @@
+"""OpenAI's chats over ``chat_completion`` endpoints: ``/v1/chat/completions``, streamed or whole.
+
+Source: OpenAI API reference, "Create chat completion".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from sidecar.api.call import Call
+from sidecar.api.chat_bodies import parse_chat_body
+from sidecar.api.compat_bodies import read_fields
+from sidecar.api.compat_forms import inference_id_of, text_field
+from sidecar.api.endpoint_handlers import find_endpoint
+from sidecar.api.keys import INFERENCE
+from sidecar.api.openai_form import openai_error
+from sidecar.api.router import Route
+from sidecar.core.errors import SidecarError, StatusError
+from sidecar.core.results import ChatChunk, StreamItem
+from sidecar.core.tasks import TaskType
+from sidecar.wire.json_writer import write_json
+from sidecar.wire.media_types import EVENT_STREAM
+
+# Those that mean something to Elasticsearch's chats; what else clients send does not change what is said.
+_HEEDED = ("messages", "stop", "temperature", "top_p", "tool_choice", "tools", "max_completion_tokens")
+
+
+async def chat_completions(call: Call, _values: Mapping[str, str]) -> web.StreamResponse:
+    """A chat; with ``stream`` as events of chunks, ended by ``[DONE]``."""
+    call.know("api-version")
+    fields = await read_fields(call)
+    model = text_field(fields, "model")
+    if fields.get("n") not in (None, 1):
+        raise StatusError("[n] must be 1", status=422)
+    endpoint = await find_endpoint(call, inference_id_of(call, model))
+    call.facts |= {"endpoint": endpoint.inference_id, "task_type": endpoint.task_type.value}
+    if endpoint.task_type is not TaskType.CHAT_COMPLETION:
+        raise StatusError(
+            f"Endpoint [{endpoint.inference_id}] has task type [{endpoint.task_type}], chats need [chat_completion]"
+        )
+    if "max_completion_tokens" not in fields and fields.get("max_tokens") is not None:
+        fields["max_completion_tokens"] = fields["max_tokens"]
+    heeded = {name: fields[name] for name in _HEEDED if fields.get(name) is not None}
+    request = parse_chat_body(orjson.dumps(heeded), call.generation)
+    items = call.request.app[INFERENCE].stream(endpoint, request, generation=call.generation)
+    if fields.get("stream") is True:
+        return await _streamed(call, items, model)
+    async with aclosing(items):
+        chunks = [item.body async for item in items if isinstance(item, ChatChunk)]
+    return call.unfiltered(whole_chat(chunks, model))
+
+
+async def _streamed(call: Call, items: AsyncGenerator[StreamItem, None], model: str) -> web.StreamResponse:
+    """The chunks as they come. An error before the first is the answer, one between them is the last event."""
+    async with aclosing(items):
+        chunk = await _next(items)
+        response = web.StreamResponse(headers={"Content-Type": EVENT_STREAM})
+        await response.prepare(call.request)
+        try:
+            while chunk is not None:
+                await response.write(_event(_complete(chunk.body, model)))
+                chunk = await _next(items)
+            await response.write(b"data: [DONE]\n\n")
+        except SidecarError as error:
+            call.facts["error"] = error.type
+            described = {"message": error.reason, "type": error.type, "param": None, "code": None}
+            await response.write(_event({"error": described}))
+        await response.write_eof()
+        return response
+
+
+async def _next(items: AsyncGenerator[StreamItem, None]) -> ChatChunk | None:
+    async for item in items:
+        if isinstance(item, ChatChunk):
+            return item
+    return None
+
+
+def _event(body: Any) -> bytes:
+    return b"data: " + write_json(body) + b"\n\n"
+
+
+def _complete(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """A chunk with all that OpenAI's clients insist on."""
+    return {"object": "chat.completion.chunk", "created": int(time.time()), "model": model, **body}
+
+
+def whole_chat(chunks: Iterable[Mapping[str, Any]], model: str) -> dict[str, Any]:
+    """One answer out of the chunks of a stream."""
+    shown: dict[str, Any] = {"id": "", "object": "chat.completion", "created": int(time.time()), "model": model}
+    contents: list[str] = []
+    calls: dict[int, dict[str, Any]] = {}
+    finish = "stop"
+    for chunk in chunks:
+        shown["id"] = shown["id"] or chunk.get("id", "")
+        if "usage" in chunk:
+            shown["usage"] = chunk["usage"]
+        for choice in chunk.get("choices", ()):
+            delta = choice.get("delta", {})
+            contents.append(delta.get("content") or "")
+            finish = choice.get("finish_reason") or finish
+            for part in delta.get("tool_calls", ()):
+                _merge_call(calls.setdefault(part.get("index", 0), {}), part)
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(contents) or None}
+    if calls:
+        message["tool_calls"] = [calls[number] for number in sorted(calls)]
+    shown["choices"] = [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}]
+    return shown
+
+
+def _merge_call(known: dict[str, Any], part: Mapping[str, Any]) -> None:
+    known.setdefault("type", "function")
+    if part.get("id"):
+        known["id"] = part["id"]
+    function = known.setdefault("function", {"name": "", "arguments": ""})
+    piece = part.get("function") or {}
+    function["name"] += piece.get("name") or ""
+    function["arguments"] += piece.get("arguments") or ""
+
+
+ROUTES: tuple[Route, ...] = (Route("/v1/chat/completions", {"POST": chat_completions}, on_error=openai_error),)

@@ -1,0 +1,62 @@
+"""``_ml/trained_models/{id}/_infer`` on the wire, by which client libraries ask for vectors.
+
+Source: Elasticsearch reference, "Infer trained model API"; what langchain, llama-index and haystack send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.core.endpoint import Endpoint
+from sidecar.core.errors import ActionRequestValidationError, IllegalArgumentError, StatusError
+from sidecar.core.requests import InferenceRequest
+from sidecar.core.results import DenseEmbeddings, Result, SparseEmbeddings
+from sidecar.core.tasks import InputType
+from sidecar.core.time_values import parse_time_value
+
+DEFAULT_TIMEOUT = "10s"
+"""Elasticsearch's own for this call."""
+
+
+def read_infer_body(fields: Mapping[str, Any], timeout: str | None) -> InferenceRequest:
+    """The request for ``{"docs": [{"text_field": "..."}]}``.
+
+    Nothing in it tells a question from a document: endpoints that tell them apart are asked as for a document.
+
+    Raises:
+        ActionRequestValidationError: there is no document.
+        IllegalArgumentError: a document does not hold just one text.
+    """
+    docs = fields.get("docs")
+    if not isinstance(docs, list) or not docs:
+        raise ActionRequestValidationError("at least one document is required ")
+    texts = []
+    for doc in docs:
+        values = [value for value in doc.values() if isinstance(value, str)] if isinstance(doc, dict) else []
+        if len(values) != 1:
+            raise IllegalArgumentError("each document of [docs] must hold one field with a text")
+        texts.append(values[0])
+    patience = parse_time_value(timeout or DEFAULT_TIMEOUT, "timeout")
+    return InferenceRequest(
+        input=tuple(texts),
+        input_type=InputType.INTERNAL_INGEST,
+        timeout=patience.seconds,
+        timeout_text=str(patience),
+    )
+
+
+def infer_body(result: Result, endpoint: Endpoint) -> dict[str, Any]:
+    """``{"inference_results": [{"predicted_value": ...}]}``, in order: vectors, or objects of token weights.
+
+    Raises:
+        StatusError: the endpoint makes no embeddings.
+    """
+    values: list[Any]
+    if isinstance(result, SparseEmbeddings):
+        values = [item.tokens for item in result.items]
+    elif isinstance(result, DenseEmbeddings):
+        values = list(result.vectors)
+    else:
+        raise StatusError(f"[{endpoint.inference_id}] is a {endpoint.task_type} endpoint; it makes no embeddings")
+    return {"inference_results": [{"predicted_value": value} for value in values]}
