@@ -7,7 +7,7 @@ A ``semantic_text`` field is a binding by itself: its mapping names the endpoint
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -85,6 +85,48 @@ def _from_object(value: Mapping[str, Any]) -> Binding:
         on_failure=OnFailure(value.get("on_failure", OnFailure.FAIL)),
         overwrite=bool(value.get("overwrite", False)),
     )
+
+
+def entry_of(binding: Binding) -> str | dict[str, Any]:
+    """The entry of ``maps`` that :meth:`Binding.parse` reads as ``binding``: a text where that says it all."""
+    plain = Binding(binding.sources, binding.target, binding.inference_id)
+    if binding == plain:
+        return f"{','.join(binding.sources)}:{binding.target}={binding.inference_id}"
+    entry: dict[str, Any] = {"source": list(binding.sources), "target": binding.target}
+    entry["inference_id"] = binding.inference_id
+    for name in ("passages", "chunking_settings", "long_texts", "on_failure", "overwrite"):
+        if getattr(binding, name) != getattr(plain, name):
+            value = getattr(binding, name)
+            entry[name] = str(value) if isinstance(value, StrEnum) else value
+    return entry
+
+
+def bound(meta: Mapping[str, Any] | None, added: Sequence[Binding]) -> dict[str, Any]:
+    """The ``_meta`` of a mapping with further bindings; those of the same target are replaced, all else stays.
+
+    Raises:
+        IllegalArgumentError: an entry that is there cannot be read.
+    """
+    targets = {binding.target for binding in added}
+    kept = [binding for binding in bindings_of({"_meta": meta or {}}) if binding.target not in targets]
+    return _with_maps(meta, [*kept, *added])
+
+
+def unbound(meta: Mapping[str, Any] | None, targets: Collection[str] | None = None) -> dict[str, Any]:
+    """The ``_meta`` of a mapping without the bindings of ``targets``, or without any."""
+    held = bindings_of({"_meta": meta or {}})
+    return _with_maps(meta, [binding for binding in held if targets is not None and binding.target not in targets])
+
+
+def _with_maps(meta: Mapping[str, Any] | None, bindings: Sequence[Binding]) -> dict[str, Any]:
+    changed = dict(meta or {})
+    ours = {**(changed.get(META_KEY) or {}), "maps": [entry_of(binding) for binding in bindings]}
+    if not bindings:
+        del ours["maps"]
+    changed[META_KEY] = ours
+    if not ours:
+        del changed[META_KEY]
+    return changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,18 @@ class IndexCatalog:
             self._pipelines = (time.monotonic(), answer.body)
         return self._pipelines[1]
 
+    async def has_endpoint(self, inference_id: str) -> bool:
+        """Whether the cluster itself has an inference endpoint of that id, whatever its licence; asked anew each time.
+
+        Raises:
+            ApiError, TransportError: the cluster refuses or does not answer.
+        """
+        try:
+            await self._client.inference.get(inference_id=inference_id)
+        except NotFoundError:
+            return False
+        return True
+
     def drop(self) -> None:
         """Forget everything: a change of mappings, aliases, templates or pipelines passed through."""
         self._known.clear()

@@ -109,9 +109,10 @@ def read_action_line(line: bytes) -> tuple[str, Mapping[str, Any]] | None:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
         value = _read_loosely(line)
-    if not isinstance(value, dict) or len(value) != 1:
+    if not isinstance(value, dict) or not value:
         return None
-    ((operation, meta),) = value.items()
+    # 8.x reads the first operation alone, 9.x refuses a line with more.
+    operation, meta = next(iter(value.items()))
     if operation not in _OPERATIONS or not isinstance(meta, dict):
         return None
     return operation, meta

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from sidecar.core.chunking import Chunk, Utf16Offsets
-from sidecar.core.errors import SidecarError, StatusError
-from sidecar.elastic.bindings import LongTexts, OnFailure
+from sidecar.core.errors import ResourceNotFoundError, SidecarError, StatusError
+from sidecar.elastic.bindings import LongTexts, OnFailure, SemanticText
 from sidecar.elastic.source import SEPARATOR, text_at, values_at, well_formed
 from sidecar.front.embedding import Vectors, inference_failure
 from sidecar.front.json_members import Change, Into, changed
@@ -100,6 +100,9 @@ def examine(
     filling = Filling(source, plan, is_partial, marker or Marker.read(source.document))
     brought = source.document.get(INFERENCE_FIELDS, {})
     if isinstance(brought, dict):
+        for field_without in plan.missing:
+            if field_without.name not in brought:
+                _refuse_without_endpoint(source, field_without)
         for semantic in plan.semantic:
             if semantic.name not in brought:
                 _examine_semantic(filling, semantic)
@@ -111,6 +114,12 @@ def examine(
     if is_partial and touched and touched < len(plan.vectors) and plan.has_marker:
         filling.needs_stored = True  # the marker is replaced whole, and holds the other fields' entries as well
     return filling
+
+
+def _refuse_without_endpoint(source: SourceText, mapped: SemanticText) -> None:
+    for path in dict.fromkeys((mapped.path, *mapped.sources)):
+        if any(text.strip() for text in texts_of(mapped.name, value_at(source.document, path))):
+            raise ResourceNotFoundError(f"Inference id [{mapped.inference_id}] not found for field [{mapped.name}]")
 
 
 def _examine_semantic(filling: Filling, target: SemanticTarget) -> None:

@@ -16,7 +16,7 @@ from sidecar.core.generations import DEFAULT_GENERATION
 from sidecar.core.tasks import Similarity, TaskType
 from sidecar.elastic.bindings import Binding, LongTexts, SemanticText
 from sidecar.elastic.fields import field_at, nested_parent
-from sidecar.elastic.index_catalog import IndexView
+from sidecar.elastic.index_catalog import IndexCatalog, IndexView
 from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
@@ -69,6 +69,8 @@ class VectorTarget:
 class WritePlan:
     """All targets of one concrete ``index``; ``complaints`` say which bindings cannot be followed, and why.
 
+    ``missing`` are ``semantic_text`` fields whose endpoint nobody has; looked for on 8.x, which tells of its licence
+    in place of that.
     ``has_semantic_text`` is true for fields of foreign endpoints as well: the cluster reads such documents strictly.
     With ``fills_blanks`` blank texts of ``semantic_text`` get empty results: 8.x would ask an endpoint about them.
     """
@@ -76,6 +78,7 @@ class WritePlan:
     index: str
     semantic: tuple[SemanticTarget, ...] = ()
     vectors: tuple[VectorTarget, ...] = ()
+    missing: tuple[SemanticText, ...] = ()
     has_semantic_text: bool = False
     fills_blanks: bool = False
     has_marker: bool = False
@@ -84,7 +87,7 @@ class WritePlan:
     complaints: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.semantic or self.vectors)
+        return bool(self.semantic or self.vectors or self.missing)
 
     @property
     def inference_ids(self) -> tuple[str, ...]:
@@ -96,8 +99,9 @@ class WritePlan:
 class TargetFinder:
     """Makes plans of views; looks every endpoint up once."""
 
-    def __init__(self, inference: Inference, version: ServerVersion) -> None:
+    def __init__(self, inference: Inference, catalog: IndexCatalog, version: ServerVersion) -> None:
         self._inference = inference
+        self._catalog = catalog
         self._fills_blanks = version.major < 9
         self._embedder = EndpointEmbedder(inference)
         self._profiles: dict[str, EndpointProfile | None] = {}
@@ -108,11 +112,17 @@ class TargetFinder:
         known = self._plans.get(id(view))
         if known is not None and known[0] is view:
             return known[1]
-        semantic, vectors, complaints = [], [], []
+        semantic, vectors, complaints, missing = [], [], [], []
         for semantic_field in view.semantic:
             profile = await self.profile(semantic_field.inference_id)
             if profile is not None and profile.task_type in _EMBEDS:
                 semantic.append(await self._semantic(semantic_field, profile))
+            elif (
+                profile is None
+                and self._fills_blanks
+                and not await self._catalog.has_endpoint(semantic_field.inference_id)
+            ):
+                missing.append(semantic_field)
         for binding in view.bindings:
             profile = await self.profile(binding.inference_id)
             if profile is None:
@@ -125,6 +135,7 @@ class TargetFinder:
             view.name,
             tuple(semantic),
             tuple(vectors),
+            tuple(missing),
             has_semantic_text=bool(view.semantic),
             fills_blanks=self._fills_blanks,
             has_marker=field_at(view.mapping, f"{MARKER_FIELD}.model") is not None,

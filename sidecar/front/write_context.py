@@ -23,7 +23,7 @@ class WriteContext:
         self.exchange = exchange
         self.version = version
         self.notes: dict[str, None] = {}
-        self._finder = TargetFinder(exchange.front.inference, version)
+        self._finder = TargetFinder(exchange.front.inference, exchange.front.catalog, version)
         self._embedder = RequestEmbedder(EndpointEmbedder(exchange.front.inference), version)
         self._allowed: dict[str, bool] = {}
 

@@ -1,0 +1,72 @@
+"""``sidecar bind``: says in an index's mapping which of its fields are filled from which text by which endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sidecar.cli.bindings import bindings_table
+from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
+from sidecar.elastic.bindings import Binding, LongTexts, OnFailure, bindings_of, bound
+from sidecar.elastic.version import server_version
+from sidecar.ingest.fieldmap import FieldMap, parse_field_maps
+from sidecar.ingest.planning import make_plan
+from sidecar.ingest.target_fields import prepare_indices
+
+Maps = Annotated[
+    list[str],
+    typer.Option(
+        "--map",
+        "-m",
+        metavar="SOURCE[,SOURCE]:TARGET=ENDPOINT",
+        help="Fill TARGET from SOURCE by ENDPOINT; may be given several times.",
+    ),
+]
+
+
+def bind(
+    index: Annotated[str, typer.Argument(help="Index, alias, data stream or pattern.")],
+    *,
+    maps: Maps,
+    passages: Annotated[
+        bool, typer.Option("--passages", help="Cut long texts; TARGET is a field of a nested one, as passages.sparse.")
+    ] = False,
+    long_texts: Annotated[LongTexts, typer.Option(help="What becomes of texts beyond the model.")] = LongTexts.TRUNCATE,
+    on_failure: Annotated[OnFailure, typer.Option(help="What becomes of documents not embedded.")] = OnFailure.FAIL,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make vectors anew that documents bring themselves.")
+    ] = False,
+    elasticsearch_url: ElasticsearchUrl = None,
+) -> None:
+    """Bind fields of an index to endpoints: in its mapping, so that front, backfill, index and search all know.
+
+    Adds the fields that the index lacks. Doing it again replaces the bindings of the same targets.
+    """
+    with user_errors():
+        wanted = [Binding.parse(text) for text in maps]
+        wanted = [
+            replace(one, passages=passages, long_texts=long_texts, on_failure=on_failure, overwrite=overwrite)
+            for one in wanted
+        ]
+        fields = parse_field_maps([f"{one.sources[0]}:{one.target}={one.inference_id}" for one in wanted])
+        found = asyncio.run(_bind(index, wanted, fields, passages, elasticsearch_url))
+        Console().print(bindings_table(found))
+
+
+async def _bind(
+    index: str, wanted: list[Binding], fields: tuple[FieldMap, ...], passages: bool, elasticsearch_url: str | None
+) -> dict[str, tuple[Binding, ...]]:
+    async with open_workbench(elasticsearch_url) as bench:
+        plan = await make_plan(bench.embedder, fields, passages=passages)
+        await prepare_indices(bench.client, index, plan, await server_version(bench.client), updates=False)
+        answer = await bench.client.indices.get_mapping(index=index)
+        found = {}
+        for name, about in answer.body.items():
+            meta = bound(about["mappings"].get("_meta"), wanted)
+            await bench.client.indices.put_mapping(index=name, meta=meta)
+            found[name] = bindings_of({"_meta": meta})
+        return found

@@ -1,0 +1,56 @@
+"""``sidecar bindings``: which fields of an index are filled, from what and by which endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
+from sidecar.elastic.bindings import Binding, OnFailure
+from sidecar.elastic.index_catalog import IndexCatalog
+
+
+def bindings(
+    index: Annotated[str, typer.Argument(help="Index, alias, data stream or pattern.")] = "*",
+    *,
+    elasticsearch_url: ElasticsearchUrl = None,
+) -> None:
+    """List the bindings of indices, those of their semantic_text fields among them."""
+    with user_errors():
+        Console().print(bindings_table(asyncio.run(_bindings(index, elasticsearch_url))))
+
+
+async def _bindings(index: str, elasticsearch_url: str | None) -> dict[str, tuple[Binding, ...]]:
+    async with open_client(elasticsearch_url) as client:
+        found = {}
+        for view in await IndexCatalog(client).resolve(index):
+            semantic = tuple(
+                Binding(tuple(dict.fromkeys((field.path, *field.sources))), field.name, field.inference_id)
+                for field in view.semantic
+            )
+            if view.bindings or semantic:
+                found[view.name] = (*view.bindings, *semantic)
+        return found
+
+
+def bindings_table(found: Mapping[str, Sequence[Binding]]) -> Table:
+    """One line per binding."""
+    table = Table("index", "sources", "target", "endpoint", "options")
+    for index, held in sorted(found.items()):
+        for binding in held:
+            options = [
+                *(["passages"] if binding.passages else []),
+                *([f"long texts: {binding.long_texts}"] if binding.long_texts != "truncate" else []),
+                *(["stored as pending on failure"] if binding.on_failure is OnFailure.INDEX_PENDING else []),
+                *(["overwrites"] if binding.overwrite else []),
+            ]
+            sources = ", ".join(binding.sources)
+            table.add_row(index, sources, binding.target, binding.inference_id, ", ".join(options))
+        if not held:
+            table.add_row(index, "", "nothing is bound", "", "")
+    return table
