@@ -24,6 +24,8 @@ COMMANDS = {
     "unbind": "Take bindings out of an index's mapping.",
     "bindings": "List the bindings of indices.",
     "search": "Search by words, by token weights, by vectors; fuse and rerank.",
+    "connect": "Say what a cluster allows, and set up its own endpoints that call this sidecar.",
+    "disconnect": "Delete the cluster's endpoints that call this sidecar.",
     "config": "Print the effective settings, secrets masked, in the form of a .env file.",
     "mappings": "Index templates and vector fields.",
     "models": "Local models: list, inspect, pull.",
