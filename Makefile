@@ -1,7 +1,7 @@
-# make setup | demo | test | quick | lint | format | tables | bench | clean
+# make setup | demo | test | quick | lint | format | tables | reference | bench | clean
 # `make setup` needs Python 3.11 or newer; demo, test and bench also need an Elasticsearch (docs/running.md).
 .DELETE_ON_ERROR:
-.PHONY: setup demo test quick lint format tables bench clean
+.PHONY: setup demo test quick lint format tables reference bench clean
 .DEFAULT_GOAL := setup
 MAKEFLAGS += --no-print-directory
 
@@ -14,6 +14,10 @@ READY := $(VENV)/.ready
 # the tests also drive the sidecar with the 9.x client, which cannot share an environment with the 8.x client
 CLIENT_9 := $(VENV)/clients/9
 CLIENT_9_READY := $(VENV)/clients/.9-ready
+# what model folders are held against: torch once (3 GB), and the releases beside it
+REFERENCE := $(VENV)/clients/sentence-transformers
+REFERENCE_READY := $(VENV)/clients/.sentence-transformers-ready
+RECORDED := tests/runtime/reference
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py)))
 
@@ -56,6 +60,22 @@ format: setup
 tables: setup
 	$(BIN)/python -m tools.service_index
 	$(BIN)/python -m tools.departures
+
+$(REFERENCE_READY): | $(BIN)/python
+	rm -rf $(REFERENCE)
+	$(PIP) install --no-warn-conflicts --target $(REFERENCE)/6 'sentence-transformers>=6.2,<7' onnx torch
+	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/5 'sentence-transformers==5.1.2' \
+		'transformers==4.57.3' 'tokenizers==0.22.1' 'huggingface-hub==0.36.0' requests pillow
+	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/3 'sentence-transformers==3.4.1' \
+		'transformers==4.49.0' 'tokenizers==0.21.0' 'huggingface-hub==0.29.3' requests pillow
+	@touch $@
+
+# records anew what sentence-transformers makes of small model folders, and holds the sidecar against it
+reference: setup $(REFERENCE_READY)
+	@set -e; for release in 3 5 6; do echo "== sentence-transformers $$release"; \
+		PYTHONPATH=$(REFERENCE)/$$release:$(REFERENCE)/6 $(BIN)/python $(RECORDED)/layouts.py \
+			$(RECORDED)/sentence_transformers_$$release.tar.xz; done
+	$(BIN)/python -m pytest tests/runtime/test_reference_layouts.py $(ARGS)
 
 bench: setup
 	@set -e; for program in $(BENCHES); do echo "== bench/$$program.py"; $(BIN)/python -m bench.$$program $(ARGS); done

@@ -7,18 +7,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from sidecar.runtime import graph_files
 from sidecar.runtime.directory import ModelDirectory
 from sidecar.runtime.errors import ModelError, UnusableModelError
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_PATTERNS = (
-    "*.json",
-    "1_Pooling/config.json",
-    "LICENSE*",
-    "NOTICE*",
-    "README.md",
-)
-_GRAPHS = ("model.onnx", "onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/model_int8.onnx")
+_PATTERNS = ("*.json", "LICENSE*", "NOTICE*", "README.md")
+# The weights of the modules that are in no graph; those of the encoder are in it.
+_MODULE_WEIGHTS = re.compile(r"[^/]+_(Dense|LayerNorm|SparseStaticEmbedding)/model\.safetensors")
+_ENCODER = re.compile(r"[^/]+_(MLM)?Transformer/")
 
 
 class HubUnavailableError(ModelError):
@@ -30,11 +27,10 @@ class HubUnavailableError(ModelError):
 def pull(name: str, models_dir: Path, revision: str | None = None) -> Path:
     """Fetches the model ``name`` (``ORG/NAME``) into ``models_dir / name`` and returns that directory.
 
-    The directory appears whole or not at all, and an older one is replaced. Of the graphs the first of ``model.onnx``,
-    ``onnx/model.onnx`` and the quantised ones that the repository has is fetched, with its external data. The hub's
-    address and token come from the client's own settings (``HF_ENDPOINT``, ``HF_TOKEN``). Blocks; raises
-    ``HubUnavailableError`` (no client, no network, no such repository) and ``UnusableModelError`` (no ONNX graph, or
-    of no known kind).
+    The directory appears whole or not at all, and an older one is replaced. Of the graphs the one is fetched that
+    would be run here (see ``graph_files``), with its external data. The hub's address and token come from the client's
+    own settings (``HF_ENDPOINT``, ``HF_TOKEN``). Blocks; raises ``HubUnavailableError`` (no client, no network, no such
+    repository) and ``UnusableModelError`` (no ONNX graph, or a directory that cannot be used).
     """
     if not _NAME.fullmatch(name) or ".." in name:
         raise UnusableModelError(f"[{name}] is not the name of a model on the hub; it looks like [ORG/NAME]")
@@ -55,7 +51,7 @@ def pull(name: str, models_dir: Path, revision: str | None = None) -> Path:
                 name,
                 revision=info.sha,
                 local_dir=scratch,
-                allow_patterns=[*_PATTERNS, graph, f"{graph}_data", f"{graph}.data"],
+                allow_patterns=[*_PATTERNS, *_beside(graph, files)],
             )
             fetched = Path(scratch) / "model"
             _collect(Path(scratch), fetched)
@@ -72,10 +68,16 @@ def pull(name: str, models_dir: Path, revision: str | None = None) -> Path:
 
 
 def _graph(name: str, files: list[str]) -> str:
-    for graph in _GRAPHS:
-        if graph in files:
-            return graph
+    for folder in ("", *sorted({file.split("/")[0] for file in files if _ENCODER.match(file)})):
+        if chosen := graph_files.choose(files, None, graph_files.processor_features(), folder):
+            return chosen[0]
     raise UnusableModelError(f"Model [{name}] has no ONNX graph on the hub; export one with Optimum")
+
+
+def _beside(graph: str, files: list[str]) -> list[str]:
+    """The graph, its external data (one file or several), and the weights of modules."""
+    data = (f"{graph}_data", f"{graph}.data")
+    return [graph, *(file for file in files if file.startswith(data) or _MODULE_WEIGHTS.fullmatch(file))]
 
 
 def _collect(scratch: Path, target: Path) -> None:

@@ -5,6 +5,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -14,7 +16,7 @@ from sidecar.runtime.errors import UnusableModelError
 from sidecar.runtime.hub import HubUnavailableError, pull
 from sidecar.runtime.models import LocalModels
 from sidecar.runtime.recognition import ModelKind
-from tests.runtime.tiny import TinyModel
+from tests.runtime.tiny import HIDDEN, TinyModel
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -86,6 +88,26 @@ async def test_a_pulled_model_answers_by_its_name(hub: Path, tmp_path: Path) -> 
     assert models.resolve("acme/tiny").kind is ModelKind.DENSE
     (vector,) = await models.dense("tiny", ["red"], lane=Lane.INGEST)
     assert vector.shape == (4,)
+    await models.close()
+
+
+async def test_all_that_a_vector_needs_is_fetched_and_no_more(hub: Path, tmp_path: Path) -> None:
+    tiny = TinyModel(hub / "acme" / "dense")
+    for name in ("onnx/model.onnx", "onnx/model_O3.onnx", "onnx/model_quantized.onnx"):
+        tiny.encoder(name)
+    graph = tiny.path / "onnx" / "model.onnx"
+    onnx.save(onnx.load(graph), graph, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    tiny.modules(("Transformer", ""), ("Pooling", "1_Pooling"), ("Dense", "2_Dense"))
+    tiny.json("1_Pooling/config.json", {"pooling_mode": "mean"})
+    tiny.json("2_Dense/config.json", {"bias": False})
+    tiny.tensors("2_Dense", linear__weight=np.ones((2, HIDDEN), np.float32))
+    (tiny.path / "model.safetensors").write_bytes(b"weights that are in the graph")
+    path = await _pull("acme/dense", tmp_path / "models")
+    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    assert {"onnx/model.onnx", "onnx/model.onnx_data", "2_Dense/model.safetensors", "2_Dense/config.json"} <= present
+    assert not present & {"onnx/model_O3.onnx", "onnx/model_quantized.onnx", "model.safetensors"}
+    models = LocalModels(RuntimeConfig(models_dir=tmp_path / "models"))
+    assert models.resolve("acme/dense").dimensions == 2
     await models.close()
 
 
