@@ -60,6 +60,7 @@ format: setup
 tables: setup
 	$(BIN)/python -m tools.service_index
 	$(BIN)/python -m tools.departures
+	$(BIN)/python -m tools.model_layouts
 
 $(REFERENCE_READY): | $(BIN)/python
 	rm -rf $(REFERENCE)
