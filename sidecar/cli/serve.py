@@ -13,6 +13,8 @@ import typer
 
 from sidecar import server
 from sidecar.settings import Settings, UserError, load_settings, unknown_settings
+from sidecar.settings.documentation import is_secret
+from sidecar.settings.table import PREFIX
 from sidecar.telemetry import configure_logging
 
 _SETTING = typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as --set queue_items=100.")
@@ -66,5 +68,10 @@ def _assignments(texts: list[str]) -> dict[str, str]:
         field = name.strip().lower().removeprefix("sidecar_")
         if not equals or field not in Settings.model_fields:
             raise UserError(f"--set {name}: write NAME=VALUE with the name of a setting (sidecar config lists them).")
+        if is_secret(Settings.model_fields[field]):
+            raise UserError(
+                f"--set {name}: every process can read the command line; set {PREFIX}{field.upper()}, or use a settings"
+                " file."
+            )
         values[field] = value
     return values

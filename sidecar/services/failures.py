@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from sidecar.core.addresses import masked_address
 from sidecar.core.errors import UpstreamChatError, UpstreamError
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderAnswer
@@ -91,7 +92,7 @@ class Failures:
         if self.is_too_large(answer):
             text = TOO_LARGE
         elif status in self.prefixes:
-            text = self.prefixes[status].replace("{url}", answer.url)
+            text = self.prefixes[status].replace("{url}", masked_address(answer.url))
         elif 300 <= status < 400:
             text = REDIRECTION
         elif status == 401:

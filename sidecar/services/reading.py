@@ -7,22 +7,25 @@ real nodes show.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from sidecar.core.chunking import parse_chunking_settings
-from sidecar.core.endpoint import Endpoint
-from sidecar.core.errors import StatusError
+from sidecar.core.endpoint import Endpoint, Secrets
+from sidecar.core.errors import StatusError, ValidationError
 from sidecar.core.generations import Generation
 from sidecar.core.javatext import java_text
 from sidecar.core.tasks import TaskType
 from sidecar.services.declaration import RemoteTask, Service, Task
+from sidecar.services.setting_kinds import Url
 from sidecar.services.settings import (
     SECRET_SETTINGS,
     SERVICE_SETTINGS,
     TASK_SETTINGS,
     Reading,
+    Setting,
     read_settings,
     unknown_settings,
 )
@@ -142,12 +145,52 @@ def read_update(
         has_secret = any(given.get(secret.name) is not None for secret in task.secrets)
         if task.secrets and (has_secret or not mutable):
             new_secrets = _read_secrets(task, Reading(given, SECRET_SETTINGS, generation, endpoint.service))
+        if task.secrets and new_secrets is None:
+            _check_addresses(mutable, endpoint.service_settings, settings)
         if task.check_endpoint:
             task.check_endpoint(settings, secrets if new_secrets is None else new_secrets)
     chunking = _updated_chunking(task, endpoint, body.get(CHUNKING_SETTINGS), generation)
     task_settings = merge_task_settings(task, endpoint.task_settings, body.get(TASK_SETTINGS) or {}, generation)
     updated = replace(endpoint, service_settings=settings, task_settings=task_settings, chunking_settings=chunking)
-    return Update(updated, new_secrets, updated != endpoint or new_secrets not in (None, secrets))
+    return Update(updated, new_secrets, updated != endpoint or _differs(new_secrets, secrets))
+
+
+def _differs(new_secrets: Mapping[str, Any] | None, secrets: Mapping[str, Any]) -> bool:
+    """Whether secrets change; those that nobody can read any more do, and are not looked at."""
+    if new_secrets is None:
+        return False
+    return (isinstance(secrets, Secrets) and not secrets.is_readable) or new_secrets != secrets
+
+
+def _check_addresses(mutable: Sequence[Setting], old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse that stored secrets go to another server: who may change settings need not know the secrets.
+
+    Raises:
+        ValidationError: an address has another origin, and the secrets are not given with it.
+    """
+    moved = [
+        setting.name
+        for setting in mutable
+        if isinstance(setting, Url) and _origin(old.get(setting.name)) != _origin(new.get(setting.name))
+    ]
+    if moved:
+        raise ValidationError(
+            *(
+                f"[{SERVICE_SETTINGS}] The stored secrets would be sent to the new [{name}]. Give them in the same"
+                " request to confirm it"
+                for name in moved
+            )
+        )
+
+
+def _origin(url: Any) -> tuple[str, str, int | None]:
+    parts = urlsplit(str(url))
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    scheme = parts.scheme.lower()
+    return scheme, (parts.hostname or "").lower(), port or {"http": 80, "https": 443}.get(scheme)
 
 
 def _updated_chunking(task: Task, endpoint: Endpoint, given: Any, generation: Generation) -> Mapping[str, Any] | None:

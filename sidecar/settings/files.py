@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from sidecar.core.user_error import UserError
+
+_TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -22,12 +25,22 @@ def read_file(path: Path) -> dict[str, Any]:
         raise UserError(f"SIDECAR_CONFIG_FILE: cannot read {path}: {error.strerror or error}.") from None
     except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
         kind = "TOML" if path.suffix == ".toml" else "YAML"
-        raise UserError(f"SIDECAR_CONFIG_FILE: {path} is not valid {kind}: {' '.join(str(error).split())}.") from None
+        raise UserError(f"SIDECAR_CONFIG_FILE: {path} is not valid {kind}{_place(error)}.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise UserError(f"SIDECAR_CONFIG_FILE: {path} must hold names and values, such as: port: 9800.")
     return {str(name).lower().removeprefix("sidecar_"): value for name, value in values.items()}
+
+
+def _place(error: Exception) -> str:
+    """Where a file cannot be read, without its words: the parsers quote the line, which may hold a secret."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f": line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+    found = _TOML_PLACE.search(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else None
+    if found is not None:
+        return f": line {found[1]}, column {found[2]}"
+    return ": it is not UTF-8" if isinstance(error, UnicodeDecodeError) else ""
 
 
 class FileSource(PydanticBaseSettingsSource):

@@ -5,10 +5,11 @@ The command line, the environment, validation and ``docs/settings.md`` all read 
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -17,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from sidecar.core.addresses import masked_address
 from sidecar.core.generations import DEFAULT_GENERATION, OLDEST_VERSION, generation_of
 from sidecar.settings.files import FileSource
 from sidecar.settings.kinds import (
@@ -199,6 +201,18 @@ class Settings(BaseSettings):
         " calls to providers; for tests, and refused unless SIDECAR_HOST is a loopback address.",
     )
 
+    @field_validator("elasticsearch_api_key", "elasticsearch_password", "elasticsearch_username", mode="after")
+    @classmethod
+    def _one_line(cls, value: SecretStr | str | None) -> SecretStr | str | None:
+        """Without the line end that files and ``$(cat ...)`` leave; an HTTP header can hold no other."""
+        if value is None:
+            return None
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        text = text.rstrip("\r\n")
+        if any(unicodedata.category(character) == "Cc" for character in text):
+            raise ValueError("one line without control characters")
+        return SecretStr(text) if isinstance(value, SecretStr) else text
+
     @model_validator(mode="after")
     def _fit_together(self) -> Settings:
         if self.upstream_overrides and not is_loopback(self.host):
@@ -241,6 +255,8 @@ class Settings(BaseSettings):
         for name in type(self).model_fields:
             if isinstance(getattr(self, name), SecretStr):
                 plain[name] = MASK
+            elif isinstance(plain[name], dict):
+                plain[name] = {key: masked_address(value) for key, value in plain[name].items()}
         return {f"{PREFIX}{name.upper()}": value for name, value in plain.items()}
 
     @classmethod

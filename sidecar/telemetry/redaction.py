@@ -8,6 +8,7 @@ from typing import Any
 
 from structlog.typing import EventDict
 
+from sidecar.core.addresses import USER_INFO
 from sidecar.core.endpoint import Secrets
 
 REDACTED = "[redacted]"
@@ -16,9 +17,7 @@ _SECRET_ENDS = frozenset(
     {"apikey", "cookie", "credential", "credentials", "jwt", "passwd", "password", "secret", "secrets", "token"}
 )
 _SECRET_KEYS = frozenset({"access", "api", "encryption", "private", "secret", "signing", "subscription"})
-_SECRET_VALUES = re.compile(
-    r"\b(Bearer|ApiKey|Basic)\s+[A-Za-z0-9+/=._~-]{6,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)", re.IGNORECASE
-)
+_SECRET_VALUES = re.compile(rf"\b(Bearer|ApiKey|Basic)\s+[A-Za-z0-9+/=._~-]{{6,}}|{USER_INFO}", re.IGNORECASE)
 _DEPTH = 6
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from sidecar.core.addresses import masked_address
 from sidecar.core.errors import OtherError, SidecarError, StatusError
 
 
@@ -24,6 +25,7 @@ def network_error(error: Exception, url: str) -> NetworkError:
     """``error`` in Elasticsearch's words."""
     if isinstance(error, NetworkError):
         return error
+    url = masked_address(url)
     host = urlsplit(url).hostname or ""
     if isinstance(error, (aiohttp.ClientConnectorDNSError, aiohttp.NonHttpUrlClientError, aiohttp.InvalidURL)):
         return _address_error(error, url, host)

@@ -164,6 +164,8 @@ async def test_a_name_that_is_no_setting_is_a_warning(services: Services) -> Non
         (["--api-generation", "7.0"], {}, "SIDECAR_API_GENERATION must be one of"),
         (["--host", "0.0.0.0"], {"upstream_overrides": '{"*": "http://127.0.0.1:1"}'}, "SIDECAR_UPSTREAM_OVERRIDES"),
         (["--set", "prot=1"], {}, "--set prot: write NAME=VALUE"),
+        (["--set", "secret_key=tooshort"], {}, "--set secret_key: every process can read the command line"),
+        (["--set", "SIDECAR_ELASTICSEARCH_API_KEY=tooshort"], {}, "set SIDECAR_ELASTICSEARCH_API_KEY, or use"),
         (["--host", "192.0.2.1"], {}, "Cannot listen on 192.0.2.1:"),
         ([], {"secret_key": "tooshort"}, "SIDECAR_SECRET_KEY must be 32 random bytes"),
         ([], {"data_dir": "/proc/nowhere"}, "SIDECAR_DATA_DIR"),

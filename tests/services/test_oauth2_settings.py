@@ -10,6 +10,7 @@ from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import SidecarError
 from sidecar.core.generations import GENERATIONS
 from sidecar.core.tasks import TaskType
+from sidecar.registry.secrets import UnreadableSecrets
 from sidecar.services import azureopenai, openai
 from sidecar.services.declaration import Service
 from sidecar.services.reading import Update, read_endpoint, read_update
@@ -81,3 +82,39 @@ def test_an_update_does_not_part_a_client_from_its_secret(service: Service) -> N
         update(service, {**OAUTH2[service.name], **SECRET}, KEY)
     with pytest.raises(SidecarError, match="OAuth2 requires the fields"):
         update(service, KEY, SECRET)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://elsewhere.example.org/token",
+        "http://login.example.org/token",
+        "https://login.example.org:8443/token",
+        "https://login.example.org@elsewhere.example.org/token",
+    ],
+)
+def test_a_stored_secret_goes_to_no_other_server_than_it_was_given_for(url: str) -> None:
+    client = {**OAUTH2["openai"], **SECRET}
+    for given in ({"token_url": url}, {"token_url": url, "client_id": "other"}):
+        with pytest.raises(SidecarError, match=r"secrets would be sent to the new \[token_url\]"):
+            update(openai.SERVICE, client, given)
+    confirmed = update(openai.SERVICE, client, {"token_url": url, **SECRET})
+    assert confirmed.endpoint.service_settings["token_url"] == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://login.example.org/other?a=b", "https://LOGIN.example.org:443/token", "HTTPS://login.example.org/token"],
+)
+def test_another_path_on_the_same_server_needs_no_secret(url: str) -> None:
+    client = {**OAUTH2["openai"], **SECRET}
+    assert update(openai.SERVICE, client, {"token_url": url}).endpoint.service_settings["token_url"] == url
+
+
+def test_secrets_that_cannot_be_opened_are_replaced_unread(service: Service) -> None:
+    endpoint, _ = create(service, KEY)
+    task = service.tasks[TaskType.TEXT_EMBEDDING]
+    unreadable = UnreadableSecrets("x")
+    replaced = read_update(task, endpoint, unreadable, {"service_settings": {"api_key": "new"}}, GENERATION)
+    assert replaced.changes
+    assert replaced.secrets == {"api_key": "new"}

@@ -191,3 +191,47 @@ def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:
         name.removeprefix("SIDECAR_").lower(): value for name, value in first.effective().items() if value is not None
     }
     assert load_settings(again) == first
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_credentials_lose_the_line_end_of_their_file(end: str) -> None:
+    settings = load_settings({"elasticsearch_api_key": f"abc={end}"})
+    assert settings.elasticsearch_api_key is not None
+    assert settings.elasticsearch_api_key.get_secret_value() == "abc="
+
+
+@pytest.mark.parametrize("name", ["elasticsearch_api_key", "elasticsearch_password", "elasticsearch_username"])
+def test_credentials_of_several_lines_are_refused_and_not_shown(name: str) -> None:
+    both = {"elasticsearch_username": "u", "elasticsearch_password": "p"} if name != "elasticsearch_api_key" else {}
+    sentence = refused(**both | {name: "hunter2\nX-Other: 1"})
+    assert f"SIDECAR_{name.upper()} must be one line without control characters" in sentence
+    if name != "elasticsearch_username":
+        assert "hunter2" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("s.yaml", 'port: 1\nelasticsearch_api_key: "hunter2\n', "not valid YAML: line 3, column 1"),
+        ("s.yaml", "a: hunter2: 1\n", "not valid YAML: line 1, column 11"),
+        ("s.yaml", "a: \x00hunter2\n", "not valid YAML"),
+        ("s.toml", 'port = 1\nelasticsearch_api_key = "hunter2\n', "not valid TOML: line 2"),
+        ("s.toml", "hunter2\n", "not valid TOML: line 1"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_read_is_not_quoted(tmp_path: Path, name: str, text: str, said: str) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    sentence = refused(config_file=file)
+    assert said in sentence
+    assert "hunter2" not in sentence
+
+
+def test_user_and_password_of_an_address_are_masked() -> None:
+    overrides = {"a": "http://me:hunter2@localhost:1/x", "b": "http://hunter3@localhost", "c": "http://localhost/a@b"}
+    shown = load_settings({"upstream_overrides": overrides}).effective()["SIDECAR_UPSTREAM_OVERRIDES"]
+    assert shown == {
+        "a": "http://********@localhost:1/x",
+        "b": "http://********@localhost",
+        "c": "http://localhost/a@b",
+    }
