@@ -237,5 +237,6 @@ def create_sender(settings: Settings, metrics: Metrics) -> Sender:
             timeout=settings.retry_timeout,
         ),
         queue_capacity=settings.upstream_queue_capacity,
+        stream_idle_timeout=settings.stream_idle_timeout,
         observer=metrics,
     )

@@ -18,6 +18,10 @@ from sidecar.core.tasks import InputType, TaskType
 
 # as Elasticsearch writes it for most providers
 JSON_TYPE = "application/json;charset=utf-8"
+# how much of a provider's body an error quotes, in bytes or characters
+QUOTED = 500
+# blanks before a JSON object are few
+_LOOKED_AT = 1024
 # for the providers to which Elasticsearch names no charset
 PLAIN_JSON = {"Content-Type": "application/json"}
 
@@ -136,16 +140,19 @@ class ProviderAnswer:
         try:
             return json.loads(self.body)
         except ValueError as error:
-            value = _leading_object(self.text)
+            value = _leading_object(self.body)
             if value is None:
-                raise unparsable(self.text, error) from None
+                raise unparsable(self.body, error) from None
             return value
 
 
-def _leading_object(text: str) -> dict[str, Any] | None:
-    """The JSON object that ``text`` begins with, whatever follows it: Elasticsearch reads no further either."""
+def _leading_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that ``body`` begins with, whatever follows it: Elasticsearch reads no further either."""
+    start = body[:_LOOKED_AT].lstrip()
+    if not start.startswith(b"{"):
+        return None
     try:
-        value, _ = json.JSONDecoder().raw_decode(text.lstrip())
+        value, _ = json.JSONDecoder().raw_decode(body.decode("utf-8", "replace").lstrip())
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -168,11 +175,16 @@ class UnusableAnswerError(Exception):
         self.is_final = is_final
 
 
-def unparsable(text: str, error: ValueError) -> UnusableAnswerError:
-    """The error for a body that is not JSON; the place is that of the first character that does not fit."""
+def unparsable(body: bytes, error: ValueError) -> UnusableAnswerError:
+    """The error for a body that is not JSON; the place is that of the first character that does not fit.
+
+    Its first 500 bytes are quoted, as Elasticsearch's parser does.
+    """
     line, column = getattr(error, "lineno", 1), getattr(error, "colno", 1)
     message = getattr(error, "msg", "not JSON")
-    source = f'{message}\n at [Source: (byte[])"{text}"; line: {line}, column: {column}]'
+    text = body[:QUOTED].decode("utf-8", "replace")
+    rest = f"[truncated {len(body) - QUOTED} bytes]" if len(body) > QUOTED else ""
+    source = f'{message}\n at [Source: (byte[])"{text}"{rest}; line: {line}, column: {column}]'
     cause = OtherError("json_parse_exception", source)
     return UnusableAnswerError(OtherError("x_content_parse_exception", f"[{line}:{column}] {source}", cause=cause))
 

@@ -15,7 +15,7 @@ from typing import Any
 from sidecar.core.addresses import masked_address
 from sidecar.core.errors import UpstreamChatError, UpstreamError
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer
+from sidecar.services.calls import QUOTED, Call, ProviderAnswer
 
 UNSUCCESSFUL = "Received an unsuccessful status code"
 SERVER_ERROR = "Received a server error status code"
@@ -111,7 +111,7 @@ class Failures:
         reason = f"{self.prefix(answer)} for request from inference entity id [{call.inference_id}]"
         reason += f" status [{answer.status}]"
         if words is not None:
-            reason += f". Error message: [{words.message}]"
+            reason += f". Error message: [{_quoted(words.message)}]"
         status = client_status(answer.status)
         return self.with_chat_fields(reason, words, status, call, upstream_status=answer.status)
 
@@ -119,7 +119,7 @@ class Failures:
         """The error for a failure that the provider reports inside a running stream."""
         reason = (
             f"Received an error response for request from inference entity id [{call.inference_id}]. "
-            f"Error message: [{words.message}]"
+            f"Error message: [{_quoted(words.message)}]"
         )
         return _error_class(call)(
             reason,
@@ -152,6 +152,13 @@ class Failures:
             chat_code=code,
             chat_param=named.param if named else None,
         )
+
+
+def _quoted(message: str) -> str:
+    """A provider's message, of which callers need not see megabytes."""
+    if len(message) <= QUOTED:
+        return message
+    return f"{message[:QUOTED]}[truncated {len(message) - QUOTED} characters]"
 
 
 def _error_class(call: Call) -> type[UpstreamError]:

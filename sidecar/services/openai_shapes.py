@@ -281,11 +281,15 @@ class ChatStream(EventReader[Event]):
 
 
 def words_of_openai_event(data: str) -> Words | None:
-    """What OpenAI's error object in an event says; Elasticsearch reads it only with all fields as OpenAI types them."""
+    """What OpenAI's error object in an event says.
+
+    Elasticsearch reads it only with all fields as OpenAI types them, and loses the words of servers that send the
+    status as a number in ``code``, as vLLM does.
+    """
     error = parse_stream_json(data).get("error")
     if not isinstance(error, dict) or not isinstance(error.get("type"), str):
         return None
-    if any(not isinstance(error.get(name), str | None) for name in ("code", "param")):
+    if not isinstance(error.get("param"), str | None) or not isinstance(error.get("code"), str | int | None):
         return None
     return words_of_openai(error)
 
@@ -308,7 +312,7 @@ def parse_stream_json(text: str) -> dict[str, Any]:
     except UnusableAnswerError as error:
         raise error.cause from None
     if not isinstance(chunk, dict):
-        raise unparsable(text, ValueError("expected an object")).cause
+        raise unparsable(text.encode(), ValueError("expected an object")).cause
     return chunk
 
 

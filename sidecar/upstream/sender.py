@@ -2,7 +2,7 @@
 
     rate limit -> token -> request -> answer ─┬─ parse -> result
                      ▲                        ├─ retryable failure: back off, again (at most 3 calls)
-                     └── 401 drops the token  ├─ too large: every text cut to half, again
+                     └── 401 drops the token  ├─ too large: half the list each, a single text cut to half, again
                                               └─ other failure: the service's error
 
 The caller's deadline bounds everything; leaving cancels the provider call.
@@ -11,7 +11,6 @@ The caller's deadline bounds everything; leaving cancels the provider call.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -19,27 +18,28 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
+import structlog
 
 from sidecar.core.errors import OtherError, SidecarError, UpstreamError
-from sidecar.core.results import (
-    Answer,
-    DenseEmbeddings,
-    Result,
-    SparseEmbedding,
-    SparseEmbeddings,
-    StreamItem,
-)
+from sidecar.core.results import Answer, StreamItem
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamFailedError, UnusableAnswerError
 from sidecar.services.declaration import RemoteTask
 from sidecar.upstream.connection import Connection, ConnectionConfig
 from sidecar.upstream.limits import RateLimits
 from sidecar.upstream.network_errors import NetworkError, network_error
+from sidecar.upstream.results import check_numbers, count_of, joined, with_marks
 from sidecar.upstream.tokens import Tokens
+from sidecar.upstream.whole_answer import WholeAnswer
+from sidecar.upstream.words import shorten, without_secrets
 
+_log = structlog.stdlib.get_logger(__name__)
 _T = TypeVar("_T")
 
+# answers above it are read in a thread: a hundredth of a second on the loop and more
+_LARGE_BODY = 256 * 1024
 MAX_CALLS = 3
 # requests of one split call that run at the same time
 SPLIT_CONCURRENCY = 4
@@ -89,6 +89,14 @@ class _RetryableError(Exception):
         self.status = status
 
 
+class _SilentError(Exception):
+    """A stream's provider sent nothing for too long."""
+
+
+class _TooMuchError(Exception):
+    """The provider takes less than the whole list at once; nobody's text need be cut for that."""
+
+
 class Sender:
     """One for all services. Create it inside a running loop; ``close`` it at the end."""
 
@@ -98,8 +106,10 @@ class Sender:
         connection: ConnectionConfig | None = None,
         retries: RetryConfig | None = None,
         queue_capacity: int = 2000,
+        stream_idle_timeout: float = 120.0,
         observer: Observer | None = None,
     ) -> None:
+        self._stream_idle_timeout = stream_idle_timeout
         self._connection = Connection(connection or ConnectionConfig())
         self._retries = retries or RetryConfig()
         self._limits = RateLimits(queue_capacity)
@@ -132,42 +142,71 @@ class Sender:
         """
         cut, truncated = _cut(task, call)
         limit = task.most_inputs(call.settings)
-        if limit is None or len(cut.inputs) <= limit:
-            answer = await self._perform(service, task, cut)
-        else:
-            answer = await self._perform_split(service, task, cut, limit)
-        return _with_marks(answer, truncated) if truncated else answer
+        try:
+            answer = await self._perform_parts(service, task, cut, limit or len(cut.inputs))
+        except SidecarError as error:
+            shorten(error)
+            raise
+        return with_marks(answer, truncated) if any(truncated) else answer
+
+    async def _perform_parts(self, service: str, task: RemoteTask, call: Call, limit: int) -> Answer:
+        """The result of requests with at most ``limit`` inputs each, or fewer where the provider wants that."""
+        count = len(call.inputs)
+        if count > limit:
+            return await self._perform_split(service, task, call, limit)
+        try:
+            return await self._perform(service, task, call)
+        except _TooMuchError:
+            # One after the other: where each text alone is too much as well, the first says so.
+            parts = _parts(call, (count + 1) // 2)
+            return _together([await self._perform_part(service, task, part, limit) for part in parts])
 
     async def _perform_split(self, service: str, task: RemoteTask, call: Call, limit: int) -> Answer:
-        parts = [replace(call, inputs=call.inputs[n : n + limit]) for n in range(0, len(call.inputs), limit)]
         gate = asyncio.Semaphore(SPLIT_CONCURRENCY)
 
         async def one(part: Call) -> Answer:
             async with gate:
-                return await self._perform(service, task, part)
+                return await self._perform_part(service, task, part, limit)
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(part)) for part in parts]
+                tasks = [group.create_task(one(part)) for part in _parts(call, limit)]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
-        answers = [task.result() for task in tasks]
-        return replace(answers[0], result=_joined([answer.result for answer in answers]))
+        return _together([task.result() for task in tasks])
+
+    async def _perform_part(self, service: str, task: RemoteTask, part: Call, limit: int) -> Answer:
+        answer = await self._perform_parts(service, task, part, limit)
+        found = count_of(answer.result)
+        if found != len(part.inputs):
+            # Joined all the same, the results of the parts behind would stand at the wrong inputs.
+            reason = f"The provider answered with [{found}] results for [{len(part.inputs)}] inputs"
+            raise _failed_to_send(task, part, OtherError("illegal_state_exception", reason), 500)
+        return answer
 
     async def _perform(self, service: str, task: RemoteTask, call: Call) -> Answer:
+        sent = call
+
         async def attempt(call: Call) -> Answer:
+            nonlocal sent
+            sent = call
             call, request = await self._prepare(task, call)
             started = time.monotonic()
             try:
                 answer = await self._connection.send(request)
             except NetworkError as error:
-                self._observer.upstream_call(service, 0, time.monotonic() - started)
+                self._unanswered(service, call, request, error, time.monotonic() - started)
                 raise _unanswered(task, call, error) from error
             self._observer.upstream_call(service, answer.status, time.monotonic() - started)
-            self._check(task, call, answer)
+            self._check(service, task, call, answer)
+            if len(answer.body) > _LARGE_BODY:
+                # beside the loop, which others need meanwhile
+                return await asyncio.to_thread(_parsed, task, call, answer)
             return _parsed(task, call, answer)
 
-        return await self._retrying(service, call, attempt)
+        answer = await self._retrying(service, call, attempt)
+        shorter = [len(text) < len(whole) for text, whole in zip(sent.texts, call.texts, strict=True)]
+        return with_marks(answer, shorter) if any(shorter) else answer
 
     async def stream(self, service: str, task: RemoteTask, call: Call) -> AsyncGenerator[StreamItem, None]:
         """The provider's stream, item by item as it arrives; closing the iterator ends the provider call.
@@ -187,13 +226,20 @@ class Sender:
                 return await self._opened(service, task, call, request, stack)
 
             response = await self._retrying(service, call, attempt)
+            self._open_streams += 1
+            stack.callback(self._end_stream)
             reader.open(response.headers)
+            whole = WholeAnswer(response.headers)
             try:
-                async for data in response.content.iter_any():
-                    for item in reader.feed(data):
+                async for data in self._chunks(response):
+                    items = reader.feed(data)
+                    whole.look(data, items)
+                    for item in items:
                         yield item
                 for item in reader.finish():
+                    whole.has_items = True
                     yield item
+                whole.check(task.failures_for(call), call)
             except StreamFailedError as failure:
                 for item in failure.items:
                     yield item
@@ -203,6 +249,29 @@ class Sender:
                 broken = _unanswered(task, call, network_error(error, str(response.url))).error
                 broken.is_within_stream = True
                 raise broken from error
+            except _SilentError as error:
+                seconds = f"{self._stream_idle_timeout:g}s"
+                cause = OtherError("timeout_exception", f"Nothing came from the provider for [{seconds}]")
+                silent = _failed_to_send(task, call, cause, 500)
+                silent.is_within_stream = True
+                _log.warning("upstream_stream_silent", service=service, inference_id=call.inference_id, seconds=seconds)
+                raise silent from error
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """What comes, piece by piece, each within the time that silence may last."""
+        chunks = response.content.iter_any()
+        while True:
+            try:
+                async with asyncio.timeout(self._stream_idle_timeout):
+                    data = await anext(chunks, None)
+            except TimeoutError:
+                raise _SilentError from None
+            if data is None:
+                return
+            yield data
+
+    def _end_stream(self) -> None:
+        self._open_streams -= 1
 
     async def _opened(
         self, service: str, task: RemoteTask, call: Call, request: ProviderRequest, stack: AsyncExitStack
@@ -214,12 +283,24 @@ class Sender:
                 response = await opening.enter_async_context(self._connection.open(request))
                 self._observer.upstream_call(service, response.status, time.monotonic() - started)
                 if response.status >= 300:
-                    self._check(task, call, await self._connection.answer(response, request.address))
+                    self._check(service, task, call, await self._connection.answer(response, request.address))
                 stack.push_async_exit(opening.pop_all())
                 return response
         except NetworkError as error:
-            self._observer.upstream_call(service, 0, time.monotonic() - started)
+            self._unanswered(service, call, request, error, time.monotonic() - started)
             raise _unanswered(task, call, error) from error
+
+    def _unanswered(
+        self, service: str, call: Call, request: ProviderRequest, error: NetworkError, seconds: float
+    ) -> None:
+        self._observer.upstream_call(service, 0, seconds)
+        _log.warning(
+            "upstream_call_failed",
+            service=service,
+            inference_id=call.inference_id,
+            host=urlsplit(request.address).hostname,
+            cause=error.cause.type,
+        )
 
     async def _prepare(self, task: RemoteTask, call: Call) -> tuple[Call, ProviderRequest]:
         """Wait for the rate limit, fetch a token where one is needed, build the request."""
@@ -230,7 +311,7 @@ class Sender:
         request = task.request(call)
         return call, task.sign(request, call, datetime.now(UTC)) if task.sign else request
 
-    def _check(self, task: RemoteTask, call: Call, answer: ProviderAnswer) -> None:
+    def _check(self, service: str, task: RemoteTask, call: Call, answer: ProviderAnswer) -> None:
         """Raise for an unsuccessful answer."""
         if answer.status < 300:
             return
@@ -238,7 +319,17 @@ class Sender:
             self._tokens.drop(token)
         failures = task.failures_for(call)
         error = failures.error(answer, call)
+        _log.warning(
+            "upstream_call_failed",
+            service=service,
+            inference_id=call.inference_id,
+            host=urlsplit(answer.url).hostname,
+            upstream_status=answer.status,
+            reason=without_secrets(error.reason or "", call.secrets),
+        )
         if failures.is_too_large(answer):
+            if failures.can_shorten and len(call.inputs) > 1 and call.task_type.is_embedding:
+                raise _TooMuchError from error
             raise _RetryableError(error, _halved(call) if failures.can_shorten else call, answer.status)
         if failures.is_retried(answer):
             raise _RetryableError(error, call, answer.status)
@@ -259,6 +350,14 @@ class Sender:
         raise AssertionError("unreachable")
 
 
+def _parts(call: Call, limit: int) -> list[Call]:
+    return [replace(call, inputs=call.inputs[n : n + limit]) for n in range(0, len(call.inputs), limit)]
+
+
+def _together(answers: list[Answer]) -> Answer:
+    return replace(answers[0], result=joined([answer.result for answer in answers]))
+
+
 def _unanswered(task: RemoteTask, call: Call, error: NetworkError) -> _RetryableError:
     """No answer came: worth another call, unless the address itself is wrong."""
     if error.is_final or not task.failures_for(call).retries_unanswered:
@@ -273,12 +372,17 @@ def _parsed(task: RemoteTask, call: Call, answer: ProviderAnswer) -> Answer:
         raise _failed_to_send(task, call, OtherError("illegal_state_exception", reason), 500)
     try:
         result = task.parse(answer, call)
+        parsed = result if isinstance(result, Answer) else Answer(result)
+        check_numbers(parsed.result)
     except UnusableAnswerError as error:
         failure = error.cause if error.is_whole else _failed_to_send(task, call, error.cause, error.status)
         if error.is_final or not task.failures_for(call).retries_unusable:
             raise failure from error
         raise _RetryableError(failure, call, answer.status) from error
-    return result if isinstance(result, Answer) else Answer(result)
+    except OverflowError as error:
+        cause = OtherError("input_coercion_exception", "The answer holds an integer that is out of range of a number")
+        raise _RetryableError(_failed_to_send(task, call, cause, None), call, answer.status) from error
+    return parsed
 
 
 def _failed_to_send(task: RemoteTask, call: Call, cause: SidecarError, status: int | None) -> UpstreamError:
@@ -303,27 +407,3 @@ def _cut(task: RemoteTask, call: Call) -> tuple[Call, list[bool]]:
     texts = call.texts
     truncated = [len(text) > characters for text in texts]
     return (call.with_texts(text[:characters] for text in texts), truncated) if any(truncated) else (call, [])
-
-
-def _with_marks(answer: Answer, truncated: list[bool]) -> Answer:
-    """Only sparse results tell their callers that a text was cut."""
-    if not isinstance(answer.result, SparseEmbeddings):
-        return answer
-    marks = itertools.chain(truncated, itertools.repeat(False))
-    items = tuple(
-        SparseEmbedding(item.tokens, item.is_truncated or mark)
-        for item, mark in zip(answer.result.items, marks, strict=False)
-    )
-    return replace(answer, result=SparseEmbeddings(items))
-
-
-def _joined(results: list[Result]) -> Result:
-    """The results of the parts of one split call, in order."""
-    first = results[0]
-    if isinstance(first, DenseEmbeddings):
-        vectors = itertools.chain.from_iterable(r.vectors for r in results if isinstance(r, DenseEmbeddings))
-        return DenseEmbeddings(tuple(vectors), first.element_type)
-    if isinstance(first, SparseEmbeddings):
-        items = itertools.chain.from_iterable(r.items for r in results if isinstance(r, SparseEmbeddings))
-        return SparseEmbeddings(tuple(items))
-    raise TypeError(f"results of {type(first).__name__} cannot be joined")

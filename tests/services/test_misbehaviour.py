@@ -31,7 +31,7 @@ Json = Any
 
 @dataclass(frozen=True)
 class Family:
-    """What a client repeats: ``retried`` statuses as they are, ``shortened`` ones with texts cut to half.
+    """What a client repeats: ``retried`` statuses as they are, ``shortened`` ones with half the list, then of the text.
 
     ``unanswered`` and ``garbage`` are the numbers of calls when no answer comes, or one that cannot be read; ``unread``
     is the status for the latter, ``empty`` for an answer without a body.
@@ -139,7 +139,8 @@ def misbehaviours(case: Recording) -> Iterator[Misbehaviour]:
     failure = {"error": {"message": "no", "type": "t", "code": "c"}, "message": "no", "detail": "no"}
     for status in (500, 503, 401, 413, 429):
         shown = status if status < 500 else 400
-        yield Misbehaviour(str(status), Reply.json(failure, status), shown, family.calls(status))
+        calls = len(_smaller(case)) if status in family.shortened else family.calls(status)
+        yield Misbehaviour(str(status), Reply.json(failure, status), shown, calls)
     yield Misbehaviour("429 with headers", Reply.json(failure, 429, _RATE_HEADERS), 429, family.calls(429))
     yield Misbehaviour("500 without body", Reply(500), 400, family.calls(500))
     yield Misbehaviour("slow", replace(recorded, delay=30), 429, 1, timeout="150ms")
@@ -192,8 +193,7 @@ async def misbehaved(bench: Bench, case: Recording, misbehaviour: Misbehaviour) 
     provider = bench.provider
     provider.play_call(case, misbehaviour.reply, repeats=True)
     if misbehaviour.reply.status in family_of(case).shortened:
-        texts = case.call["body"]["input"]
-        provider.expected = [_shortened(provider.expected[0], texts, halvings) for halvings in range(3)]
+        provider.expected = [_with(provider.expected[0], case, texts) for texts in _smaller(case)]
     path, body = case.call["path"], case.call["body"]
     answer = await bench.send("POST", path, body, query={"timeout": misbehaviour.timeout})
     return answer, len(provider.calls)
@@ -210,15 +210,26 @@ def secrets_of(service: str) -> set[str]:
     return {secret for case in basic_recordings(service) for secret in case.secrets}
 
 
-def _shortened(value: Json, texts: list[str], halvings: int) -> Json:
-    """A request whose texts were cut to half so often."""
+def _smaller(case: Recording) -> list[list[str]]:
+    """The texts of the calls that come of a provider for whom all is too large: lists halved, then the text."""
+    given = case.call["body"].get("input", [])
+    texts = given if isinstance(given, list) else [given]
+    lists = [texts]
+    # A ranking is one of the whole list.
+    while len(lists[-1]) > 1 and case.task_type != "rerank":
+        lists.append(lists[-1][: (len(lists[-1]) + 1) // 2])
+    for _ in range(2):
+        lists.append([text[: len(text) // 2] for text in lists[-1]])
+    return lists
+
+
+def _with(value: Json, case: Recording, texts: list[str]) -> Json:
+    """A request with other texts in the place of the case's."""
+    given = case.call["body"]["input"]
     if isinstance(value, dict):
-        return {name: _shortened(item, texts, halvings) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_shortened(item, texts, halvings) for item in value]
-    if value in texts:
-        for _ in range(halvings):
-            value = value[: len(value) // 2]
+        return {name: _with(item, case, texts) for name, item in value.items()}
+    if value in (given, [given]):
+        return texts if isinstance(value, list) else texts[0]
     return value
 
 

@@ -54,7 +54,7 @@ def test_statuses_that_elasticsearch_has_no_name_for_become_400(status: int, tol
     [
         ("9.4", {"error": {"message": "bad"}}, "Required [id, choices]"),
         ("9.4", {"choices": []}, "Required [id]"),
-        ("9.4", {"error": {"message": "bad", "type": "t", "code": 7}}, "Required [id, choices]"),
+        ("9.4", {"error": {"message": "bad", "type": "t", "code": [7]}}, "Required [id, choices]"),
         ("8.19", {"error": {"message": "bad"}}, "Required [id, choices, model, object]"),
         ("8.19", {"id": "i", "choices": [], "object": "o"}, "Required [model]"),
     ],

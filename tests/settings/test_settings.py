@@ -222,7 +222,7 @@ def test_credentials_of_several_lines_are_refused_and_not_shown(name: str) -> No
 def test_a_settings_file_that_cannot_be_read_is_not_quoted(tmp_path: Path, name: str, text: str, said: str) -> None:
     file = tmp_path / name
     file.write_text(text)
-    sentence = refused(config_file=file)
+    sentence = refused(config_file=str(file))
     assert said in sentence
     assert "hunter2" not in sentence
 

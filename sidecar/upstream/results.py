@@ -1,0 +1,71 @@
+"""Results of providers: whether they can be used, and how those of a split call come together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sidecar.core.errors import OtherError
+from sidecar.core.results import Answer, DenseEmbeddings, Ranking, Result, SparseEmbedding, SparseEmbeddings
+from sidecar.services.calls import UnusableAnswerError
+
+
+def count_of(result: Result) -> int:
+    """How many inputs a result of embeddings is for."""
+    if isinstance(result, DenseEmbeddings):
+        return len(result.vectors)
+    return len(result.items) if isinstance(result, SparseEmbeddings) else 0
+
+
+def joined(results: list[Result]) -> Result:
+    """The results of the parts of one split call, in order."""
+    first = results[0]
+    if isinstance(first, DenseEmbeddings):
+        vectors = itertools.chain.from_iterable(r.vectors for r in results if isinstance(r, DenseEmbeddings))
+        return replace(first, vectors=tuple(vectors))
+    if isinstance(first, SparseEmbeddings):
+        items = itertools.chain.from_iterable(r.items for r in results if isinstance(r, SparseEmbeddings))
+        return SparseEmbeddings(tuple(items))
+    raise TypeError(f"results of {type(first).__name__} cannot be joined")
+
+
+def with_marks(answer: Answer, truncated: Sequence[bool]) -> Answer:
+    """``answer`` with the results marked whose text was cut. Only sparse results can say so."""
+    if not isinstance(answer.result, SparseEmbeddings):
+        return answer
+    marks = itertools.chain(truncated, itertools.repeat(False))
+    items = tuple(
+        SparseEmbedding(item.tokens, item.is_truncated or mark)
+        for item, mark in zip(answer.result.items, marks, strict=False)
+    )
+    return replace(answer, result=SparseEmbeddings(items))
+
+
+def check_numbers(result: Result) -> None:
+    """Refuse ``NaN`` and infinity, which no index takes and JSON cannot write: callers would get ``null``.
+
+    Raises:
+        UnusableAnswerError: one is there; the message names the first input that has one.
+    """
+    if isinstance(result, DenseEmbeddings):
+        _check(result.vectors, "The embedding of input")
+    elif isinstance(result, SparseEmbeddings):
+        _check((item.tokens.values() for item in result.items), "The token weights of input")
+    elif isinstance(result, Ranking):
+        for document in result.documents:
+            if not math.isfinite(document.relevance_score):
+                raise _not_finite("The relevance score of input", document.index)
+
+
+def _check(inputs: Iterable[Iterable[float]], what: str) -> None:
+    for position, values in enumerate(inputs):
+        # One that is not finite makes the sum so; a sum that overflows is looked into.
+        if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
+            raise _not_finite(what, position)
+
+
+def _not_finite(what: str, position: int) -> UnusableAnswerError:
+    reason = f"{what} [{position}] holds a value that is not a finite number"
+    return UnusableAnswerError(OtherError("illegal_argument_exception", reason), status=500)
