@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from importlib.metadata import version
 from typing import Any
@@ -11,10 +12,13 @@ import structlog
 from aiohttp import web
 
 from sidecar.app import create_app
+from sidecar.connections import CONNECTIONS, ConnectionLimits, Connections, Runner, most_connections
 from sidecar.settings import Settings, UserError
+from sidecar.telemetry import METRICS
 
 _log = structlog.stdlib.get_logger(__name__)
 _SETTLING_SECONDS = 0.05
+_CLOSING_SECONDS = 1.0
 HTTP_OPTIONS: dict[str, Any] = {
     # Bodies are forwarded as they came; whoever reads one unzips it.
     "auto_decompress": False,
@@ -38,24 +42,46 @@ async def serve(settings: Settings) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(each)
 
-    runner = web.AppRunner(
-        create_app(settings),
-        # The API writes a log of its own.
-        access_log=None,
-        handler_cancellation=True,
-        shutdown_timeout=settings.shutdown_timeout,
-        **HTTP_OPTIONS,
-    )
+    runner = create_runner(settings)
+    began_to_stop = 0.0
     try:
         await runner.setup()
+        # What is there now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         await _listen(runner, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end, number)
+        loop.add_signal_handler(signal.SIGHUP, _stay)
         await stop.wait()
     finally:
+        began_to_stop = loop.time()
         await _stop_accepting(runner)
+        await runner.drain(_time_to_drain(settings.shutdown_timeout) - (loop.time() - began_to_stop))
         await runner.cleanup()
-    _log.info("stopped")
+    _log.info("stopped", seconds=round(loop.time() - began_to_stop, 3))
+
+
+def create_runner(settings: Settings) -> Runner:
+    """The application, ready to be set up and to listen."""
+    app = create_app(settings)
+    limits = ConnectionLimits(
+        idle_timeout=settings.idle_timeout,
+        write_timeout=settings.write_timeout,
+        most=most_connections(reserve=settings.max_connections),
+    )
+    app[CONNECTIONS] = Connections(limits, app[METRICS])
+    return Runner(app, app[CONNECTIONS], **HTTP_OPTIONS)
+
+
+def _stay() -> None:
+    """A terminal that closes, or a script that asks for a reload, ends nothing."""
+    _log.info("hangup_ignored", hint="settings are read at the start; send SIGTERM to stop")
+
+
+def _time_to_drain(shutdown_timeout: float) -> float:
+    """The part of the time to stop in which requests may finish; in the rest everything is closed."""
+    return shutdown_timeout - min(_CLOSING_SECONDS, shutdown_timeout / 4)
 
 
 async def _stop_accepting(runner: web.AppRunner) -> None:

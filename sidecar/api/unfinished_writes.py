@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 _T = TypeVar("_T")
+_LAST_SECONDS = 0.5
 
 UNFINISHED: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("UNFINISHED_WRITES", set)
 
@@ -27,9 +28,18 @@ async def finish(app: web.Application, change: Coroutine[Any, Any, _T]) -> _T:
 
 
 async def unfinished_writes(app: web.Application) -> AsyncIterator[None]:
-    """Cleanup context: waits for changes that are still under way when the application ends."""
+    """Cleanup context: waits a moment for changes that are still under way when the application ends.
+
+    Their callers have had the server's time to stop. What hangs, at a provider that validates it, has written nothing.
+    """
     yield
-    await asyncio.gather(*app[UNFINISHED], return_exceptions=True)
+    unfinished = app[UNFINISHED].copy()
+    if not unfinished:
+        return
+    _, hanging = await asyncio.wait(unfinished, timeout=_LAST_SECONDS)
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
 
 
 def _forget(unfinished: set[asyncio.Task[Any]]) -> Any:

@@ -90,6 +90,13 @@ class Settings(BaseSettings):
     body_timeout: Seconds = Field(
         30.0, gt=0, description="Time for a request body to arrive, and 1 s more for each 1,000 bytes of it; then 408."
     )
+    # Above the usual 60 s of load balancers, which would send a request into a connection that is being closed.
+    idle_timeout: Seconds = Field(
+        75.0, gt=0, description="Time after which a caller's connection without a whole request header is closed."
+    )
+    write_timeout: Seconds = Field(
+        60.0, gt=0, description="Time after which the connection of a caller that does not read its answer is closed."
+    )
     # Below the 30 s that Kubernetes leaves between SIGTERM and SIGKILL.
     shutdown_timeout: Seconds = Field(25.0, ge=0, description="Time for requests in flight to finish at shutdown.")
 

@@ -56,6 +56,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._requests = self._counter("http_requests", "Requests answered.", "method", "route", "status")
+        self._malformed = self._counter("malformed_requests", "Requests that were not HTTP.")
         self._request_seconds = self._histogram(
             "http_request_duration_seconds", "Time to answer a request.", _SECONDS, "method", "route"
         )
@@ -93,6 +94,10 @@ class Metrics:
         )
         self._queue_seconds = self._histogram("model_queue_seconds", "Longest wait in a batch.", _SECONDS, "model")
         self._run_seconds = self._histogram("model_run_seconds", "Time of a batch in the model.", _SECONDS, "model")
+
+    def malformed_request(self) -> None:
+        """One request that was not HTTP."""
+        self._malformed.of().inc()
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One request: ``route`` is its template, never its path, whose ids would have no end."""

@@ -1,0 +1,172 @@
+"""Connections that say nothing, half of something, or no HTTP; and how long stopping takes."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import resource
+import signal
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.app.conftest import Service, Services
+from tests.app.test_service import Provider, provider, remote
+
+__all__ = ["provider"]
+
+HALF = {
+    "nothing": b"",
+    "header": b"POST /_inference/x HTTP/1.1\r\nHost: x\r\n",
+    "body": b"POST /_inference/x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+    "chunk": b"POST /_inference/x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+    "idle": b"GET /_sidecar/health/live HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+QUICK = {"idle_timeout": "500ms", "body_timeout": "500ms"}
+
+
+async def connect(service: Service) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    parts = urlsplit(service.url)
+    return await asyncio.open_connection(parts.hostname, parts.port)
+
+
+async def exchange(service: Service, sent: bytes) -> bytes:
+    """All that comes back until the service closes."""
+    reader, writer = await connect(service)
+    writer.write(sent)
+    async with asyncio.timeout(30):
+        received = await reader.read()
+    writer.close()
+    return received
+
+
+@pytest.mark.parametrize("sent", HALF.values(), ids=HALF)
+async def test_a_connection_that_goes_no_further_is_closed(services: Services, sent: bytes) -> None:
+    service = await services.start(**QUICK)
+    received = await exchange(service, sent)
+    if sent in (HALF["body"], HALF["chunk"]):
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert json.loads(body)["status"] == 408
+    elif sent != HALF["idle"]:
+        assert received == b""
+
+
+MALFORMED = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03secret-canary\r\n\r\n",
+    b"GET / HTTP/1.1\r\nX-Api-Key: secret-canary\x01\r\n\r\n",
+    b"POST /_inference/x HTTP/1.1\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n"
+    b'{}"api_key":"secret-canary"}\r\n\r\n',
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+]
+
+
+async def test_what_is_not_http_costs_a_quiet_line_and_is_counted(services: Services) -> None:
+    service = await services.start()
+    for sent in MALFORMED:
+        received = await exchange(service, sent)
+        assert b"secret-canary" not in received
+        *_, last = received.split(b"HTTP/1.")
+        head, _, content = last.partition(b"\r\n\r\n")
+        body = json.loads(content)
+        assert head[1:].startswith(b" 400 ")
+        assert body["status"] == 400
+        assert body["error"]["reason"]
+    _, metrics = await service.request("GET", "/metrics")
+    assert f"sidecar_malformed_requests_total {len(MALFORMED)}.0" in metrics
+    lines = service.events("malformed_request")
+    assert [line["level"] for line in lines] == ["info"] * len(MALFORMED)
+    log = "".join(service.log)
+    assert "secret-canary" not in log
+    assert "Traceback" not in log
+
+
+async def test_a_body_that_is_not_compressed_as_it_says(services: Services) -> None:
+    service = await services.start()
+    for coding in ("gzip", "deflate", "br"):
+        headers = {"Content-Encoding": coding, "Content-Type": "application/json"}
+        url = f"{service.url}/_inference/sparse_embedding/x"
+        async with service.session.post(url, data=b"no such thing", headers=headers) as response:
+            body = await response.json()
+        assert (response.status, body["status"]) == (400, 400)
+        assert body["error"]["reason"]
+
+
+async def test_bodies_in_flight_together_have_a_bound(services: Services, provider: Provider) -> None:
+    service = await services.start(max_body_size="1mb", max_bodies_size="1mb")
+    status, body = await service.request("PUT", "/_inference/text_embedding/slow", remote(provider))
+    assert status == 200, body
+    provider.called.clear()
+    provider.may_answer.clear()
+    held = asyncio.create_task(service.request("POST", "/_inference/slow", {"input": "a" * 600_000}))
+    await provider.called.wait()
+    bomb = gzip.compress(json.dumps({"input": "b" * 600_000}).encode())
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    async with service.session.post(f"{service.url}/_inference/slow", data=bomb, headers=headers) as response:
+        refused = await response.json()
+    assert response.status == 429
+    assert refused["error"]["type"] == "circuit_breaking_exception"
+    provider.may_answer.set()
+    assert (await held)[0] == 200
+    async with service.session.post(f"{service.url}/_inference/slow", data=bomb, headers=headers) as response:
+        assert response.status == 200
+
+
+async def test_hanging_up_does_not_end_it(services: Services) -> None:
+    service = await services.start()
+    service.stop(signal.SIGHUP)
+    async with asyncio.timeout(30):
+        while not service.events("hangup_ignored"):
+            await asyncio.sleep(0.02)
+    await service.ready()
+    service.stop()
+    assert await service.ended() == 0
+
+
+@pytest.mark.parametrize("half", ["nothing", "header", "body", "chunk"])
+async def test_half_a_request_does_not_keep_it_from_stopping(services: Services, half: str) -> None:
+    service = await services.start(shutdown_timeout="2s")
+    _, writer = await connect(service)
+    writer.write(HALF[half])
+    await service.request("GET", "/_sidecar/health/live")
+    began = time.monotonic()
+    service.stop()
+    assert await service.ended() == 0
+    assert time.monotonic() - began < 4, "twice the time that the setting gives"
+    (stopped,) = service.events("stopped")
+    assert stopped["seconds"] <= 2.5
+    writer.close()
+
+
+async def test_a_call_that_hangs_ends_with_the_time_to_stop(services: Services, provider: Provider) -> None:
+    service = await services.start(shutdown_timeout="2s")
+    status, body = await service.request("PUT", "/_inference/text_embedding/slow", remote(provider))
+    assert status == 200, body
+    provider.called.clear()
+    provider.may_answer.clear()
+    call = asyncio.create_task(service.request("POST", "/_inference/slow", {"input": "a"}))
+    await provider.called.wait()
+    service.stop()
+    assert await service.ended() == 0
+    (stopped,) = service.events("stopped")
+    assert 1 <= stopped["seconds"] <= 2.5
+    assert (await asyncio.gather(call, return_exceptions=True))[0]
+    provider.may_answer.set()
+
+
+async def test_the_last_file_handles_are_not_given_to_idle_connections(services: Services) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))  # the service inherits it
+    try:
+        service = await services.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    idle = [await connect(service) for _ in range(220)]
+    for _ in range(3):
+        assert (await service.request("GET", "/_sidecar/health/live"))[0] == 200
+    assert len(service.events("connections_short")) == 1
+    for _, writer in idle:
+        writer.close()
