@@ -49,10 +49,10 @@ async def serve(settings: Settings) -> None:
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        await _listen(runner, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end, number)
         loop.add_signal_handler(signal.SIGHUP, _stay)
+        await _listen(runner, settings)
         await stop.wait()
     finally:
         began_to_stop = loop.time()

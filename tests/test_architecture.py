@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ingest", "search"),
     ("wire",),
     ("api", "front"),
-    ("resources",),
+    ("resources", "connections"),
     ("health",),
     ("app",),
     ("server",),
