@@ -154,14 +154,15 @@ def _examine_vector(filling: Filling, target: VectorTarget, whole: SourceText | 
     texts = [text for path in binding.sources if (text := text_at(read, path)) is not None]
     text = well_formed(SEPARATOR.join(texts)) if texts else None
     stamp = filling.marker.stamps.get(target.name)
-    made = None if text is None else Stamp(target.profile.model, input_hash(text, *target.circumstances))
+    origin = ",".join(binding.sources) if filling.plan.marks_source else None
+    made = None if text is None else Stamp(target.profile.model, input_hash(text, *target.circumstances), origin)
     if any(value is not None for value in values_at(document, target.place)):
         if stamp is None and not binding.overwrite:
             filling.notes.add(
                 f"field [{target.name}] was kept as the document brought it, without a marker that says of which text"
             )
             return
-        if stamp is not None and stamp == made:
+        if stamp is not None and made is not None and stamp.fits(made):
             return
     elif text is None and not filling.is_partial and stamp is None:
         return

@@ -82,6 +82,7 @@ class WritePlan:
     has_semantic_text: bool = False
     fills_blanks: bool = False
     has_marker: bool = False
+    marks_source: bool = False
     default_pipeline: str | None = None
     final_pipeline: str | None = None
     complaints: tuple[str, ...] = ()
@@ -139,6 +140,7 @@ class TargetFinder:
             has_semantic_text=bool(view.semantic),
             fills_blanks=self._fills_blanks,
             has_marker=field_at(view.mapping, f"{MARKER_FIELD}.model") is not None,
+            marks_source=field_at(view.mapping, f"{MARKER_FIELD}.source") is not None,
             default_pipeline=view.default_pipeline,
             final_pipeline=view.final_pipeline,
             complaints=tuple(complaints),

@@ -8,7 +8,16 @@ from enum import Enum
 from typing import Any
 
 from sidecar.core.errors import IllegalArgumentError
-from sidecar.elastic.source import forms_of, in_the_way, kind_of, text_at, value_along, values_at, well_formed
+from sidecar.elastic.source import (
+    SEPARATOR,
+    forms_of,
+    in_the_way,
+    kind_of,
+    text_at,
+    value_along,
+    values_at,
+    well_formed,
+)
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.fieldmap import FieldMap
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, attempt_hash, input_hash, is_marker
@@ -37,12 +46,14 @@ class Target:
     """One field to be kept up to date: of vectors, or ``semantic`` text with the vectors of its chunks.
 
     ``each`` is the nested field of the user's whose objects hold source and target: each object gets its own vector.
+    ``overwrite`` is :attr:`Plan.overwrite` for this field alone.
     """
 
     map: FieldMap
     profile: EndpointProfile
     semantic: SemanticField | None = None
     each: str | None = None
+    overwrite: bool = False
 
     @property
     def name(self) -> str:
@@ -82,7 +93,8 @@ class Plan:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(target.map.source for target in self.targets))
+        """Every field that holds texts."""
+        return tuple(dict.fromkeys(path for target in self.targets for path in target.map.sources))
 
     @property
     def cuts_texts(self) -> bool:
@@ -233,7 +245,7 @@ def examine(ref: Ref, source: Mapping[str, Any], plan: Plan, present: Collection
             target.profile.model,
             source=target.map.source,
             standing=_standing(source, target, present),
-            overwrite=plan.overwrite,
+            overwrite=plan.overwrite or target.overwrite,
         )
         for target in plan.targets
     }
@@ -291,10 +303,16 @@ def examine_whole(ref: Ref, document: Mapping[str, Any], marker: Marker, plan: P
 def digest_of(source: Mapping[str, Any], target: Target, plan: Plan) -> str | None:
     """The hash of the text that ``target`` is made from, ``None`` when there is none."""
     if target.each is None:
-        text = text_at(source, target.map.source)
+        text = _text(source, target)
         return None if text is None else input_hash(text, *plan.circumstances_of(target))
     texts = [text_at(item, target.inner_source) for item in objects_at(source, target.each)]
-    return input_hash("each", *(text or "" for text in texts)) if any(texts) else None
+    return input_hash("each", *(well_formed(text or "") for text in texts)) if any(texts) else None
+
+
+def _text(source: Mapping[str, Any], target: Target) -> str | None:
+    """The text of a target, without half surrogates; several sources are joined as several values of one are."""
+    texts = [text for path in target.map.sources if (text := text_at(source, path)) is not None]
+    return well_formed(SEPARATOR.join(texts)) if texts else None
 
 
 def objects_at(source: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
@@ -390,13 +408,13 @@ def _candidate(
         return Candidate(
             ref, marker, clears=clears, document=document, objects=objects, failure=error.reason, failed=failed
         )
-    held = {target.name: well_formed(text_at(source, target.map.source) or "") for target in targets if target.semantic}
+    held = {target.name: _text(source, target) or "" for target in targets if target.semantic}
     return Candidate(ref, marker, pieces, stamps, clears, document, held, objects, absent or {}, failure)
 
 
 def _pieces(source: Mapping[str, Any], target: Target, plan: Plan) -> Sequence[Piece]:
     if target.each is None:
-        return plan.splitter_of(target)(well_formed(text_at(source, target.map.source) or ""))
+        return plan.splitter_of(target)(_text(source, target) or "")
     texts = [text_at(item, target.inner_source) for item in objects_at(source, target.each)]
     return [
         Piece(sound, position, (sound,))

@@ -6,29 +6,37 @@ from dataclasses import dataclass
 
 from sidecar.core.errors import IllegalArgumentError
 
-_FORM = "SOURCE_FIELD:TARGET_FIELD=INFERENCE_ID"
+_FORM = "SOURCE_FIELD[,SOURCE_FIELD...]:TARGET_FIELD=INFERENCE_ID"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldMap:
-    """``source`` and ``target`` are dotted paths; one source may feed several targets."""
+    """``source`` and ``target`` are dotted paths; one source may feed several targets.
+
+    Several sources of one target stand with commas between them.
+    """
 
     source: str
     target: str
     inference_id: str
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(self.source.split(","))
+
     @classmethod
     def parse(cls, text: str) -> FieldMap:
-        """Reads ``SOURCE_FIELD:TARGET_FIELD=INFERENCE_ID``; anything else is an ``IllegalArgumentError``."""
+        """Reads ``SOURCE[,SOURCE...]:TARGET=INFERENCE_ID``; anything else is an ``IllegalArgumentError``."""
         fields, equals, inference_id = text.strip().rpartition("=")
         source, colon, target = fields.partition(":")
         if not (equals and colon and source.strip() and target.strip() and inference_id.strip()):
             raise IllegalArgumentError(f"[{text}] is not of the form {_FORM}")
-        parsed = cls(source.strip(), target.strip(), inference_id.strip())
-        for path in (parsed.source, parsed.target):
+        sources = ",".join(path.strip() for path in source.split(","))
+        parsed = cls(sources, target.strip(), inference_id.strip())
+        for path in (*parsed.sources, parsed.target):
             if not all(path.split(".")):
                 raise IllegalArgumentError(f"[{path}] in [{text}] is not a field name")
-        if parsed.source == parsed.target:
+        if parsed.target in parsed.sources:
             raise IllegalArgumentError(f"[{text}] would overwrite its own source field")
         return parsed
 
@@ -43,7 +51,7 @@ def parse_field_maps(texts: list[str]) -> tuple[FieldMap, ...]:
             if _overlap(one.target, other.target):
                 raise IllegalArgumentError(f"targets [{one.target}] and [{other.target}] overlap")
     for one in maps:
-        if any(_overlap(one.target, other.source) for other in maps):
+        if any(_overlap(one.target, path) for other in maps for path in other.sources):
             raise IllegalArgumentError(f"target [{one.target}] is also a source")
         if _overlap(one.target, "sidecar"):
             raise IllegalArgumentError("the field [sidecar] is kept for the marker")

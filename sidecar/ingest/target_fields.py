@@ -146,7 +146,7 @@ def _check_place(index: str, mapping: Mapping[str, Any], plan: Plan, target: Tar
         raise WrongFieldError(f"{where} lies in the nested field [{nested}], whose objects are not the sidecar's")
     if keeps_dotted_names(mapping, target.name):
         raise WrongFieldError(f"index [{index}] has no objects on the way to [{target.name}] (subobjects: false)")
-    if target.map.source == target.parent or target.map.source.startswith(f"{target.parent}."):
+    if any(path == target.parent or path.startswith(f"{target.parent}.") for path in target.map.sources):
         raise WrongFieldError(
             f"source [{target.map.source}] and target [{target.name}] lie in the same nested field, which passages"
             " would replace; without --passages each of its objects gets a vector of its own"
@@ -260,7 +260,9 @@ def _shared_nested(mappings: Mapping[str, Mapping[str, Any]], plan: Plan, target
     found: dict[str | None, str] = {}
     for index, mapping in mappings.items():
         nested = nested_parent(mapping, target.name)
-        shared = nested is not None and nested == nested_parent(mapping, target.map.source)
+        shared = nested is not None and {nested} == {nested_parent(mapping, path) for path in target.map.sources}
+        if shared and len(target.map.sources) > 1:
+            raise WrongFieldError(f"field [{target.name}] of index [{index}] takes one source within [{nested}]")
         if shared and nested is not None and nested_parent(mapping, nested) is not None:
             raise WrongFieldError(f"field [{nested}] of index [{index}] lies in another nested field; not supported")
         found.setdefault(nested if shared else None, index)
