@@ -44,6 +44,7 @@ async def complete(mapping: dict[str, Any], profiles: Profiles) -> bool:
 def model_settings(profile: EndpointProfile) -> dict[str, Any]:
     """What a ``semantic_text`` field notes of a dense endpoint."""
     return {
+        "service": profile.service,
         "task_type": "text_embedding",
         "dimensions": profile.dimensions,
         "similarity": str(profile.similarity or "cosine"),

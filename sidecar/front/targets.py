@@ -13,11 +13,12 @@ import orjson
 from sidecar.core.chunking import DEFAULT_CHUNKING, parse_chunking_settings
 from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.core.generations import DEFAULT_GENERATION
-from sidecar.core.tasks import Similarity, TaskType
+from sidecar.core.tasks import TaskType
 from sidecar.elastic.bindings import Binding, LongTexts, SemanticText
 from sidecar.elastic.fields import field_at, nested_parent
 from sidecar.elastic.index_catalog import IndexCatalog, IndexView
 from sidecar.elastic.version import ServerVersion
+from sidecar.front.mapping_completion import model_settings
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.inference.facade import Inference
@@ -101,7 +102,6 @@ class TargetFinder:
     """Makes plans of views; looks every endpoint up once."""
 
     def __init__(self, inference: Inference, catalog: IndexCatalog, version: ServerVersion) -> None:
-        self._inference = inference
         self._catalog = catalog
         self._fills_blanks = version.major < 9
         self._embedder = EndpointEmbedder(inference)
@@ -117,7 +117,7 @@ class TargetFinder:
         for semantic_field in view.semantic:
             profile = await self.profile(semantic_field.inference_id)
             if profile is not None and profile.task_type in _EMBEDS:
-                semantic.append(await self._semantic(semantic_field, profile))
+                semantic.append(_semantic_target(semantic_field, profile))
             elif (
                 profile is None
                 and self._fills_blanks
@@ -157,19 +157,12 @@ class TargetFinder:
                 self._profiles[inference_id] = None
         return self._profiles[inference_id]
 
-    async def _semantic(self, semantic_field: SemanticText, profile: EndpointProfile) -> SemanticTarget:
-        endpoint = await self._inference.find(profile.inference_id)
-        settings: dict[str, Any] = {"service": endpoint.service, "task_type": "sparse_embedding"}
-        if not profile.is_sparse:
-            settings |= {
-                "task_type": "text_embedding",
-                "dimensions": profile.dimensions,
-                "similarity": str(profile.similarity or Similarity.COSINE),
-                "element_type": str(profile.element_type),
-            }
-        return SemanticTarget(
-            semantic_field, profile, settings, _splitter(semantic_field.chunking_settings or profile.chunking_settings)
-        )
+
+def _semantic_target(mapped: SemanticText, profile: EndpointProfile) -> SemanticTarget:
+    settings: dict[str, Any] = {"service": profile.service, "task_type": "sparse_embedding"}
+    if not profile.is_sparse:
+        settings = model_settings(profile)
+    return SemanticTarget(mapped, profile, settings, _splitter(mapped.chunking_settings or profile.chunking_settings))
 
 
 def _splitter(given: Mapping[str, Any] | None) -> Splitter:

@@ -27,6 +27,7 @@ class EndpointProfile:
     element_type: ElementType = ElementType.FLOAT
     chunking_settings: Mapping[str, Any] | None = None
     batch_size: int | None = None
+    service: str = ""
 
     @property
     def is_sparse(self) -> bool:

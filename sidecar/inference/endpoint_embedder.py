@@ -57,6 +57,7 @@ class EndpointEmbedder:
             element_type=element_type(settings),
             chunking_settings=endpoint.chunking_settings,
             batch_size=self._inference.batch_size(endpoint),
+            service=endpoint.service,
         )
 
     async def embed(
