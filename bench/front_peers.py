@@ -1,0 +1,134 @@
+"""What the front is measured against: a node that answers at once, a relay that does nothing else, and nginx.
+
+python -m bench.front_peers node PORT
+python -m bench.front_peers relay PORT NODE_URL
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import aiohttp
+import uvloop
+from aiohttp import web
+
+SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("SESSION", aiohttp.ClientSession)
+NODE: web.AppKey[str] = web.AppKey("NODE", str)
+_KEPT = ("Content-Type", "Accept", "Authorization")
+
+
+def answers() -> dict[str, bytes]:
+    """Bodies by the last segment of the path: ten hits, a thousand items, an index without bindings."""
+    source = {"title": "Boundary layers", "text": "How boundary layers behave at supersonic speed. " * 6}
+    hits = [{"_index": "bench", "_id": str(n), "_score": 1.5, "_source": source} for n in range(10)]
+    shards = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}
+    total = {"value": 10, "relation": "eq"}
+    found = {"took": 1, "timed_out": False, "_shards": shards, "hits": {"total": total, "hits": hits}}
+    item = {"index": {"_index": "bench", "_id": "1", "_version": 1, "result": "created", "status": 201}}
+    bodies = {
+        "_search": found,
+        "_bulk": {"took": 1, "errors": False, "items": [item] * 1000},
+        "bench": {"bench": {"aliases": {}, "mappings": {}, "settings": {"index": {}}}},
+        "": {"name": "bench", "version": {"number": "9.4.3"}, "tagline": "You Know, for Search"},
+    }
+    return {name: json.dumps(body).encode() for name, body in bodies.items()}
+
+
+class InstantNode(asyncio.Protocol):
+    """HTTP/1.1, bodies of a known length or in chunks, one canned answer per path."""
+
+    def __init__(self, canned: dict[str, bytes]) -> None:
+        self._canned = canned
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self._buffer[:end]).lower()
+            length = end + 4 + _content_length(head)
+            if b"transfer-encoding: chunked" in head:
+                length = self._buffer.find(b"0\r\n\r\n", max(end, len(self._buffer) - 64)) + 5
+                if length < end:
+                    return
+            if len(self._buffer) < length:
+                return
+            del self._buffer[:length]
+            self._answer(head.split(b" ", 2)[1].decode())
+
+    def _answer(self, target: str) -> None:
+        body = self._canned.get(target.partition("?")[0].rpartition("/")[2], b"{}")
+        head = "HTTP/1.1 200 OK\r\nX-elastic-product: Elasticsearch\r\ncontent-type: application/json\r\n"
+        if self._transport is not None:
+            self._transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name == b"content-length":
+            return int(value)
+    return 0
+
+
+async def serve_node(port: int) -> None:
+    canned = answers()
+    server = await asyncio.get_running_loop().create_server(lambda: InstantNode(canned), "127.0.0.1", port)
+    await server.serve_forever()
+
+
+async def relay(request: web.Request) -> web.Response:
+    """The request's body to the node, its answer back, both read whole."""
+    headers = {name: request.headers[name] for name in _KEPT if name in request.headers}
+    url = request.app[NODE] + request.raw_path
+    data = await request.read()
+    async with request.app[SESSION].request(request.method, url, data=data, headers=headers) as response:
+        return web.Response(body=await response.read(), status=response.status, content_type="application/json")
+
+
+async def serve_relay(port: int, node: str) -> None:
+    app = web.Application(client_max_size=2**30)
+    app[NODE] = node
+    app.router.add_route("*", "/{path:.*}", relay)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        app[SESSION] = session
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await asyncio.Event().wait()
+
+
+def nginx_command(directory: Path, port: int, node_port: int) -> list[str] | None:
+    """nginx as a relay, one worker, connections kept, its files in ``directory``; ``None`` where it is absent."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        return None
+    temporary = " ".join(
+        f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (directory / "nginx.conf").write_text(
+        f"""worker_processes 1; daemon off; pid {directory}/pid; error_log stderr error;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; client_max_body_size 0; client_body_buffer_size 2m; {temporary}
+  upstream node {{ server 127.0.0.1:{node_port}; keepalive 64; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://node; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+  }}
+}}
+"""
+    )
+    return [program, "-c", str(directory / "nginx.conf")]
+
+
+if __name__ == "__main__":
+    part, number, *rest = sys.argv[1:]
+    uvloop.run(serve_node(int(number)) if part == "node" else serve_relay(int(number), rest[0]))
