@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from sidecar.core.tasks import InputType
 from sidecar.runtime.batch import PaddedBatch
 from sidecar.runtime.catalog import Catalog
 from sidecar.runtime.config import RuntimeConfig
@@ -59,6 +60,11 @@ class BareLoop:
                 seconds, processor = time.perf_counter() - started, time.process_time() - used
             rates.append(Rate(len(work) / seconds, len(work) / processor, budget))
         return max(rates, key=lambda rate: rate.per_processor_second)
+
+    @property
+    def query_prompt(self) -> str:
+        """What the service puts before a query; not part of ``latency`` and ``best_rate`` by itself."""
+        return self.engine.directory.prompts.of(InputType.SEARCH)
 
     @cached_property
     def _one_call(self) -> Session:

@@ -137,29 +137,41 @@ def bare_rate(kind: str, texts: list[str], threads: int) -> Rate:
 
 
 async def measure_latency(count: int, threads: int) -> None:
-    print(f"\nOne short query at a time, {count} times, one thread a call and {threads}.\n")
-    print("| task | threads | p50 ms | p99 ms | bare p50 ms |\n|---|---|---|---|---|")
-    questions = [QUESTIONS[n % len(QUESTIONS)] for n in range(count)]
+    print(f"\nOne short query at a time, {count} times, one thread a call and {threads}. Beside: service less bare,")
+    print("of the medians, and of the tenth that other work on the machine disturbed least.\n")
+    print(
+        "| task | threads | p50 ms | p99 ms | bare p50 ms | beside, p50 | beside, p10 |\n|---|---|---|---|---|---|---|"
+    )
     for kind, used in itertools.product(("dense, fast", "dense, default", "sparse", INT8_SPARSE), (1, threads)):
         bare_loop = BareLoop(ENDPOINTS[kind][1], used, exact=kind != INT8_SPARSE)
+        prompt = bare_loop.query_prompt if "dense" in kind else ""
         async with service_for(kind) as service:
             await create(service, kind, 1, used)
             path, _ = request_of(kind, [])
             query = {"input_type": "search"} if "dense" in kind else {}
-            times, bare_times = [], []
+            times: list[float] = []
+            bare_times: list[float] = []
+            processor = bare_processor = 0.0
+            questions = itertools.cycle(QUESTIONS)
             # By turns, so that both find the machine as it is, but not call by call: each would find its weights
             # driven out of the cache by the other's.
-            for turn in (questions[n : n + TURN] for n in range(0, count, TURN)):
-                for question in turn:
+            while len(times) < count:
+                used_before = service.processor_seconds()
+                for question in itertools.islice(questions, TURN):
                     started = time.perf_counter()
                     await service.call("POST", path, {"input": question} | query)
                     times.append(time.perf_counter() - started)
-                bare_times += [bare_loop.latency(question) for question in turn]
-            print(
-                f"| {kind} | {used} | {statistics.median(times) * 1e3:.2f} "
-                f"| {sorted(times)[int(count * 0.99)] * 1e3:.2f} | {statistics.median(bare_times) * 1e3:.2f} |",
-                flush=True,
+                processor += service.processor_seconds() - used_before
+                used_before = time.process_time()
+                bare_times += [bare_loop.latency(prompt + next(questions)) for _ in range(TURN)]
+                bare_processor += time.process_time() - used_before
+            figures = (
+                *(sorted(seconds)[len(seconds) // part] for part in (2, 10) for seconds in (times, bare_times)),
+                sorted(times)[int(len(times) * 0.99)],
+                processor / len(times),
+                bare_processor / len(bare_times),
             )
+            print(f"| {kind} | {used} | {' | '.join(f'{figure * 1e3:.2f}' for figure in figures)} |", flush=True)
 
 
 async def measure_memory(texts: list[str], requests: int) -> None:

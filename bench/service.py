@@ -47,7 +47,11 @@ class Service:
 
 @asynccontextmanager
 async def started_service(**environment: str) -> AsyncIterator[Service]:
-    """A sidecar with an empty data directory and default settings but for ``environment``, ready to answer."""
+    """A sidecar with an empty data directory and default settings but for ``environment``, ready to answer.
+
+    It remembers no embeddings: what is measured is made.
+    """
+    environment = {"SIDECAR_CACHE_SIZE": "0", "SIDECAR_CACHE_DISK_SIZE": "0"} | environment
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 # A search has three times the weight of an ingest batch where both want the same core (Linux: sched(7), "nice").
 _INGEST_NICENESS = 5
+_MOST_NICENESS = 19
 
 
 class Cores:
@@ -52,4 +53,6 @@ def step_back() -> None:
     """Lets the calling thread give way to searches, where the system counts niceness by thread (Linux)."""
     if hasattr(os, "setpriority"):
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _INGEST_NICENESS)
+            thread = threading.get_native_id()
+            niceness = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(niceness + _INGEST_NICENESS, _MOST_NICENESS))

@@ -112,7 +112,8 @@ class BatchQueue:
             self._release(room)
             self._refuse_when_closed()
             if line.tokens and line.tokens + tokens > self._limits.tokens:
-                self._refuse(f"{line.tokens} tokens wait, {tokens} more asked for", self._seconds(tokens))
+                why = f"{line.tokens} tokens wait, {tokens} more asked for"
+                self._refuse(f"The queue of model [{self._name}] is full: {why}", self._seconds(tokens))
             now = time.monotonic()
             for item in job.items:
                 item.queued_at = now
@@ -224,7 +225,7 @@ class BatchQueue:
             (waiting + items - self._limits.items) * waiting_tokens // waiting,
         )
         why = f"{waiting} texts of {waiting_tokens} tokens wait, {items} of {tokens} more asked for"
-        self._refuse(why, self._seconds(needed))
+        self._refuse(f"The queue of model [{self._name}] is full: {why}", self._seconds(needed))
 
     def _refuse_when_late(self, lane: Lane, tokens: int, seconds_left: float | None) -> None:
         """Searches wait for searches only, ingestion waits for both."""
@@ -233,21 +234,21 @@ class BatchQueue:
         is_one_batch = before + tokens <= self._limits.batch_tokens  # too little to foretell
         if seconds_left is None or seconds is None or seconds <= seconds_left or is_one_batch:
             return
-        self._refuse(
-            f"{before} tokens wait, {tokens} more asked for: about {seconds:.1f} s of work, {seconds_left:.1f} s left",
-            seconds - seconds_left,
+        what = (
+            f"{before} tokens wait, {tokens} more asked for, about {seconds:.1f} s of work, {seconds_left:.1f} s left"
         )
+        alone = self._seconds(tokens) or 0
+        advice = "; send fewer inputs at once, or give it more time" if alone > seconds_left else ""
+        self._refuse(f"Model [{self._name}] would answer too late: {what}{advice}", seconds - seconds_left)
 
     def _seconds(self, tokens: int) -> float | None:
         return self._pace.seconds(tokens, self.workers)
 
-    def _refuse(self, why: str, seconds: float | None) -> None:
+    def _refuse(self, reason: str, seconds: float | None) -> None:
         """Refuses a call that may come again after about ``seconds``."""
         self.refused += 1
         retry_after = min(_LONGEST_RETRY_SECONDS, max(1, math.ceil(seconds or 1)))
-        raise QueueFullError(
-            f"The queue of model [{self._name}] is full: {why}", headers={"Retry-After": str(retry_after)}
-        )
+        raise QueueFullError(reason, headers={"Retry-After": str(retry_after)})
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

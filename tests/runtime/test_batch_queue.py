@@ -1,6 +1,8 @@
 """The waiting lines: what goes into a batch, who goes first, who is refused, who is dropped."""
 
 import asyncio
+import os
+import sys
 import threading
 import time
 
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.runtime.config import Lane
-from sidecar.runtime.cores import Cores
+from sidecar.runtime.cores import Cores, step_back
 from sidecar.runtime.engine import Work
 from sidecar.runtime.errors import DeadlineError, QueueFullError, RuntimeClosedError
 from sidecar.runtime.job import Job
@@ -160,7 +162,7 @@ async def test_ingestion_leaves_the_room_of_searches_alone() -> None:
 async def test_what_would_come_too_late_is_refused_at_once_and_told_when_to_come_again() -> None:
     waiting = queue(tokens=100_000, items=1000, pace=measured(1000))
     put(waiting, job(*[100] * 80))  # eight seconds of work
-    with pytest.raises(QueueFullError, match=r"about 9\.0 s of work, 5\.5 s left") as caught:
+    with pytest.raises(QueueFullError, match=r"too late: 8000 .* about 9\.0 s of work, 5\.5 s left$") as caught:
         reserve(waiting, 10, tokens=1000, left=5.5)
     assert (caught.value.status, caught.value.headers) == (429, {"Retry-After": "4"})
     room = reserve(waiting, 10, tokens=1000, left=9.5)
@@ -170,6 +172,12 @@ async def test_what_would_come_too_late_is_refused_at_once_and_told_when_to_come
     # With a second worker it takes half the time.
     waiting.workers = 2
     reserve(waiting, 10, tokens=1000, left=6.0)
+
+
+async def test_a_call_that_never_fits_its_time_is_told_so() -> None:
+    waiting = queue(tokens=100_000, pace=measured(1000))
+    with pytest.raises(QueueFullError, match="send fewer inputs at once, or give it more time"):
+        reserve(waiting, 50, tokens=9000, left=5.0)
 
 
 async def test_a_single_batch_is_tried_whatever_the_pace() -> None:
@@ -309,3 +317,19 @@ def test_batches_of_all_models_share_the_cores() -> None:
 def test_a_batch_with_more_threads_than_cores_runs_alone() -> None:
     with Cores(1).held(4):
         pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is the thread's own on Linux only")
+def test_a_worker_steps_back_and_nobody_else() -> None:
+    found = []
+
+    def work() -> None:
+        step_back()
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join(10)
+    assert found == [min(before + 5, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
