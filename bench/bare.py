@@ -13,6 +13,7 @@ from sidecar.core.tasks import InputType
 from sidecar.runtime.batch import PaddedBatch
 from sidecar.runtime.catalog import Catalog
 from sidecar.runtime.config import RuntimeConfig
+from sidecar.runtime.cores import keep_arithmetic_in_its_thread
 from sidecar.runtime.engine import TOKENS, Engine, Work
 from sidecar.runtime.loading import load_engine
 from sidecar.runtime.session import Session
@@ -33,6 +34,7 @@ class BareLoop:
     """A model's engine without queue, tasks and HTTP; tokenising is done before the clock starts."""
 
     def __init__(self, model: str, threads: int, *, exact: bool = True) -> None:
+        keep_arithmetic_in_its_thread()
         _, directory = Catalog(RuntimeConfig()).resolve(model)
         self.engine: Engine = load_engine(directory, exact=exact)
         self._session: Session = self.engine.open(1)

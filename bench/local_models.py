@@ -137,11 +137,10 @@ def bare_rate(kind: str, texts: list[str], threads: int) -> Rate:
 
 
 async def measure_latency(count: int, threads: int) -> None:
-    print(f"\nOne short query at a time, {count} times, one thread a call and {threads}. Beside: service less bare,")
-    print("of the medians, and of the tenth that other work on the machine disturbed least.\n")
-    print(
-        "| task | threads | p50 ms | p99 ms | bare p50 ms | beside, p50 | beside, p10 |\n|---|---|---|---|---|---|---|"
-    )
+    print(f"\nOne short query at a time, {count} times, one thread a call and {threads}.")
+    print("Other work on the machine disturbs p10 less than p50, and processor time least.\n")
+    print("| task | threads | p50 ms | bare | p10 ms | bare | p99 ms | processor ms | bare |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for kind, used in itertools.product(("dense, fast", "dense, default", "sparse", INT8_SPARSE), (1, threads)):
         bare_loop = BareLoop(ENDPOINTS[kind][1], used, exact=kind != INT8_SPARSE)
         prompt = bare_loop.query_prompt if "dense" in kind else ""

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from threadpoolctl import threadpool_limits
+
 # A search has three times the weight of an ingest batch where both want the same core (Linux: sched(7), "nice").
 _INGEST_NICENESS = 5
 _MOST_NICENESS = 19
@@ -47,6 +49,14 @@ class Cores:
             with self._changed:
                 self._used -= threads
                 self._changed.notify_all()
+
+
+def keep_arithmetic_in_its_thread() -> None:
+    """Keeps numpy's BLAS from starting a thread per core inside every worker; for the whole process.
+
+    Here the workers are the parallelism.
+    """
+    threadpool_limits(1, user_api="blas")
 
 
 def step_back() -> None:

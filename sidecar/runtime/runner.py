@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from sidecar.runtime.config import Allocation, Lane
-from sidecar.runtime.cores import Cores, step_back
+from sidecar.runtime.cores import Cores, keep_arithmetic_in_its_thread, step_back
 from sidecar.runtime.engine import TOKENS, Engine, Work
 from sidecar.runtime.errors import DeadlineError, ModelError, ModelRunError, NotFiniteError, RuntimeClosedError
 from sidecar.runtime.finite import is_finite
@@ -166,6 +166,7 @@ class Runner:
 
     async def _load_engine(self) -> Engine:
         def load() -> tuple[Engine, Session | None]:
+            keep_arithmetic_in_its_thread()
             engine = self._load()
             # One thread per call: the caller's own, so all workers share one session and its weights.
             session = engine.open(1) if self.threads == 1 else None

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from sidecar.core.results import SparseEmbedding
 from sidecar.runtime.batch import PaddedBatch
@@ -91,9 +90,6 @@ class SparseEngine(Engine):
         return "blocks" if self._has_blocks else "whole"
 
     def open(self, threads: int) -> Session:
-        # Numpy's BLAS would start a thread per core inside every worker. The limit is the process's: here the workers
-        # are the parallelism.
-        threadpool_limits(1, user_api="blas")
         with self._lock:
             split = self._split or self._cut()
             self._split = None  # its graph would stay in memory beside the session's own copy

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from sidecar.runtime.config import AdaptiveAllocations, Allocation, Lane, Precision, RuntimeConfig
 from sidecar.runtime.errors import (
@@ -188,6 +189,11 @@ async def test_no_allocation_gets_more_threads_than_there_are_cores(
     assert len([thread for thread in threading.enumerate() if thread.name.startswith("model-")]) == workers
     assert len(await models.dense("endpoint", texts(6), lane=Lane.INGEST)) == 6
     await models.close()
+
+
+async def test_arithmetic_beside_the_graph_starts_no_threads(models: LocalModels) -> None:
+    await models.rerank(MODEL, "red wine", ["bananas", "wine"], lane=Lane.SEARCH)
+    assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {1}
 
 
 async def test_more_texts_than_a_call_may_carry_are_refused_before_they_are_read(models: LocalModels) -> None:
