@@ -5,16 +5,14 @@ Source: Cohere API reference, "Rerank" and "Embed", v1 and v2.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 from aiohttp import web
 
 from sidecar.api.call import Call
-from sidecar.api.compat_bodies import best_first, dense_vectors, read_fields, read_texts, scores
+from sidecar.api.compat_bodies import base64_floats, best_first, dense_vectors, read_fields, read_texts, scores
 from sidecar.api.compat_forms import (
     DENSE,
     below_lanes,
@@ -85,7 +83,7 @@ async def _embedded(call: Call, values: Mapping[str, str]) -> tuple[dict[str, An
     model = values.get("inference_id") or text_field(fields, "model")
     lane = lane_of(values, fields, "input_type")
     vectors = await dense_vectors(await LaneCall.begin(call, inference_id_of(call, model), lane, *DENSE), texts)
-    written = {name: [_base64(v) for v in vectors] if name == "base64" else list(vectors) for name in types}
+    written = {name: [base64_floats(v) for v in vectors] if name == "base64" else list(vectors) for name in types}
     return fields, texts, written
 
 
@@ -94,10 +92,6 @@ def _types(fields: Mapping[str, Any]) -> Sequence[str]:
     if not isinstance(types, list) or not set(types) <= {"float", "base64"}:
         raise StatusError(f"embedding_types {types} cannot be had, only float and base64", status=422)
     return types
-
-
-def _base64(vector: Any) -> str:
-    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
 
 
 def cohere_error(call: Call, error: SidecarError) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from sidecar.api.lanes import LaneCall
 from sidecar.api.result_bodies import short_floats, vector_value
 from sidecar.core.errors import StatusError, XContentParseError
 from sidecar.core.requests import InferenceRequest
-from sidecar.core.results import DenseEmbeddings, Ranking, SparseEmbeddings
+from sidecar.core.results import DenseEmbeddings, Ranking, SparseEmbeddings, Vector
 from sidecar.wire.body_formats import read_value
 
 # Stands in for a blank text where a vector must come back: models and providers give a usable vector for it.
@@ -60,6 +61,11 @@ async def dense_vectors(lane_call: LaneCall, texts: Sequence[str]) -> list[npt.N
         if not np.isfinite(vector).all() or not vector.any():
             raise StatusError(f"the embedding of input {number} is not usable: zeros or not a number", status=500)
     return vectors
+
+
+def base64_floats(vector: Vector) -> str:
+    """A vector as OpenAI's and Cohere's base64: 32-bit floats, little-endian."""
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
 
 
 async def token_weights(lane_call: LaneCall, texts: Sequence[str]) -> list[dict[str, float]]:

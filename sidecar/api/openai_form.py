@@ -7,17 +7,15 @@ Source: OpenAI API reference, "Create embeddings", "Models"; Jina's and vLLM's "
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 from aiohttp import web
 
 from sidecar.api.call import Call
 from sidecar.api.cohere_form import ranked
-from sidecar.api.compat_bodies import dense_vectors, read_fields, read_texts
+from sidecar.api.compat_bodies import base64_floats, dense_vectors, read_fields, read_texts
 from sidecar.api.compat_forms import (
     DENSE,
     below_lanes,
@@ -56,7 +54,7 @@ async def openai_embeddings(call: Call, values: Mapping[str, str]) -> web.Stream
             "create an endpoint of that size where its model can be shortened"
         )
     data = [
-        {"object": "embedding", "index": n, "embedding": _base64(vector) if encoding == "base64" else vector}
+        {"object": "embedding", "index": n, "embedding": base64_floats(vector) if encoding == "base64" else vector}
         for n, vector in enumerate(vectors)
     ]
     # Nobody counts tokens on this way; four letters a token is the usual estimate.
@@ -103,10 +101,6 @@ async def get_model(call: Call, values: Mapping[str, str]) -> web.StreamResponse
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "sidecar"}
-
-
-def _base64(vector: Any) -> str:
-    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
 
 
 def openai_error(call: Call, error: SidecarError) -> web.Response:

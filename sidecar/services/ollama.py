@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sidecar.core.results import ChatChunk, Completion, CompletionDelta, DenseEmbeddings, StreamItem
@@ -186,6 +187,16 @@ def _count(line: Mapping[str, Any], name: str) -> int:
 _SETTINGS: tuple[Setting, ...] = (_MODEL, _URL)
 _SENDING = "Failed to send Ollama {task} request from inference entity id [{id}]"
 
+_CHAT = RemoteTask(
+    sending=_SENDING,
+    settings=(*_SETTINGS, _RATE_LIMIT),
+    secrets=_SECRETS,
+    request=request_chat,
+    parse=parse_completion,
+    stream=OllamaStream,
+    failures=FAILURES,
+)
+
 SERVICE = Service(
     name="ollama",
     title="Ollama",
@@ -200,24 +211,7 @@ SERVICE = Service(
             failures=FAILURES,
             dense=Dense("cosine"),
         ),
-        TaskType.COMPLETION: RemoteTask(
-            sending=_SENDING,
-            settings=(*_SETTINGS, _RATE_LIMIT),
-            secrets=_SECRETS,
-            request=request_chat,
-            parse=parse_completion,
-            stream=OllamaStream,
-            failures=FAILURES,
-            single_input="Ollama completions",
-        ),
-        TaskType.CHAT_COMPLETION: RemoteTask(
-            sending=_SENDING,
-            settings=(*_SETTINGS, _RATE_LIMIT),
-            secrets=_SECRETS,
-            request=request_chat,
-            parse=parse_completion,
-            stream=OllamaStream,
-            failures=FAILURES,
-        ),
+        TaskType.COMPLETION: replace(_CHAT, single_input="Ollama completions"),
+        TaskType.CHAT_COMPLETION: _CHAT,
     },
 )
