@@ -27,6 +27,53 @@ and the cases that differ together. `python -m tools.departures` writes it anew.
 |---|---|---|---|
 """
 
+_FRONT_HEAD = """
+## In front of a cluster
+
+Writes through the front to a cluster without the licence, beside those straight to one that has it.
+
+| what | reason |
+|---|---|
+"""
+_FRONT = (
+    (
+        "One text of a bulk that cannot be embedded fails its document alone, with its other fields; "
+        "Elasticsearch fails all documents of its call to the provider.",
+        "Nothing is wrong with the others.",
+    ),
+    (
+        "Of two fields that fail, the first is named; Elasticsearch names either.",
+        "",
+    ),
+    (
+        "An `upsert` document that a bulk inserts gets its vectors; Elasticsearch stores it without.",
+        "It could not be found by them.",
+    ),
+    (
+        "Beside `_inference_fields` of one field, those of the others are made; Elasticsearch refuses the "
+        "document for a duplicate field.",
+        "The document is complete then.",
+    ),
+    (
+        "Errors of the JSON parser name line and column without repeating the body.",
+        "Bodies hold what is not meant for logs.",
+    ),
+    (
+        "`PUT _mapping` that gives a filled `semantic_text` field another `inference_id` is refused on 9.x, "
+        "because the cluster looks for an endpoint of its own.",
+        "It cannot have one without the licence; a new index can name it.",
+    ),
+    (
+        "`_update_by_query` and `_reindex` onto `semantic_text` fail in the cluster, document by document, "
+        "with a warning.",
+        "They run inside the cluster; bulks, or `sidecar backfill`, do the same.",
+    ),
+    (
+        "An update that only writes the same text again is `updated`, not `noop`, where the index has a marker.",
+        "The marker says when.",
+    ),
+)
+
 
 def rows() -> list[tuple[str, str, str, str]]:
     """Service, case, versions and reason, sorted; cases of the API that belong to no service come last."""
@@ -52,7 +99,9 @@ def _api_rows() -> list[tuple[str, str, str, str]]:
 def document() -> str:
     """The whole page."""
     cells = ([f"`{service}`" if service != API else API, f"`{case}`", *rest] for service, case, *rest in rows())
-    return _HEAD + "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in cells)
+    table = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in cells)
+    front = "".join(f"| {what} | {reason} |\n" for what, reason in _FRONT)
+    return _HEAD + table + _FRONT_HEAD + front
 
 
 if __name__ == "__main__":

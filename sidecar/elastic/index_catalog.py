@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
+import structlog
+from elasticsearch import AsyncElasticsearch, AuthorizationException, BadRequestError, NotFoundError
 
 from sidecar.elastic.bindings import Binding, SemanticText, bindings_of, semantic_fields
 from sidecar.elastic.version import ServerVersion, server_version
 
+_log = structlog.stdlib.get_logger(__name__)
 _FRESH_SECONDS = 5.0
 # what Elasticsearch writes into a mapping that names no endpoint; a template's mapping may still lack it
 _DEFAULT_ENDPOINT = ".elser-2-elasticsearch"
@@ -92,6 +94,10 @@ class IndexCatalog:
                 return IndexView(name, {})
             simulated = await self._client.indices.simulate_index_template(name=name)
         except (BadRequestError, NotFoundError):
+            return IndexView(name, {})
+        except AuthorizationException:
+            # What the sidecar may not look at was not bound by it.
+            _log.warning("the sidecar's own credentials may not read this index", index=name)
             return IndexView(name, {})
         return _view(name, simulated.body.get("template") or {})
 

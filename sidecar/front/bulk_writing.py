@@ -83,7 +83,7 @@ class _Batch:
 
 async def write_bulk(exchange: Exchange) -> web.StreamResponse:
     """Handler of ``_bulk``."""
-    if exchange.types.body_format() is not Format.JSON:
+    if exchange.types.content is None or exchange.types.content.format is not Format.JSON:
         return await exchange.forward()
     return await _BulkWrite(exchange, await WriteContext.of(exchange)).answer()
 

@@ -12,8 +12,10 @@ import asyncio
 import aiohttp
 import structlog
 from aiohttp import web
+from elasticsearch import ApiError, TransportError
 
 from sidecar.core.errors import IllegalArgumentError, OtherError, PlainError, SidecarError
+from sidecar.elastic.client import failure_text
 from sidecar.front import index_handlers, search_handlers, trained_model_handlers, write_handlers
 from sidecar.front.exchange import EXCHANGE, FRONT, Exchange, FrontHandler
 from sidecar.front.forwarding import leave_as_it_is
@@ -137,7 +139,13 @@ def _as_error(error: Exception) -> SidecarError:
         return IllegalArgumentError("the request target holds bytes that are no UTF-8: write them as %XX")
     if isinstance(error, web.HTTPException):
         return PlainError(error.reason, status=error.status)
-    if isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError)):
+    if isinstance(error, ApiError):
+        return OtherError(
+            "cluster_unavailable_exception",
+            f"Elasticsearch does not tell the sidecar what it needs: {failure_text(error)}",
+            status=503,
+        )
+    if isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError, TransportError)):
         return OtherError(
             "cluster_unavailable_exception",
             "Elasticsearch does not answer",

@@ -94,8 +94,7 @@ class RequestEmbedder:
         refusals.count = 0
         for text, item in zip(texts, items, strict=True):
             known[text] = self._value(profile, item)
-            if profile.is_sparse and item.is_truncated:
-                vectors.truncated.add((profile.inference_id, text))
+        vectors.truncated.update((profile.inference_id, texts[position]) for position in answer.truncated)
 
     def _value(self, profile: EndpointProfile, item: Any) -> Made:
         try:

@@ -47,7 +47,7 @@ class WriteContext:
 
     async def _may_write(self, index: str) -> bool:
         if index not in self._allowed:
-            self._allowed[index] = await self.exchange.check_privileges(index, "index")
+            self._allowed[index] = await self.exchange.check_privileges(index, "create_doc")
         return self._allowed[index]
 
     def note(self, texts: Iterable[str]) -> None:
