@@ -12,6 +12,8 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
+# Up to here an answer is read before it is sent on.
+_SMALL = 64 * 1024
 RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
@@ -21,7 +23,7 @@ OF_THE_BODY = frozenset({"content-length", "content-type", "content-encoding", "
 OF_THE_ENCODING = frozenset({"content-length", "content-encoding"})
 
 
-class RelayedResponse(web.StreamResponse):
+class RelayedStream(web.StreamResponse):
     """An answer of the cluster on its way to the caller; nothing is added to its headers."""
 
     def __init__(self, status: int, reason: str | None, headers: CIMultiDict[str]) -> None:
@@ -29,9 +31,17 @@ class RelayedResponse(web.StreamResponse):
         self.names = frozenset(name.lower() for name in headers)
 
 
+class RelayedAnswer(web.Response):
+    """The same for one that is here already, which goes out with its headers in one piece."""
+
+    def __init__(self, status: int, reason: str | None, headers: CIMultiDict[str], body: bytes) -> None:
+        super().__init__(status=status, reason=reason, headers=headers, body=body)
+        self.names = frozenset(name.lower() for name in headers)
+
+
 def leave_as_it_is(response: web.StreamResponse) -> None:
     """Takes away what the server adds to an answer, just before it is sent."""
-    kept = response.names if isinstance(response, RelayedResponse) else frozenset({"content-type"})
+    kept = response.names if isinstance(response, RelayedStream | RelayedAnswer) else frozenset({"content-type"})
     for name in ("Server", "Date", "Content-Type"):
         if name.lower() not in kept:
             response.headers.pop(name, None)
@@ -76,7 +86,9 @@ async def relay(
     """
     headers = end_to_end(answer.raw_headers)
     headers.extend(list(added))
-    response = RelayedResponse(answer.status, answer.reason, headers)
+    if request.method != "HEAD" and 0 < (answer.content_length or 0) <= _SMALL:
+        return RelayedAnswer(answer.status, answer.reason, headers, await answer.read())
+    response = RelayedStream(answer.status, answer.reason, headers)
     await response.prepare(request)
     try:
         async for part in answer.content.iter_any():
