@@ -28,6 +28,7 @@ _MEANING = {
     "mean-normalised": "Pooling mean, Normalize",
     "pooling-joined": "Pooling of several modes (3, 5: cls, max, last token, by flags; 6: mean, cls, by a list)",
     "dense-tanh": "Pooling, Dense 16 to 8 with tanh, Normalize",
+    "dense-pickled": "Pooling, Dense, LayerNorm, with weights in `pytorch_model.bin`",
     "dense-identity-layernorm": "Pooling, Dense without bias and activation, LayerNorm",
     "dense-gelu": "Pooling, Dense with GELU",
     "prompts": "prompts `query` and `document`",

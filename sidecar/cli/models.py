@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from sidecar.resources import runtime_config
 from sidecar.runtime.catalog import BUILT_IN, Catalog, LocalModelInfo
@@ -17,6 +19,7 @@ from sidecar.runtime.hub import pull as pull_model
 from sidecar.settings import UserError, load_settings
 
 models = typer.Typer(help="Local models: list, inspect, pull.", no_args_is_help=True)
+_SHOWN = ("name", "kind", "tasks", "dimensions", "max_length", "precision", "licence")
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -34,26 +37,33 @@ def list_models(*, as_json: _Json = False) -> None:
     if as_json:
         typer.echo(orjson.dumps({"models": found, "aliases": aliases}, option=orjson.OPT_INDENT_2).decode())
         return
-    table = Table(Column("model", no_wrap=True), "kind", "tasks", "dimensions", "tokens", "precision", "licence")
+    table = Table(
+        Column("model", no_wrap=True), "kind", "tasks", "dimensions", "tokens", "precision", "graph", "licence"
+    )
     for model in found:
-        if "error" in model:
-            table.add_row(model["name"], model["error"])
-            continue
-        cells = (model[key] for key in ("kind", "tasks", "dimensions", "max_length", "precision", "licence"))
-        table.add_row(
-            model["name"], *(", ".join(cell) if isinstance(cell, list) else str(cell or "") for cell in cells)
-        )
+        if "error" not in model:
+            cells = (model[key] for key in _SHOWN)
+            table.add_row(*(Text(", ".join(cell) if isinstance(cell, list) else str(cell or "")) for cell in cells))
     console = Console()
     console.print(table)
+    for model in found:
+        if "error" in model:
+            _print_line(console, f"{model['name']} cannot be used: {model['error']}")
     for alias, target in aliases.items():
-        console.print(f"{alias} is answered by {target}", highlight=False, markup=False)
+        _print_line(console, f"{alias} is answered by {target}")
+
+
+def _print_line(console: Console, text: str) -> None:
+    """A line as it is: names and reasons hold brackets, which are no markup."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @models.command()
 def inspect(name: Annotated[str, typer.Argument(help="Name, alias or directory of a model.")]) -> None:
     """Show what is known of one model, as JSON."""
     path = Path(name).expanduser()
-    info = _catalog().resolve(str(path.resolve()) if path.is_dir() else name)[0]
+    is_folder = path.is_dir()
+    info = _catalog(allow_paths=is_folder).resolve(str(path.resolve()) if is_folder else name)[0]
     typer.echo(orjson.dumps(_described(info), option=orjson.OPT_INDENT_2).decode())
 
 
@@ -69,11 +79,11 @@ def pull(
         raise UserError(f"{name} is carried in the package; there is nothing to pull.")
     pull_model(name, settings.models_path, revision=revision)
     info = Catalog(runtime_config(settings)).resolve(name)[0]
-    Console().print(f"{info.name}: {info.kind.value}, {info.directory}", highlight=False, markup=False, soft_wrap=True)
+    _print_line(Console(), f"{info.name}: {info.kind.value}, {info.graph}, {info.directory}")
 
 
-def _catalog() -> Catalog:
-    return Catalog(runtime_config(load_settings()))
+def _catalog(*, allow_paths: bool = False) -> Catalog:
+    return Catalog(replace(runtime_config(load_settings()), allow_paths=allow_paths))
 
 
 def _described(info: LocalModelInfo) -> dict[str, Any]:

@@ -163,7 +163,8 @@ class ModelDirectory:
         yield from sorted(self.graph_file.parent / name for name in self.signature.external)
         yield from sorted(self.path.glob("*.json"))
         yield from sorted(self.path.glob("*/*.json"))
-        yield from sorted(file for file in self.path.glob("*_*/model.safetensors"))
+        for name in ("model.safetensors", "pytorch_model.bin"):
+            yield from sorted(self.path.glob(f"*_*/{name}"))
 
 
 def _graph_file(

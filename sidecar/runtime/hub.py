@@ -14,7 +14,7 @@ from sidecar.runtime.errors import ModelError, UnusableModelError
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _PATTERNS = ("*.json", "LICENSE*", "NOTICE*", "README.md")
 # The weights of the modules that are in no graph; those of the encoder are in it.
-_MODULE_WEIGHTS = re.compile(r"[^/]+_(Dense|LayerNorm|SparseStaticEmbedding)/model\.safetensors")
+_MODULE_WEIGHTS = re.compile(r"[^/]+_(Dense|LayerNorm|SparseStaticEmbedding)/(model\.safetensors|pytorch_model\.bin)")
 _ENCODER = re.compile(r"[^/]+_(MLM)?Transformer/")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from sidecar.runtime.errors import UnusableModelError
 from sidecar.runtime.json_files import JsonObject, ModelFiles
 from sidecar.runtime.token_limits import TokenLimits
 from sidecar.runtime.tokens import WordPieces
-from sidecar.runtime.weights import read_weights
+from sidecar.runtime.weights import read_weights, weights_file
 
 Floats = npt.NDArray[np.float32]
 _TABLE = "idf.json"
@@ -39,7 +39,7 @@ class StaticQuery:
         """What a module's folder holds. Raises ``UnusableModelError`` when there are no weights."""
         named = files.object(_in(folder, "config.json")).text("path")
         names = [named, PurePosixPath(named).name, _TABLE] if named.endswith(".json") else []
-        if not names and files.has(_in(folder, "model.safetensors")):
+        if not names and folder and weights_file(files, folder):
             return cls(files, folder, None)
         for name in names or [_TABLE]:
             for place in (_in(folder, name), name):
@@ -60,12 +60,6 @@ class StaticQuery:
         """The folder's own ``tokenizer_config.json``, else the directory's."""
         own = _in(self.folder, "tokenizer_config.json")
         return own if self.files.has(own) else "tokenizer_config.json"
-
-    def used(self) -> list[Path]:
-        """The files that decide a query's weights."""
-        names = [self.tokenizer, self.settings, _in(self.folder, "config.json")]
-        names.append(self.table or _in(self.folder, "model.safetensors"))
-        return [self.files.file(name) for name in names if self.files.has(name)]
 
     def weights(self, ids: Mapping[str, int]) -> Floats:
         """A weight per token id, 0 for none; ``ids`` is the tokenizer's vocabulary. Raises ``UnusableModelError``."""

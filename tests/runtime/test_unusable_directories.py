@@ -1,8 +1,10 @@
 """A folder that cannot be read or used: refused by name, and nothing beside it is touched."""
 
 import os
+import pickle
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,10 +42,17 @@ def with_dense(config: dict[str, object], shape: tuple[int, int] = (2, HIDDEN)) 
     return change
 
 
+class _Command:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("ran",)
+
+
 def pickled(tiny: TinyModel) -> None:
+    """Weights that would make a directory, were they loaded as any pickle is."""
     tiny.modules(_ENCODER, _POOLING, ("Dense", "2_Dense"))
     tiny.json("2_Dense/config.json", {})
-    (tiny.path / "2_Dense" / "pytorch_model.bin").write_bytes(b"\x80\x02.")
+    with zipfile.ZipFile(tiny.path / "2_Dense" / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"linear.weight": _Command()}))
 
 
 def routed(query: list[str], document: list[str], **more: object) -> Callable[[TinyModel], None]:
@@ -95,7 +104,10 @@ REFUSED: dict[str, tuple[Callable[[TinyModel], object], str]] = {
         with_modules(_ENCODER, _POOLING, ("LayerNorm", "2_L")),
         r"\[2_L/model\.safetensors\].* does not exist",
     ),
-    "pickled weights": (pickled, r"\[pytorch_model\.bin\], which can run code and is not read"),
+    "a pickle that is more than weights": (
+        pickled,
+        r"\[2_Dense/pytorch_model\.bin\].* is not readable: it names \[posix\.mkdir\], which is no part of a tensor",
+    ),
     "an unknown activation": (
         with_dense({"activation_function": "torch.nn.modules.activation.Hardswish"}),
         r"activation \[torch\.nn\.modules\.activation\.Hardswish\], which is not supported",

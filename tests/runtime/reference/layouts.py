@@ -153,7 +153,9 @@ class Layouts:
     ) -> None:
         """A dense model; ``files`` are changed after saving, and the model is loaded again."""
         folder = self.root / name
-        SentenceTransformer(modules=modules(), device="cpu", **more).save_pretrained(str(folder))
+        safe = not name.endswith("-pickled")
+        made = SentenceTransformer(modules=modules(), device="cpu", **more)
+        made.save_pretrained(str(folder), safe_serialization=safe)
         for file, values in (files or {}).items():
             present = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
             (folder / file).write_text(json.dumps(present | values))
@@ -227,6 +229,8 @@ def write(root: Path) -> None:
     else:
         made.dense("pooling-joined", lambda: [encoder(), pooled_by_flags("cls_token", "max_tokens", "lasttoken")])
     made.dense("dense-tanh", lambda: [encoder(), pooled(), Dense(HIDDEN, 8), Normalize()])
+    if RELEASE < 5:
+        made.dense("dense-pickled", lambda: [encoder(), pooled(), Dense(HIDDEN, 8), LayerNorm(8)])
     identity = torch.nn.Identity()
     made.dense(
         "dense-identity-layernorm",
