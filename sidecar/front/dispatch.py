@@ -78,10 +78,10 @@ async def answer(request: web.Request) -> web.StreamResponse:
     exchange = request[EXCHANGE] = Exchange(request, request.app[FRONT])
     with logged_request(request, exchange.path, exchange.facts) as line:
         try:
-            response = await _handler(exchange)(exchange)
+            response = await (await _handler(exchange))(exchange)
         except Exception as error:
-            if not isinstance(error, (SidecarError, web.HTTPException)) and _has_begun(request):
-                raise
+            if exchange.has_begun:
+                raise  # An answer is on its way already; it ends with its connection.
             response = exchange.respond_error(_as_error(error))
         line.status = response.status
         return response
@@ -100,7 +100,7 @@ def changes_indices(method: str, segments: tuple[str, ...]) -> bool:
     return names_an_index or not _CHANGING.isdisjoint(segments)
 
 
-def _handler(exchange: Exchange) -> FrontHandler:
+async def _handler(exchange: Exchange) -> FrontHandler:
     if not exchange.target.startswith("/"):
         # Behind the address of a node, "@elsewhere/" would name another host.
         raise PlainError(f"the request target must begin with a slash, not [{exchange.target}]")
@@ -111,6 +111,7 @@ def _handler(exchange: Exchange) -> FrontHandler:
     match = _ROUTES.find(exchange.request.method, segments)
     if match is None:
         return forward
+    await exchange.front.learn_generation()
     try:
         exchange.read_target()
     except SidecarError:
@@ -126,10 +127,6 @@ def _segments(path: str) -> tuple[str, ...] | None:
         return split_path(path)
     except SidecarError:
         return None
-
-
-def _has_begun(request: web.Request) -> bool:
-    return request.writer.output_size > 0
 
 
 def _as_error(error: Exception) -> SidecarError:

@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 
 import aiohttp
 from aiohttp import http_exceptions, web
+from elasticsearch import ApiError, TransportError
 from multidict import CIMultiDict
 
 from sidecar.core.errors import PlainError, SidecarError
-from sidecar.core.generations import DEFAULT_GENERATION, Generation
+from sidecar.core.generations import DEFAULT_GENERATION, Generation, generation_of
 from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.elastic.version import ServerVersion
 from sidecar.front.cluster import Answer, Body, Cluster
@@ -33,6 +34,7 @@ from sidecar.wire.media_types import Negotiation, negotiate
 from sidecar.wire.path_codec import parse_query
 from sidecar.wire.warning_header import warning_header
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Below this a body is read before it is sent on: one write each way instead of a stream.
 _SMALL = 64 * 1024
 
@@ -53,10 +55,22 @@ class Front:
     version: ServerVersion | None = None
     privileges: Privileges = field(init=False)
     searches: SearchEngine = field(init=False)
+    _knows_generation: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.privileges = Privileges(self.cluster)
         self.searches = SearchEngine(self.catalog, EndpointEmbedder(self.inference))
+
+    async def learn_generation(self) -> None:
+        """Finds out, once, how the cluster's line writes; what the settings say holds until it answers."""
+        if self._knows_generation:
+            return
+        try:
+            version = await self.catalog.version()
+        except (ApiError, TransportError):
+            return
+        self.generation = generation_of(str(version)) or self.generation
+        self._knows_generation = True
 
 
 FRONT: web.AppKey[Front] = web.AppKey("FRONT", Front)
@@ -80,6 +94,7 @@ class Exchange:
     changes_indices: bool = False
     _raw: bytes | None = None
     _continued: bool = False
+    _interim: int = 0
     _broken: Exception | None = None
 
     def read_target(self) -> None:
@@ -173,8 +188,14 @@ class Exchange:
     async def _continue(self) -> None:
         """``100 Continue``, once, when the caller waits for it."""
         if not self._continued and self.request.headers.get("Expect", "").lower() == "100-continue":
-            await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await self.request.writer.write(_CONTINUE)
+            self._interim = len(_CONTINUE)
         self._continued = True
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an answer is on its way: then no other can be given."""
+        return self.request.writer.output_size > self._interim
 
     # --- to the cluster ------------------------------------------------------------------------------------------
 

@@ -92,6 +92,20 @@ async def test_leave_to_send_is_given_by_the_cluster(start_front: StartFront, el
         writer.close()
 
 
+async def test_a_failure_after_leave_to_send_is_still_told(start_front: StartFront) -> None:
+    async with bare_node(hang_up) as node:
+        front = await start_front(node.url)
+        reader, writer = await connect(front)
+        writer.write(
+            b"POST /_ml/trained_models/.elser-2-elasticsearch/_infer HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+        )
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"{}")
+        assert (await read_answer(reader)).status == 400
+        writer.close()
+
+
 async def test_a_caller_that_leaves_takes_its_request_from_the_cluster(
     start_front: StartFront, elasticsearch: str
 ) -> None:
