@@ -65,7 +65,7 @@ async def update_document(exchange: Exchange) -> web.StreamResponse:
     request = UpdateRequest.read(body.document, exchange.parameters) if body is not None else None
     if body is None or request is None:
         return await exchange.forward(warnings=context.notes)
-    if plan.semantic or pipelines.infers:
+    if plan.semantic or plan.missing or pipelines.infers:
         answer = await _Update(exchange, context, plan, pipelines, request).run()
         return answer if answer is not None else await exchange.forward(warnings=context.notes)
     return await _forward_filled(exchange, context, plan, pipelines, body)

@@ -47,7 +47,7 @@ def read_source(raw: bytes, *, strict: bool = True) -> SourceText | None:
 
 
 def _read_slowly(raw: bytes, strict: bool) -> SourceText | None:
-    scanner = JsonScanner(raw)
+    scanner = JsonScanner(raw.removesuffix(b"\n").removesuffix(b"\r"))  # the end of a bulk's line is not the text's
     try:
         if scanner.next() is not Token.START_OBJECT:
             return None

@@ -1,0 +1,141 @@
+"""Ingest pipelines with inference processors, run by a cluster that has none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sidecar.core.errors import ParseError
+from sidecar.front.inference_processors import CARRIER, inference_models, original, stand_in
+from tests.front.conftest import FilledFront
+from tests.front.provider import tokens_of, vector_of
+from tests.front.test_bound_writes import DENSE, SPARSE, ndjson, statuses, tokens
+
+INDEX = "piped"
+
+
+def inference(model: str = "sparse", into: str = "tokens", **options: Any) -> dict[str, Any]:
+    return {"inference": {"model_id": model, "input_output": {"input_field": "text", "output_field": into}, **options}}
+
+
+@pytest.fixture
+def front(filled_front: FilledFront) -> Iterator[FilledFront]:
+    properties = {"tokens": SPARSE, "vector": DENSE, "VEC": {"properties": {"tokens": SPARSE}}}
+    filled_front.index(INDEX, mappings={"properties": properties})
+    yield filled_front
+    filled_front.send("DELETE", f"/{INDEX}")  # it names the pipelines
+    for name in ("outer", "inner", "end"):
+        filled_front.send("DELETE", f"/_ingest/pipeline/{name}")
+
+
+def put(front: FilledFront, name: str, *processors: Any, **rest: Any) -> None:
+    assert front.send("PUT", f"/_ingest/pipeline/{name}", {"processors": list(processors), **rest})[0] == 200
+
+
+def write(front: FilledFront, *documents: Any, query: str = "?pipeline=outer") -> dict[str, Any]:
+    lines = [line for n, doc in enumerate(documents, 1) for line in ({"index": {"_id": str(n)}}, doc)]
+    return dict(front.send("POST", f"/{INDEX}/_bulk{query}", ndjson(*lines))[1])
+
+
+def test_processors_run_in_their_order(front: FilledFront) -> None:
+    put(
+        front,
+        "outer",
+        {"lowercase": {"field": "text"}},
+        inference(),
+        inference("dense", "vector"),
+        {"script": {"source": "ctx.n = ctx.tokens.size()"}},
+    )
+    assert statuses(write(front, {"text": "ONE Boat"})) == [201]
+    source = front.source(INDEX, "1")
+    assert tokens(source, "tokens") == tokens_of("one boat")
+    assert source["vector"] == pytest.approx(vector_of("one boat"))
+    assert (source["n"], source["model_id"], source["text"]) == (2, ["sparse", "dense"], "one boat")
+    assert CARRIER not in source
+
+
+def test_conditions_calls_and_the_final_pipeline_are_the_clusters(front: FilledFront) -> None:
+    put(front, "inner", inference(**{"if": "ctx.n == 1"}))
+    put(front, "outer", {"pipeline": {"name": "inner"}}, {"drop": {"if": "ctx.n == 3"}})
+    put(front, "end", {"remove": {"field": "vector", "ignore_missing": True}}, inference("dense", "vector"))
+    front.send("PUT", f"/{INDEX}/_settings", {"index.default_pipeline": "outer", "index.final_pipeline": "end"})
+    answer = write(front, {"text": "a", "n": 1}, {"text": "b", "n": 2}, {"text": "c", "n": 3}, query="")
+    assert statuses(answer) == [201, 201, 200]
+    assert answer["items"][2]["index"]["result"] == "noop"
+    first, second = (front.source(INDEX, identity) for identity in "12")
+    assert (tokens(first, "tokens"), "tokens" in second) == (tokens_of("a"), False)
+    assert (first["vector"], second["vector"]) == (pytest.approx(vector_of("a")), pytest.approx(vector_of("b")))
+    assert front.source(INDEX, "3") == {}
+    assert not {CARRIER} & (first.keys() | second.keys())
+    assert front.send("POST", f"/{INDEX}/_update/1", {"doc": {"text": "later"}})[0] == 200
+    assert front.source(INDEX, "1")["vector"] == pytest.approx(vector_of("later"))
+
+
+def test_failures_are_handled_as_the_pipeline_says(front: FilledFront) -> None:
+    handled = [{"set": {"field": "why", "value": "failed"}}]
+    put(front, "outer", inference(on_failure=handled, **{"if": "ctx.n == 1"}), inference(**{"if": "ctx.n != 1"}))
+    answer = write(front, {"text": "fail", "n": 1}, {"text": "fail", "n": 2}, {"text": "boat", "n": 3}, {"n": 4})
+    assert statuses(answer) == [201, 400, 201, 400]
+    assert front.source(INDEX, "1") == {"text": "fail", "n": 1, "why": "failed"}
+    errors = [item["index"].get("error", {}) for item in answer["items"]]
+    assert "as asked" in errors[1]["reason"]
+    assert errors[3] == {
+        "type": "illegal_argument_exception",
+        "reason": "field [text] not present as part of path [text]",
+    }
+    status, answer = front.send("PUT", f"/{INDEX}/_doc/9?pipeline=outer", {"text": "fail", "n": 2})
+    assert (status, "as asked" in answer["error"]["reason"]) == (400, True)
+    status, answer = front.send("PUT", f"/{INDEX}/_doc/9?pipeline=outer", {"text": "boat", "n": 2}, base=front.node)
+    assert (status, answer["error"]["type"]) == (400, "script_exception")
+
+
+def test_the_older_form_of_the_client_libraries(front: FilledFront) -> None:
+    config = {"text_expansion": {"results_field": "tokens"}}
+    settings = {"model_id": "sparse", "target_field": "VEC", "field_map": {"text": "text_field"}}
+    put(front, "outer", {"inference": {**settings, "inference_config": config}})
+    assert statuses(write(front, {"text": "boat"})) == [201]
+    vec = front.source(INDEX, "1")["VEC"]
+    assert (tokens(vec, "tokens"), vec["model_id"]) == (tokens_of("boat"), "sparse")
+
+
+def test_what_was_put_is_shown_and_can_be_tried(front: FilledFront) -> None:
+    definition = {"description": "d", "processors": [inference(), {"set": {"field": "n", "value": 5}}]}
+    put(front, "outer", *definition["processors"], description="d")
+    assert front.send("GET", "/_ingest/pipeline/outer")[1] == {"outer": definition}
+    docs = [{"_source": {"text": "boat"}}, {"_source": {"text": "fail"}}]
+    for path, more in (("/outer", {}), ("", {"pipeline": definition})):
+        shown = front.send("POST", f"/_ingest/pipeline{path}/_simulate", {"docs": docs, **more})[1]["docs"]
+        assert shown[0]["doc"]["_source"] == {"text": "boat", "tokens": tokens_of("boat"), "model_id": "sparse", "n": 5}
+        assert "as asked" in shown[1]["error"]["reason"]
+    assert front.send("DELETE", "/_ingest/pipeline/outer")[0] == 200
+    assert front.send("GET", "/_ingest/pipeline/outer")[0] == 404
+
+
+def test_only_what_is_ours_is_replaced_wherever_it_stands() -> None:
+    ours, other = inference(), inference("elsewhere")
+    foreach = {"foreach": {"field": "x", "processor": ours}}
+    failing = {"set": {"field": "a", "value": 1, "on_failure": [ours]}}
+    definition = {"processors": [foreach, other, failing], "on_failure": [ours], "_meta": {"mine": 1}}
+    assert list(inference_models(definition)) == ["sparse", "elsewhere", "sparse", "sparse"]
+    made = stand_in(definition, {"sparse"}.__contains__)
+    assert list(inference_models({**made, "_meta": None})) == ["elsewhere"]
+    assert original(made) == definition
+    assert made["_meta"]["mine"] == 1
+    assert json.dumps(made["processors"]).count('"script"') == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"input_output": []},
+        {"input_output": "text"},
+        {"input_output": {"input_field": "a"}},
+        {"input_output": {"input_field": "a", "output_field": "b"}, "target_field": "c"},
+    ],
+)
+def test_what_elasticsearch_refuses_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ParseError):
+        stand_in({"processors": [{"inference": {"model_id": "sparse", **wrong}}]}, lambda model: True)

@@ -1,0 +1,129 @@
+"""``semantic_text`` filled on the way to a cluster that may not infer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.errors import StatusError
+from sidecar.front.document_merging import is_same, merge
+from sidecar.front.source_values import ABSENT, NULL, texts_of, value_at
+from tests.front.conftest import FilledFront
+from tests.front.provider import tokens_of
+from tests.front.test_bound_writes import ndjson, statuses
+
+INDEX = "meaningful"
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
+_OBJECTS = st.dictionaries(st.sampled_from("abc"), _JSON, max_size=3)
+
+
+@pytest.fixture
+def front(filled_front: FilledFront) -> FilledFront:
+    chunking = {"strategy": "word", "max_chunk_size": 10, "overlap": 1}
+    meaning = {"type": "semantic_text", "inference_id": "sparse", "chunking_settings": chunking}
+    title = {
+        "type": "text",
+        "copy_to": "meaning",
+        "fields": {"dense": {"type": "semantic_text", "inference_id": "dense"}},
+    }
+    filled_front.index(INDEX, mappings={"properties": {"meaning": meaning, "title": title, "n": {"type": "integer"}}})
+    return filled_front
+
+
+def chunks(front: FilledFront, identity: str) -> dict[str, Any]:
+    """The chunks of every field of a document, as they are stored."""
+    front.send("POST", f"/{INDEX}/_refresh")
+    body = {"query": {"ids": {"values": [identity]}}, "fields": ["_inference_fields"]}
+    source = front.send("POST", f"/{INDEX}/_search", body, base=front.node)[1]["hits"]["hits"][0]["_source"]
+    found = source.get("_inference_fields", {})
+    return {name: entry["inference"]["chunks"] for name, entry in found.items()}
+
+
+def test_sources_and_multi_fields_have_chunks_of_their_own(front: FilledFront) -> None:
+    text = " ".join(f"word{n}" for n in range(12))
+    body = ndjson({"index": {"_id": "1"}}, {"meaning": [text, "", "two"], "title": "Harbour"}, {"index": {}}, {"n": 1})
+    assert statuses(front.send("POST", f"/{INDEX}/_bulk", body)[1]) == [201, 201]
+    found = chunks(front, "1")
+    assert found.keys() == {"meaning", "title.dense"}
+    assert found["meaning"].keys() == {"meaning", "title"}
+    spans = [(chunk["start_offset"], chunk["end_offset"]) for chunk in found["meaning"]["meaning"]]
+    whole = f"{text} {''} two"
+    assert whole[slice(*spans[-1])] == "two"
+    assert [whole[slice(*span)].split(maxsplit=1)[0] for span in spans] == ["word0", "word9", "two"]
+    assert found["meaning"]["title"][0]["embeddings"] == tokens_of("Harbour")
+    assert found["title.dense"].keys() == {"title"}
+
+
+def test_an_update_by_reading_and_writing_answers_as_the_cluster_does(front: FilledFront) -> None:
+    front.send("PUT", f"/{INDEX}/_doc/1", {"meaning": "boat", "n": 1})
+    path = f"/{INDEX}/_update/1"
+    assert front.send("POST", path, {"doc": {"n": 1}})[1]["result"] == "noop"
+    status, answer = front.send("POST", path, {"doc": {"n": 2}, "_source": ["n"]})
+    assert (status, answer["result"], answer["_version"]) == (200, "updated", 2)
+    assert answer["get"]["_source"] == {"n": 2}
+    assert front.send("POST", path, {"script": {"source": "ctx._source.meaning = 'train'"}})[0] == 200
+    assert chunks(front, "1")["meaning"]["meaning"][0]["embeddings"] == tokens_of("train")
+    assert front.send("POST", path, {"script": {"source": "ctx._source.nothing.length()"}})[0] == 400
+    assert front.send("POST", f"{path}?if_seq_no=77&if_primary_term=1", {"doc": {"n": 3}})[0] == 409
+    assert front.send("POST", f"/{INDEX}/_update/2", {"doc": {"n": 3}})[0] == 404
+    assert front.send("POST", f"/{INDEX}/_update/2", {"doc": {"meaning": "lamp"}, "doc_as_upsert": True})[0] == 201
+    assert front.send("POST", path, {"script": {"source": "ctx.op = 'delete'"}})[1]["result"] == "deleted"
+    assert front.send("POST", f"/{INDEX}/_update/2", {"doc": {"meaning": "please fail"}})[0] == 400
+    assert chunks(front, "2")["meaning"]["meaning"][0]["embeddings"] == tokens_of("lamp")
+
+
+def test_values_that_cannot_be_embedded_fail_alone(front: FilledFront) -> None:
+    lines = [
+        *({"index": {"_id": "1"}}, {"meaning": {"a": 1}}),
+        *({"index": {"_id": "2"}}, b'{"meaning": "broken'),
+        *({"index": {"_id": "3"}}, b'{"meaning": "a", "meaning": "b"}'),
+        *({"index": {"_id": "4"}}, {"meaning": 7.0}),
+    ]
+    answer = front.send("POST", f"/{INDEX}/_bulk", ndjson(*lines))[1]
+    assert statuses(answer) == [400, 400, 400, 201]
+    reasons = [item["index"]["error"]["reason"] for item in answer["items"][:3]]
+    assert reasons[0] == "Invalid format for field [meaning], expected [String|Number|Boolean] got [HashMap]"
+    assert "Unexpected end of file" in reasons[1]
+    assert "Duplicate field 'meaning'" in reasons[2]
+    assert chunks(front, "4")["meaning"]["meaning"][0]["embeddings"] == tokens_of("7.0")
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "value"),
+    [
+        ({"a": {"b": 1}}, "a.b", 1),
+        ({"a.b": 1}, "a.b", 1),
+        ({"a": {"b": 1}, "a.b": [2]}, "a.b", [1, 2]),
+        ({"a": [{"b": 1}, {"b": [2, 3]}, {"c": 4}]}, "a.b", [1, 2, 3]),
+        ({"a": None}, "a", NULL),
+        ({"a": {"b": None}}, "a.b", NULL),
+        ({"a": 1}, "a.b", ABSENT),
+        ({"a": [{"c": 1}]}, "a.b", ABSENT),
+        ({"a": []}, "a", []),
+    ],
+)
+def test_values_are_found_where_elasticsearch_finds_them(source: dict[str, Any], path: str, value: Any) -> None:
+    assert value_at(source, path) == value
+
+
+def test_texts_are_those_of_java() -> None:
+    assert texts_of("f", ["a", 1, True, 2.5, 1e10]) == ["a", "1", "true", "2.5", "1.0E10"]
+    for wrong in ({"a": 1}, [["a"]], ["a", None], [value_at({"a": [None]}, "a")]):
+        with pytest.raises(StatusError, match="Invalid format for field"):
+            texts_of("f", wrong)
+
+
+@given(_OBJECTS, _OBJECTS)
+def test_merging_says_whether_it_did_anything(stored: dict[str, Any], partial: dict[str, Any]) -> None:
+    merged, is_changed = merge(stored, partial)
+    assert is_changed == (not is_same(merged, stored))
+    assert merge(merged, partial) == (merged, False)
+    assert merged.keys() == stored.keys() | partial.keys()
+    assert all(is_same(merged[name], stored[name]) for name in stored.keys() - partial.keys())
