@@ -34,7 +34,7 @@ class NotPlainError(Exception):
 
 
 def read_json(data: bytes) -> Any:
-    """The JSON value that ``data`` begins with; what stands behind it is not looked at.
+    """The JSON object or array that ``data`` begins with; what stands behind it is not looked at.
 
     Raises ``NotPlainError`` for what is not JSON, and for all that Elasticsearch's parser reads in a way of its own:
     comments, names that stand twice, other encodings than UTF-8, great depth. Raises ``XContentParseError`` for more
@@ -43,6 +43,8 @@ def read_json(data: bytes) -> Any:
     try:
         text = as_utf8(data).decode()
         start = _blank_end(text, 1 if text.startswith("\ufeff") else 0)
+        if text[start : start + 1] not in _OPENERS:
+            raise NotPlainError  # What may stand behind a bare number or word is a matter of its own.
         if len(data) > AT_ONCE_BYTES:
             return _Walk(text).value(start)
         value, _end = _PLAIN_JSON.raw_decode(text, start)
