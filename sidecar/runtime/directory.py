@@ -28,6 +28,7 @@ from sidecar.runtime.static_query import StaticQuery
 from sidecar.runtime.token_limits import TokenLimits
 
 _INPUT_NAMES = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
+_ENCODER_OUTPUTS = ("last_hidden_state", "logits")
 _WHOLE = 4 << 20
 _STEP, _SAMPLE = 1 << 16, 1 << 12
 
@@ -81,6 +82,7 @@ class ModelDirectory:
         folder = modules.folder if modules else ""
         transformer = ModelFiles(files.file(folder)) if folder else files
         settings = _transformer_settings(transformer)
+        _check_modality(settings)
         graph_file, found = _graph_file(files, folder, precision, settings)
         tokenizer = next((f.path / "tokenizer.json" for f in (transformer, files) if f.has("tokenizer.json")), None)
         if tokenizer is None:
@@ -196,6 +198,18 @@ def _transformer_settings(files: ModelFiles) -> JsonObject:
         if settings := files.object(f"sentence_{name}_config.json"):
             return settings
     return files.object("sentence_bert_config.json")
+
+
+def _check_modality(settings: JsonObject) -> None:
+    """Refuses a Transformer that reads texts in another way than token by token, or gives something else of them."""
+    modalities = settings.object("modality_config")
+    if "message" in modalities.values:
+        raise UnusableModelError(f"{settings.where} puts texts into chat messages, which is not supported")
+    if modalities and "text" not in modalities.values:
+        raise UnusableModelError(f"{settings.where} reads {sorted(modalities.values)} and no text")
+    given = modalities.object("text").values.get("method_output_name")
+    if given is not None and given not in _ENCODER_OUTPUTS:
+        raise UnusableModelError(f"{settings.where} takes [{given}] of the model, which is not supported")
 
 
 def _steps(

@@ -18,6 +18,7 @@ from sidecar.runtime.weights import read_weights
 
 Floats = npt.NDArray[np.float32]
 
+_SENTENCE = "sentence_embedding"
 _EPSILON = 1e-5
 """What torch adds to the variance in a layer normalisation."""
 
@@ -102,9 +103,13 @@ class Dense:
 
 def read_layer(kind: str, files: ModelFiles, folder: str) -> Layer:
     """The layer of a module's folder. Raises ``UnusableModelError``, which names what is missing or not known."""
+    config = files.object(str(PurePosixPath(folder) / "config.json"))
+    takes = config.text("module_input_name", _SENTENCE)
+    gives = config.text("module_output_name", takes)
+    if {takes, gives} != {_SENTENCE}:
+        raise UnusableModelError(f"{config.where} turns [{takes}] into [{gives}], which is not supported")
     if kind == "Normalize":
         return Normalize()
-    config = files.object(str(PurePosixPath(folder) / "config.json"))
     tensors = read_weights(files, folder)
     if kind == "LayerNorm":
         return LayerNorm(*(_tensor(files, folder, tensors, name, 1) for name in ("norm.weight", "norm.bias")))
@@ -126,10 +131,6 @@ def check_sizes(layers: tuple[Layer, ...], size: int, where: str) -> int:
 
 
 def _dense(files: ModelFiles, folder: str, config: JsonObject, tensors: Mapping[str, Floats]) -> Dense:
-    takes = config.text("module_input_name", "sentence_embedding")
-    gives = config.text("module_output_name", takes)
-    if {takes, gives} != {"sentence_embedding"}:
-        raise UnusableModelError(f"{config.where} turns [{takes}] into [{gives}], which is not supported")
     weight = _tensor(files, folder, tensors, "linear.weight", 2)
     bias = _tensor(files, folder, tensors, "linear.bias", 1) if config.flag("bias", default=True) else None
     residual: Floats | bool = config.flag("use_residual")

@@ -51,6 +51,13 @@ def recognise(
     outputs = signature.outputs
     if modules is not None and modules.pooling is not None:
         outputs = tuple(value for value in outputs if value.name != "logits") or outputs
+        if not modules.pooling.include_prompt:
+            outputs = tuple(value for value in outputs if value.name not in _SENTENCE)
+            if not outputs:
+                raise UnusableModelError(
+                    f"Model [{where}] leaves prompts out of its pooling ([include_prompt]), which a graph that pools "
+                    "by itself cannot do; export it with its token vectors"
+                )
     kind, output = _by_shape(where, outputs, config)
     _check_export(where, kind, output, config, modules)
     return kind, output

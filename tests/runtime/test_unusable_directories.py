@@ -32,6 +32,14 @@ def with_file(name: str, value: object) -> Callable[[TinyModel], None]:
     return lambda tiny: tiny.json(name, value)
 
 
+def with_files(*changes: Callable[[TinyModel], object]) -> Callable[[TinyModel], None]:
+    def change(tiny: TinyModel) -> None:
+        for each in changes:
+            each(tiny)
+
+    return change
+
+
 def with_dense(config: dict[str, object], shape: tuple[int, int] = (2, HIDDEN)) -> Callable[[TinyModel], None]:
     def change(tiny: TinyModel) -> None:
         tiny.modules(_ENCODER, _POOLING, ("Dense", "2_Dense"))
@@ -142,6 +150,33 @@ REFUSED: dict[str, tuple[Callable[[TinyModel], object], str]] = {
     "a default prompt that is not there": (
         with_file("config_sentence_transformers.json", {"prompts": {"query": "Q "}, "default_prompt_name": "d"}),
         r"has no prompt \[d\], which it names as its default",
+    ),
+    "normalised tokens": (
+        with_files(
+            lambda tiny: tiny.modules(_ENCODER, _POOLING, ("Normalize", "2_N")),
+            with_file("2_N/config.json", {"module_input_name": "token_embeddings"}),
+        ),
+        r"\[2_N/config\.json\].* turns \[token_embeddings\] into \[token_embeddings\]",
+    ),
+    "chat messages": (
+        with_file("sentence_bert_config.json", {"modality_config": {"text": {}, "message": {"format": "flat"}}}),
+        r"puts texts into chat messages, which is not supported",
+    ),
+    "pictures": (
+        with_file("sentence_bert_config.json", {"modality_config": {"image": {}}}),
+        r"reads \['image'\] and no text",
+    ),
+    "another output of the model": (
+        with_file("sentence_bert_config.json", {"modality_config": {"text": {"method_output_name": "pooler_output"}}}),
+        r"takes \[pooler_output\] of the model, which is not supported",
+    ),
+    "a graph that pools what should be left out": (
+        with_files(
+            lambda tiny: tiny.encoder(output="sentence_embedding", shape=["batch", HIDDEN]),
+            lambda tiny: tiny.modules(_ENCODER, _POOLING),
+            with_file("1_Pooling/config.json", {"include_prompt": False}),
+        ),
+        r"leaves prompts out of its pooling \(\[include_prompt\]\).* export it with its token vectors",
     ),
     "a length by task": (
         with_file("sentence_bert_config.json", {"query_length": 32}),

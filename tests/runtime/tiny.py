@@ -1,6 +1,7 @@
 """Model directories of a few kilobytes, whose results can be worked out by hand."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,16 @@ class TinyModel:
         """Token vectors of one input (tokens x hidden), as the graphs below compute them."""
         return self.embedding[ids] + self.segments[type_ids if type_ids else [0] * len(ids)]
 
-    def encoder(self, file: str = "model.onnx", output: str = "last_hidden_state", **config: Any) -> Path:
+    def encoder(
+        self,
+        file: str = "model.onnx",
+        output: str = "last_hidden_state",
+        shape: Sequence[str | int] = ("batch", "sequence", HIDDEN),
+        **config: Any,
+    ) -> Path:
         """An encoder: each token's embedding plus its segment's."""
         nodes = [helper.make_node("Identity", ["hidden"], [output])]
-        return self._write(file, nodes, output, ["batch", "sequence", HIDDEN], {"hidden_size": HIDDEN} | config)
+        return self._write(file, nodes, output, list(shape), {"hidden_size": HIDDEN} | config)
 
     def masked_language_model(self, *, transposed: bool = False, plain: bool = True) -> Path:
         """An encoder with a vocabulary head; ``plain`` ends in MatMul and Add, ``transposed`` shares a matrix."""
