@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,20 +14,22 @@ from rich.console import Console
 
 from sidecar.cli.query_option import read_query
 from sidecar.cli.run_report import listing, summary_table, verdict, watch
-from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, Workbench, open_workbench, user_errors
 from sidecar.ingest.backfill import Backfill, BackfillJob
+from sidecar.ingest.bound import bound_plans
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.line import Pace
 from sidecar.ingest.planning import make_plan
 from sidecar.ingest.source_rules import ACCEPT_SOURCE_LOSS
+from sidecar.ingest.summary import FailedDocument
 
 Maps = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--map",
         "-m",
-        metavar="SOURCE:TARGET=ENDPOINT",
-        help="Embed SOURCE with ENDPOINT into TARGET; may be given several times.",
+        metavar="SOURCE[,SOURCE]:TARGET=ENDPOINT",
+        help="Embed SOURCE with ENDPOINT into TARGET; may be given several times. Default: what the index is bound to.",
     ),
 ]
 BatchSize = Annotated[
@@ -48,7 +51,7 @@ RetryFailed = Annotated[
 def backfill(
     index: Annotated[str, typer.Argument(help="Index, alias, data stream or pattern.")],
     *,
-    maps: Maps,
+    maps: Maps = None,
     query: Annotated[str | None, typer.Option(help="Only documents that match this query (JSON, or @FILE).")] = None,
     batch_size: BatchSize = None,
     slices: Annotated[int, typer.Option(min=1, max=1024, help="Parts of the index that are read side by side.")] = 2,
@@ -78,39 +81,47 @@ def backfill(
     """
     console = Console()
     with user_errors():
-        fields = parse_field_maps(maps)
+        fields = parse_field_maps(maps) if maps else ()
         wanted = read_query(query)
 
         async def run() -> int:
             async with open_workbench(elasticsearch_url) as bench:
-                plan = await make_plan(bench.embedder, fields, passages=passages)
-                plan = replace(plan, overwrite=overwrite, retry_failed=retry_failed)
-                job = BackfillJob(
-                    index,
-                    plan,
-                    query=wanted,
-                    slices=slices,
-                    only_missing=only_missing,
-                    dry_run=dry_run,
-                    may_clear=yes,
-                    accept_source_loss=accept_source_loss,
-                    pace=Pace(batch_size=batch_size),
-                )
+                if fields:
+                    plans = [(index, await make_plan(bench.embedder, fields, passages=passages))]
+                else:
+                    plans = await bound_plans(bench.client, bench.embedder, index)
+                status = 0
                 with listing(failures) as listed:
-                    work = Backfill(bench.client, bench.embedder, job)
-                    work.summary.listed = listed
-                    status = await watch(work.run(), work.summary, index, Console(stderr=True))
-                    _show(work, index, console)
-                    if work.summary.withheld and not dry_run and sys.stdin.isatty():
-                        if not typer.confirm("Clear the vectors of these documents?"):
-                            return status
-                        work = Backfill(bench.client, bench.embedder, replace(job, may_clear=True))
-                        work.summary.listed = listed
-                        status = await watch(work.run(), work.summary, index, Console(stderr=True))
-                        _show(work, index, console)
+                    for name, plan in plans:
+                        job = BackfillJob(
+                            name,
+                            replace(plan, overwrite=overwrite, retry_failed=retry_failed),
+                            query=wanted,
+                            slices=slices,
+                            only_missing=only_missing,
+                            dry_run=dry_run,
+                            may_clear=yes,
+                            accept_source_loss=accept_source_loss,
+                            pace=Pace(batch_size=batch_size),
+                        )
+                        status = max(status, await _run(bench, job, listed, console))
                 return status
 
         raise typer.Exit(asyncio.run(run()))
+
+
+async def _run(
+    bench: Workbench, job: BackfillJob, listed: Callable[[FailedDocument], None] | None, console: Console
+) -> int:
+    """One run; a person who sits there is asked whether to clear, and then it runs again."""
+    work = Backfill(bench.client, bench.embedder, job)
+    work.summary.listed = listed
+    status = await watch(work.run(), work.summary, job.index, Console(stderr=True))
+    _show(work, job.index, console)
+    ask = work.summary.withheld and not job.may_clear and not job.dry_run and sys.stdin.isatty()
+    if ask and typer.confirm("Clear the vectors of these documents?"):
+        return await _run(bench, replace(job, may_clear=True), listed, console)
+    return status
 
 
 def _show(work: Backfill, index: str, console: Console) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from sidecar.cli.backfill import BatchSize, Failures, Maps, Passages, RetryFailed
 from sidecar.cli.run_report import listing, summary_table, verdict, watch
 from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
+from sidecar.ingest.bound import bound_plan_for_writing
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Existing, Indexing, IndexJob
 from sidecar.ingest.line import Pace
@@ -27,7 +28,7 @@ def index(
     index: Annotated[str, typer.Argument(help="Index or alias; created when it is not there.")],
     file: Annotated[str, typer.Argument(help="File of JSON lines, - for standard input.")],
     *,
-    maps: Maps,
+    maps: Maps = None,
     id_field: Annotated[
         str | None, typer.Option(help="Field that holds the document's id; without it the id is made of the content.")
     ] = None,
@@ -50,12 +51,15 @@ def index(
     """
     console = Console()
     with user_errors():
-        fields = parse_field_maps(maps)
+        fields = parse_field_maps(maps) if maps else ()
 
         async def run() -> int:
             with _opened(file) as (lines, count), listing(failures) as listed:
                 async with open_workbench(elasticsearch_url) as bench:
-                    plan = await make_plan(bench.embedder, fields, passages=passages)
+                    if fields:
+                        plan = await make_plan(bench.embedder, fields, passages=passages)
+                    else:
+                        plan = await bound_plan_for_writing(bench.client, bench.embedder, index)
                     job = IndexJob(
                         index,
                         replace(plan, retry_failed=retry_failed),

@@ -78,13 +78,17 @@ def nested_parent(mapping: Mapping[str, Any], path: str) -> str | None:
 
 
 def parent_in_the_way(mapping: Mapping[str, Any], path: str) -> tuple[str, str] | None:
-    """The first parent of ``path`` that is mapped as something without fields of its own, with its type."""
+    """The first parent of ``path`` that is mapped as something without indexed fields, with its type."""
     names = path.split(".")
     for length in range(1, len(names)):
         parent = ".".join(names[:length])
         field = field_at(mapping, parent)
-        if field is not None and field.get("type", "object") not in ("object", "nested", "passthrough"):
+        if field is None:
+            continue
+        if field.get("type", "object") not in ("object", "nested", "passthrough"):
             return parent, str(field["type"])
+        if str(field.get("enabled", True)).lower() == "false":
+            return parent, "object, enabled: false"
     return None
 
 

@@ -42,11 +42,20 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
+class Cutting:
+    """How one field's texts are cut, and what of it goes into the hash."""
+
+    splitter: Splitter = field(compare=False)
+    circumstances: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One field to be kept up to date: of vectors, or ``semantic`` text with the vectors of its chunks.
 
     ``each`` is the nested field of the user's whose objects hold source and target: each object gets its own vector.
-    ``overwrite`` is :attr:`Plan.overwrite` for this field alone.
+    ``overwrite`` is :attr:`Plan.overwrite` for this field alone. With ``cutting`` the vectors of a text's chunks are
+    merged into one; with ``fails_when_cut`` a text that is longer than the model reads fails.
     """
 
     map: FieldMap
@@ -54,6 +63,8 @@ class Target:
     semantic: SemanticField | None = None
     each: str | None = None
     overwrite: bool = False
+    cutting: Cutting | None = None
+    fails_when_cut: bool = False
 
     @property
     def name(self) -> str:
@@ -99,14 +110,18 @@ class Plan:
     @property
     def cuts_texts(self) -> bool:
         """Whether texts are cut, with a user's regular expressions perhaps."""
-        return self.splitter is not None or any(target.semantic for target in self.targets)
+        return self.splitter is not None or any(target.semantic or target.cutting for target in self.targets)
 
     def splitter_of(self, target: Target) -> Splitter:
         """How the texts for a target are cut."""
+        if target.cutting is not None:
+            return target.cutting.splitter
         return target.semantic.splitter if target.semantic else self.splitter or whole
 
     def circumstances_of(self, target: Target) -> tuple[str, ...]:
         """What goes into a target's hash beside the text."""
+        if target.cutting is not None:
+            return target.cutting.circumstances
         return (target.semantic.circumstances,) if target.semantic else self.circumstances
 
     def fellows(self, target: Target) -> frozenset[str]:

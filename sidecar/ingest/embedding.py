@@ -147,13 +147,14 @@ class TextEmbedder:
             texts = gather(candidates, target)
             made: dict[str, Any] = {}
             for batch in cut_into_calls(texts, texts_per_call(target.profile, self._batch_size)):
-                made.update(zip(batch, await self._embed_batch(target.profile, batch), strict=True))
+                made.update(zip(batch, await self._embed_batch(target, batch), strict=True))
             values[target.name] = made
         return distribute(candidates, self._plan, values)
 
-    async def _embed_batch(self, profile: EndpointProfile, texts: list[str]) -> list[Any]:
+    async def _embed_batch(self, target: Target, texts: list[str]) -> list[Any]:
+        profile = target.profile
         try:
-            return await self._ask(profile, texts)
+            return await self._ask(target, texts)
         except SidecarError as error:
             if error.status in (401, 403, 404):
                 raise RunStoppedError(f"endpoint [{profile.inference_id}] cannot be used: {error.reason}") from error
@@ -168,19 +169,20 @@ class TextEmbedder:
         # One text may be to blame (too long, refused): halves find it and save the others.
         middle = len(texts) // 2
         return [
-            *await self._embed_batch(profile, texts[:middle]),
-            *await self._embed_batch(profile, texts[middle:]),
+            *await self._embed_batch(target, texts[:middle]),
+            *await self._embed_batch(target, texts[middle:]),
         ]
 
     async def works(self) -> bool:
         """Whether every endpoint of the plan makes a vector of a plain text."""
-        for profile in {target.profile.inference_id: target.profile for target in self._plan.targets}.values():
-            (made,) = await self._embed_batch(profile, [_PLAIN_TEXT])
+        for target in {target.profile.inference_id: target for target in self._plan.targets}.values():
+            (made,) = await self._embed_batch(target, [_PLAIN_TEXT])
             if isinstance(made, Failure):
                 return False
         return True
 
-    async def _ask(self, profile: EndpointProfile, texts: list[str]) -> list[Any]:
+    async def _ask(self, target: Target, texts: list[str]) -> list[Any]:
+        profile = target.profile
         backoff = Backoff()
         while True:
             try:
@@ -195,19 +197,24 @@ class TextEmbedder:
                 log.info("endpoint busy, waiting", inference_id=profile.inference_id, status=error.status)
                 await backoff.wait()
             else:
-                return self._values(profile, texts, answer)
+                return self._values(target, texts, answer)
 
-    def _values(
-        self, profile: EndpointProfile, texts: list[str], answer: SparseEmbeddings | DenseEmbeddings
-    ) -> list[Any]:
+    def _values(self, target: Target, texts: list[str], answer: SparseEmbeddings | DenseEmbeddings) -> list[Any]:
+        profile = target.profile
         items: Sequence[Any] = answer.items if isinstance(answer, SparseEmbeddings) else answer.vectors
         if len(items) != len(texts):
             raise RunStoppedError(
                 f"endpoint [{profile.inference_id}] answered [{len(items)}] embeddings for [{len(texts)}] texts"
             )
         self.count.texts += len(texts)
-        self.count.truncated += len(answer.truncated)
-        return [self._value(profile, item) for item in items]
+        cut = set(answer.truncated)
+        self.count.truncated += len(cut)
+        values = [self._value(profile, item) for item in items]
+        if target.fails_when_cut:
+            for position in cut:
+                reason = f"a text of [{len(texts[position])}] characters is longer than the model reads"
+                values[position] = Failure(reason)
+        return values
 
     def _value(self, profile: EndpointProfile, item: Any) -> Any:
         try:

@@ -29,6 +29,16 @@ def whole(text: str) -> Sequence[Piece]:
     return (Piece(text, 0, (text,)),)
 
 
+def into_one(cut: Splitter) -> Splitter:
+    """As ``cut``, with all chunks in one piece, whose vectors are merged."""
+
+    def split(text: str) -> Sequence[Piece]:
+        chunks = tuple(chunk for piece in cut(text) for chunk in piece.chunks)
+        return (Piece(text, 0, chunks or (text,)),)
+
+    return split
+
+
 def splitter(settings: Mapping[str, Any]) -> Splitter:
     """Cuts a text into at most 512 pieces with an endpoint's chunking settings; blank chunks are left out.
 

@@ -26,18 +26,24 @@ async def make_plan(embedder: Embedder, maps: Sequence[FieldMap], *, passages: b
     one source, and the text is cut with the chunking settings of the first endpoint that has any. Raises
     ``IllegalArgumentError`` for what does not fit and whatever the embedder raises for an unknown endpoint.
     """
-    targets = []
-    for field_map in maps:
-        profile = await embedder.profile(field_map.inference_id)
-        if profile.task_type not in _EMBEDS_TEXT:
-            raise IllegalArgumentError(
-                f"endpoint [{field_map.inference_id}] has the task type [{profile.task_type}] and makes no vectors"
-            )
-        if not profile.is_sparse and profile.dimensions is None:
-            profile = replace(profile, dimensions=await _dimensions(embedder, profile))
-        targets.append(Target(field_map, profile))
-    if not passages:
-        return Plan(tuple(targets))
+    targets = [await make_target(embedder, field_map) for field_map in maps]
+    return passages_plan(targets) if passages else Plan(tuple(targets))
+
+
+async def make_target(embedder: Embedder, field_map: FieldMap) -> Target:
+    """One map with what its endpoint makes; raises as :func:`make_plan`."""
+    profile = await embedder.profile(field_map.inference_id)
+    if profile.task_type not in _EMBEDS_TEXT:
+        raise IllegalArgumentError(
+            f"endpoint [{field_map.inference_id}] has the task type [{profile.task_type}] and makes no vectors"
+        )
+    if not profile.is_sparse and profile.dimensions is None:
+        profile = replace(profile, dimensions=await _dimensions(embedder, profile))
+    return Target(field_map, profile)
+
+
+def passages_plan(targets: Sequence[Target]) -> Plan:
+    """The plan of fields in nested passages; raises ``IllegalArgumentError`` for those that do not fit together."""
     _check_passages(targets)
     settings = next((t.profile.chunking_settings for t in targets if t.profile.chunking_settings), DEFAULT_CHUNKING)
     circumstances = orjson.dumps(dict(settings), option=orjson.OPT_SORT_KEYS).decode()

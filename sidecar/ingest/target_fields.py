@@ -31,6 +31,7 @@ from sidecar.ingest.marker import MARKER_FIELD, MARKER_MAPPING
 from sidecar.ingest.semantic_field import SEMANTIC_TEXT, SemanticField, read_semantic_field
 from sidecar.ingest.source_rules import check_sources, check_whole_source
 from sidecar.ingest.stop import WrongFieldError
+from sidecar.ingest.unmapped_values import require_free, unknown_to
 
 _SOURCE_MODE = "index.mapping.source.mode"
 _LEGACY = "index.mapping.semantic_text.use_legacy_format"
@@ -219,6 +220,9 @@ async def prepare_indices(
         await _require_inference_fields(client, index, version)
     changes = [missing_fields(name, mapping, plan, version) for name, mapping in mappings.items()]
     needed = tuple(change for change in changes if change.properties)
+    for change in needed:
+        if unknown := unknown_to(mappings[change.index], [target.name for target in plan.targets]):
+            await require_free(client, change.index, unknown)
     if not dry_run:
         for change in needed:
             await client.indices.put_mapping(index=change.index, properties=change.properties)

@@ -1,0 +1,85 @@
+"""Values that stand where targets are to be mapped.
+
+A mapping that is not dynamic lets documents hold what it does not know. Once ``meta.d`` is mapped, ``meta`` is an
+object, and a document with a text there cannot be written any more, by nobody; and what stood in ``meta.d`` would be
+overwritten. So such documents are looked for before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elasticsearch import AsyncElasticsearch
+
+from sidecar.elastic.fields import field_at
+from sidecar.elastic.source import kind_of, values_at
+from sidecar.ingest.reader import Fields, Hit, PointInTime, Slice, read_slice
+from sidecar.ingest.stop import WrongFieldError
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What a mapping lacks though documents may hold it: ``parents`` are to become objects, ``targets`` vectors."""
+
+    parents: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.targets)
+
+
+def unknown_to(mapping: Mapping[str, Any], targets: Sequence[str]) -> Unknown:
+    """Which of ``targets`` and of their parents documents may hold without ``mapping`` saying so."""
+    unmapped = [path for path in targets if field_at(mapping, path) is None and _may_be_held(mapping, path)]
+    parents = [parent for path in unmapped if (parent := _first_unmapped(mapping, path)) != path]
+    return Unknown(tuple(dict.fromkeys(parents)), tuple(unmapped))
+
+
+def _first_unmapped(mapping: Mapping[str, Any], path: str) -> str:
+    names = path.split(".")
+    steps = (".".join(names[:length]) for length in range(1, len(names) + 1))
+    return next((step for step in steps if field_at(mapping, step) is None), path)
+
+
+def _may_be_held(mapping: Mapping[str, Any], path: str) -> bool:
+    """Whether the rule for fields that are not mapped, of the nearest object above ``path``, lets them stay so."""
+    rule = mapping.get("dynamic", True)
+    names = path.split(".")
+    for length in range(1, len(names)):
+        above = field_at(mapping, ".".join(names[:length])) or {}
+        rule = above.get("dynamic", rule)
+    return str(rule).lower() in ("false", "runtime")
+
+
+async def require_free(client: AsyncElasticsearch, index: str, unknown: Unknown) -> None:
+    """Raises :class:`WrongFieldError` for a document of ``index`` that the new mapping would shut out or overwrite.
+
+    Arrays of objects and ``null`` can stand in a parent, and ``null`` in a target, as before.
+    """
+    fields = Fields((*unknown.parents, *unknown.targets))
+    async with PointInTime(client, index) as view:
+        async for page in read_slice(view, {"match_all": {}}, fields, _PAGE, Slice(0, 1)):
+            for hit in page:
+                _require_free(index, hit, unknown)
+
+
+def _require_free(index: str, hit: Hit, unknown: Unknown) -> None:
+    where = f"document [{hit.ref.id}] of index [{index}] holds"
+    for path in unknown.parents:
+        for value in values_at(hit.source, path):
+            if value is not None and not isinstance(value, Mapping):
+                raise WrongFieldError(
+                    f"{where} {kind_of(value)} in [{path}], which is not mapped: with a field below it mapped, such"
+                    " documents could not be written any more; choose a target outside"
+                )
+    for path in unknown.targets:
+        for value in values_at(hit.source, path):
+            if value is not None:
+                raise WrongFieldError(
+                    f"{where} {kind_of(value)} in [{path}], which is not mapped and would become a vector; choose"
+                    " another target"
+                )
