@@ -63,6 +63,11 @@ class ServerVersion:
         return self.since(None, (9, 2))
 
     @property
+    def narrows_dense_semantic_queries(self) -> bool:
+        """What a ``bool`` requires narrows the search for vectors of the semantic queries in it."""
+        return self.since(None, (9, 3))
+
+    @property
     def has_int8_hnsw(self) -> bool:
         return self.since((8, 12))
 

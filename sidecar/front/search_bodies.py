@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from sidecar.wire.body_formats import as_json
 from sidecar.wire.json_scanner import JsonScanner
 from sidecar.wire.media_types import Format
 
+_VERSION = re.compile(r"compatible-with\s*=\s*(\d+)")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -44,7 +46,13 @@ def json_type(exchange: Exchange) -> dict[str, str]:
     """Headers for a body that is JSON now, whatever it was."""
     if exchange.has_body and exchange.types.body_format() is Format.JSON:
         return {}
-    return {"Content-Type": "application/json"}
+    return {"Content-Type": json_for(exchange.request.headers.get("Accept", ""))}
+
+
+def json_for(accept: str) -> str:
+    """The media type of a JSON body beside an ``Accept``: both must name the same version, or none."""
+    version = _VERSION.search(accept)
+    return f"application/vnd.elasticsearch+json; compatible-with={version[1]}" if version else "application/json"
 
 
 def without_parameters(target: str, names: Container[str]) -> str:

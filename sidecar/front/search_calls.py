@@ -12,7 +12,7 @@ from sidecar.core.errors import SidecarError
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
-from sidecar.front.search_bodies import body_bytes, read_body
+from sidecar.front.search_bodies import body_bytes, json_for, read_body
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.search.bodies import write_object
 from sidecar.search.engine import Outcome, Search
@@ -43,6 +43,8 @@ class CallerExecutor:
     ) -> Reply:
         accept = self.exchange.request.headers.get("Accept") if as_shown and not self.is_plain else None
         headers = {"Accept": accept} if accept else None
+        if accept and content_type == "application/json":
+            content_type = json_for(accept)
         answer = await self.exchange.call(method, target, body, content_type=content_type, headers=headers)
         return Reply(answer.status, answer.body, answer)
 

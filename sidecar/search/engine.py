@@ -135,7 +135,7 @@ class SearchEngine:
         pit = own_pit if own_pit is not None else await self._open(search, executor)
         header = {name: value for name, value in search.parameters.items() if name in _OF_THE_LEGS}
         evaluation = Evaluation(
-            executor, self._embedder, requests, pit, header, equal_is_one=scope.version.since(None, (9, 2))
+            plan.tree, executor, self._embedder, requests, pit, header, equal_is_one=scope.version.since(None, (9, 2))
         )
         try:
             await evaluation.run_legs(plan.legs)

@@ -146,7 +146,7 @@ class Rewriter:
         if kind == "diversify":
             new = self._diversity(new)
         if isinstance(new.get("query"), dict):
-            new = changed_part(new, "query", visit)
+            new = changed_part(new, "query", self._visit(self._narrowed(new.get("filter"), context)))
         new = changed_part(new, "filter", lambda value: each(value, visit))
         new = changed_part(new, "rescore", lambda value: in_rescore(value, visit))
         new = changed_part(new, "collapse", lambda value: self._collapse(value, visit))
@@ -493,7 +493,7 @@ class Rewriter:
         """A ``bool``: what it requires narrows every dense semantic query below it, as in Elasticsearch."""
         if not isinstance(body, dict):
             return query
-        required = _required(body)
+        required = _required(body) if self.scope.version.narrows_dense_semantic_queries else []
         plain = Context(context.size)
         new = body
         for part in ("must", "should", "filter", "must_not"):
@@ -510,6 +510,15 @@ class Rewriter:
 
             new = changed_part(new, part, partial(_each_with, visit))
         return query if new is body else {"bool": new}
+
+    def _narrowed(self, filters: Any, context: Context) -> Context:
+        """The context of a query beside the filters of its retriever."""
+        if not self.vectors or not self.scope.version.narrows_dense_semantic_queries:
+            return context
+        given = filters if isinstance(filters, list) else [filters]
+        own = [clause for clause in given if isinstance(clause, dict) and self._narrows(clause)]
+        plain = Context(context.size)
+        return replace(context, filters=(*context.filters, *(self.query(clause, plain) for clause in own)))
 
     def _narrows(self, clause: dict[str, Any]) -> bool:
         """Whether a required clause narrows its neighbours; one that looks into chunks or nested objects does not."""

@@ -50,6 +50,7 @@ class FilledFront:
     url: str
     node: str
     asked: list[str]
+    services: str = ""
 
     def send(
         self, method: str, path: str, body: object = None, *, base: str | None = None, **headers: str
@@ -103,7 +104,7 @@ def filled_front(elasticsearch: str, tmp_path_factory: pytest.TempPathFactory) -
         return FilledFront(addresses[1], elasticsearch, asked), [services, front]
 
     started, runners = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
-    services = "http://{}:{}".format(*runners[0].addresses[0][:2])
+    services = started.services = "http://{}:{}".format(*runners[0].addresses[0][:2])
     for task, kind in (("sparse_embedding", "sparse"), ("text_embedding", "dense")):
         started.send("DELETE", f"/_inference/{kind}?force=true")
         settings = {"api_key": "k", "url": f"{services}/{kind}"}

@@ -19,6 +19,7 @@ Key = tuple[str, str]
 
 _LAST = 1 << 62
 _SMALL = 1e-6
+_MOST = float(np.finfo(np.float32).max)
 # A float32 of 2 to the 127th, the largest score that a search's own hits may have under pinned ones.
 _MOST_ORGANIC = np.float32(2.0**127)
 
@@ -81,7 +82,7 @@ def weighted_scores(
     """
     parts = [
         [
-            float(np.float32(weight) * np.float32(score))
+            _single(weight * score)
             for score in normalized([one.score for one in ranking[:window]], normalizer, equal_is_one=equal_is_one)
         ]
         for ranking, weight, normalizer in zip(rankings, weights, normalizers, strict=True)
@@ -93,13 +94,13 @@ def normalized(scores: Sequence[float], normalizer: Normalizer, *, equal_is_one:
     """The scores of one ranking's window; ``l2_norm`` leaves those alone whose length is below 1e-6."""
     if not scores or normalizer is Normalizer.NONE:
         return list(scores)
-    values = np.asarray(scores, dtype=np.float32)
+    values = np.asarray(scores, dtype=np.float64)
     if normalizer is Normalizer.MINMAX:
         low, high = values.min(), values.max()
         if high - low < _SMALL:
             return [1.0] * len(scores) if equal_is_one else [float(low)] * len(scores)
         return [float(value) for value in (values - low) / (high - low)]
-    length = np.sqrt(np.sum(values * values, dtype=np.float32), dtype=np.float32)
+    length = np.sqrt(np.sum(values * values))
     return list(scores) if length < _SMALL else [float(value) for value in values / length]
 
 
@@ -118,7 +119,7 @@ def pinned_before(pins: Sequence[Found], ranking: Sequence[Found], window: int) 
 
 
 def _summed(rankings: Sequence[Sequence[Found]], parts: Sequence[Sequence[float]], window: int) -> list[Found]:
-    sums: dict[Key, np.float32] = {}
+    sums: dict[Key, float] = {}
     terms: dict[Key, list[Term]] = {}
     first: dict[Key, Found] = {}
     for place, (ranking, own) in enumerate(zip(rankings, parts, strict=True)):
@@ -126,13 +127,18 @@ def _summed(rankings: Sequence[Sequence[Found]], parts: Sequence[Sequence[float]
             known = first.setdefault(one.key, one)
             if known.order == _LAST and one.order != _LAST:
                 first[one.key] = replace(known, order=one.order)
-            sums[one.key] = np.float32(sums.get(one.key, np.float32(0.0)) + np.float32(part))
+            sums[one.key] = _single(sums.get(one.key, 0.0) + part)
             terms.setdefault(one.key, []).append(Term(place, rank, one.score, part))
     fused = (
-        replace(first[key], score=float(total), terms=tuple(terms[key]), relevance=None, reranked=False)
+        replace(first[key], score=total, terms=tuple(terms[key]), relevance=None, reranked=False)
         for key, total in sums.items()
     )
     return sort_found(fused)[:window]
+
+
+def _single(value: float) -> float:
+    """The nearest float32, which is what scores are; never beyond the largest."""
+    return float(np.float32(min(value, _MOST)))
 
 
 def has_order(ranking: Iterable[Found]) -> bool:

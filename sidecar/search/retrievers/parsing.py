@@ -117,6 +117,13 @@ class TreeParser:
             )
         return Native(kind, body, label, score)
 
+    def _below(self, reader: Reader, name: str, tree: Any, path: Path) -> Node:
+        """A child; what is wrong with its form is wrong with the parameter that holds it."""
+        try:
+            return self.parse(tree, path)
+        except (XContentParseError, IllegalArgumentError, OtherError) as error:
+            raise reader.failed(name, error) from error
+
     def _auto(self, body: dict[str, Any], path: Path) -> Node:
         unknown = [name for name in body if name not in AUTO_PARAMETERS]
         if unknown:
@@ -177,7 +184,7 @@ class TreeParser:
         if not isinstance(item, dict) or "retriever" not in item:
             if reader.kind == "linear":
                 raise reader.failed("retrievers", IllegalArgumentError("Required [retriever]"))
-            return Child(self.parse(item, path))
+            return Child(self._below(reader, "retrievers", item, path))
         fields: dict[str, Read] = {"retriever": Reader.thing, "weight": Reader.decimal}
         if reader.kind == "linear":
             fields["normalizer"] = _normalizer
@@ -190,7 +197,7 @@ class TreeParser:
         if weight < 0:
             text = f"[weight] must be non-negative, found [{weight}]"
             raise reader.failed("retrievers", IllegalArgumentError(text))
-        node = self.parse(values["retriever"], (*path, "retriever"))
+        node = self._below(reader, "retrievers", values["retriever"], (*path, "retriever"))
         return Child(node, weight, values.get("normalizer", Normalizer.NONE))
 
     # --- pinned
@@ -212,7 +219,7 @@ class TreeParser:
         pins = tuple((None, name) for name in ids) if ids else tuple(_document(doc) for doc in docs or ())
         if len(set(pins)) != len(pins):
             raise IllegalArgumentError("duplicate id found" if ids else "duplicate doc found")
-        child = self.parse(values["retriever"], (*reader.path, "retriever"))
+        child = self._below(reader, "retriever", values["retriever"], (*reader.path, "retriever"))
         if isinstance(child, Native) and child.is_sorted and not _by_score(child.body["sort"]):
             raise IllegalArgumentError("[pinned] retriever only supports sorting by score")
         return Pinned(
@@ -242,7 +249,7 @@ class TreeParser:
         }
         values = reader.read(fields, ("retriever", "inference_text", "field"))
         return Reranked(
-            self.parse(values["retriever"], (*reader.path, "retriever")),
+            self._below(reader, "retriever", values["retriever"], (*reader.path, "retriever")),
             values["field"],
             values["inference_text"],
             values.get("inference_id", DEFAULT_RERANK_ENDPOINT),

@@ -165,7 +165,7 @@ class Requests:
             body["minimum_should_match"] = 1
         else:
             body["filter"] = [_any_of([*([self.these([one.key for one in found])] if found else []), *tails])]
-        if not clauses and tails is None:
+        if not clauses and not tails:
             return {"match_none": {}}
         if name is not None:
             body["_name"] = name
@@ -202,6 +202,8 @@ class Requests:
         if isinstance(node, Native):
             return [self._tail(node, size, filters, found)]
         own = (*filters, *node.filters)
+        if isinstance(node, Reranked) and isinstance(node.child, Native) and node.child.kind == "knn":
+            return []  # of neighbours only those count that have a text
         result = [self._pins(node)] if isinstance(node, Pinned) else []
         for child in children(node):
             result += self.tails(child, size, own, found)

@@ -30,7 +30,7 @@ from sidecar.search.retrievers.fusing import (
     weighted_scores,
 )
 from sidecar.search.retrievers.requests import BY_SCORE, Leg, Requests, over_window
-from sidecar.search.retrievers.tree import Compound, Filters, Fused, Native, Node, Over, Pinned, Reranked
+from sidecar.search.retrievers.tree import Compound, Filters, Fused, Native, Node, Over, Pinned, Reranked, walk
 
 _WANTED = (
     "responses.status,responses.error,responses._shards.failures,responses.hits.hits._index,responses.hits.hits._id,"
@@ -48,6 +48,7 @@ _DEFAULT_CHUNKS: Mapping[str, Any] = {"strategy": "sentence", "max_chunk_size": 
 class Evaluation:
     """One run of a tree on a point in time. ``found`` are the hits of every leg, by its node."""
 
+    tree: Node
     executor: Executor
     embedder: Embedder
     requests: Requests
@@ -63,7 +64,12 @@ class Evaluation:
         if not legs:
             return
         bodies = [{**self.requests.leg(leg), "pit": self.pit} for leg in legs]
-        answers = await self._search(bodies)
+        try:
+            answers = await self._search(bodies)
+        except RelayedError as error:
+            if error.type not in _OF_THE_FORM:
+                raise
+            raise await self._form_error(legs, bodies, error) from error
         for leg, answer in zip(legs, answers, strict=True):
             if "error" in answer:
                 raise self._leg_error(leg, [a for a in answers if "error" in a], legs, answers)
@@ -71,6 +77,29 @@ class Evaluation:
         unordered = [ranking for ranking in self.found.values() if not has_order(ranking)]
         if unordered:
             await self._learn_order(unordered)
+
+    async def _form_error(
+        self, legs: Sequence[Leg], bodies: Sequence[Mapping[str, Any]], whole: RelayedError
+    ) -> RelayedError:
+        """Whose form is wrong: a body that cannot be read fails the whole request and does not say which it is."""
+        for leg, body in zip(legs, bodies, strict=True):
+            try:
+                await self._search([body])
+            except RelayedError as error:
+                cause = error.body["error"]
+                shown = _of_the_form_of(self.lineage(leg), cause if isinstance(cause, Mapping) else {})
+                return RelayedError(error.status, {"error": shown})
+        return whole
+
+    def lineage(self, leg: Leg) -> list[Compound]:
+        """The compounds above a leg, the nearest first."""
+        found: list[Compound] = []
+        below: Node = leg.node
+        for node in reversed(list(walk(self.tree))):
+            if not isinstance(node, Native) and any(child is below for child in _children(node)):
+                found.append(node)
+                below = node
+        return found
 
     async def ranking(self, node: Node, filters: Filters = ()) -> list[Found]:
         """The ranking of a node, cut to its window."""
@@ -260,7 +289,7 @@ class Evaluation:
         first = failed[0]
         error = first["error"]
         if isinstance(error, Mapping) and error.get("type") in _OF_THE_FORM:
-            return RelayedError(int(first.get("status", 400)), first)
+            return RelayedError(int(first.get("status", 400)), {"error": _of_the_form_of(self.lineage(leg), error)})
         above = leg.above
         siblings = [
             (other.node.label, answer)
@@ -268,6 +297,16 @@ class Evaluation:
             if other.above is above and "error" in answer
         ]
         return children_error(above, [name for name, _ in siblings], [answer for _, answer in siblings])
+
+
+def _of_the_form_of(lineage: Sequence[Compound], error: Mapping[str, Any]) -> dict[str, Any]:
+    """What is wrong with a child's form, below the parameters that hold it, outermost first."""
+    shown = {key: value for key, value in error.items() if key != "root_cause"}
+    for node in lineage:
+        name = "retrievers" if isinstance(node, Fused) else "retriever"
+        reason = f"[{node.kind}] failed to parse field [{name}]"
+        shown = {"type": "x_content_parse_exception", "reason": reason, "caused_by": shown}
+    return {"root_cause": error.get("root_cause"), **shown}
 
 
 def children_error(above: Compound, names: Sequence[str], answers: Sequence[Any]) -> RelayedError:

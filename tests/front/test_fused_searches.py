@@ -1,0 +1,242 @@
+"""``rrf``, ``linear`` and ``pinned`` through the front: what a few lines make of the children's own answers.
+
+A leaf is asked of the cluster directly, on a point in time that tells shard and document; all the rest is arithmetic.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.front.conftest import FilledFront
+from tests.front.search_data import BOTH, fill
+from tests.front.test_search_agreement import match, semantic, standard
+
+EXAMPLES = int(os.environ.get("SEARCH_EXAMPLES", "25"))
+Row = tuple[float, int, str]
+"""Score, place among equals, id."""
+
+
+@pytest.fixture(scope="module")
+def found(filled_front: FilledFront) -> FilledFront:
+    fill(filled_front)
+    return filled_front
+
+
+class Arithmetic:
+    """Evaluates a tree over indices of the cluster; ``matched`` collects what counts for the total."""
+
+    def __init__(self, front: FilledFront, target: str, filters: list[Any]) -> None:
+        self.front, self.target, self.filters = front, target, filters
+        self.pit = front.send("POST", f"/{target}/_pit?keep_alive=1m", base=front.node)[1]["id"]
+        self.matched: set[str] = set()
+
+    def ranking(self, tree: Any, window: int) -> list[Row]:
+        ((kind, body),) = tree.items()
+        if kind in ("standard", "knn"):
+            return self._leaf(kind, body, window)
+        own = body.get("rank_window_size", 10)
+        if kind == "pinned":
+            return self._pinned(body, own)[:window]
+        sums: dict[str, list[Any]] = {}
+        for item in body["retrievers"]:
+            child = item.get("retriever", item)
+            weight = item.get("weight", 1.0) if "retriever" in item else 1.0
+            rows = self.ranking(child, own)[:own]
+            scores = self._parts(kind, body, item, [row[0] for row in rows])
+            for row, part in zip(rows, scores, strict=True):
+                entry = sums.setdefault(row[2], [0.0, row[1]])
+                entry[0] += weight * part
+        rows = sorted(
+            ((total, order, name) for name, (total, order) in sums.items()), key=lambda r: (-_single(r[0]), r[1])
+        )
+        return rows[:own][:window]
+
+    def _parts(self, kind: str, body: Any, item: Any, scores: list[float]) -> list[float]:
+        if kind == "rrf":
+            return [1 / (body.get("rank_constant", 60) + rank) for rank in range(1, len(scores) + 1)]
+        normalizer = item.get("normalizer", "none")
+        if normalizer == "minmax" and scores:
+            low, high = min(scores), max(scores)
+            return [1.0 if high - low < 1e-6 else (score - low) / (high - low) for score in scores]
+        if normalizer == "l2_norm" and scores:
+            length = math.sqrt(sum(score * score for score in scores))
+            return scores if length < 1e-6 else [score / length for score in scores]
+        return scores
+
+    def _leaf(self, kind: str, body: Any, window: int) -> list[Row]:
+        search: dict[str, Any] = {"size": window, "pit": {"id": self.pit}, "_source": False}
+        search["sort"] = [*body.get("sort", [{"_score": "desc"}]), {"_shard_doc": "asc"}]
+        search["track_scores"] = True
+        if kind == "knn":
+            search["knn"] = {**body, "filter": self.filters}
+        else:
+            search["query"] = {"bool": {"must": [body["query"]], "filter": self.filters}}
+            matching = {"query": search["query"], "pit": search["pit"], "size": 200, "_source": False}
+            self.matched |= {hit["_id"] for hit in self._hits(matching)}
+        rows = [(hit["_score"], hit["sort"][-1], hit["_id"]) for hit in self._hits(search)]
+        self.matched |= {row[2] for row in rows}
+        return rows
+
+    def _pinned(self, body: Any, window: int) -> list[Row]:
+        ids = body["ids"]
+        query = {"query": {"ids": {"values": ids}}, "pit": {"id": self.pit}, "size": 50, "_source": False}
+        orders = {hit["_id"]: hit["sort"][-1] for hit in self._hits({**query, "sort": ["_shard_doc"]})}
+        self.matched |= orders.keys()
+        there = [name for name in ids if name in orders]
+        last = 2.0**127 + 2 * 2.0**104  # the second float above 2 to the 127th, every earlier pin the next
+        pins = [(last + (len(there) - 1 - at) * 2.0**104, orders[name], name) for at, name in enumerate(there)]
+        rest = [row for row in self.ranking(body["retriever"], window) if row[2] not in orders]
+        return [*pins, *rest][:window]
+
+    def _hits(self, body: Any) -> list[Any]:
+        status, answer = self.front.send("POST", "/_search", body, base=self.front.node)
+        assert status == 200, answer
+        return list(answer["hits"]["hits"])
+
+
+def _single(value: float) -> float:
+
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+_LEAVES = st.sampled_from(
+    [
+        standard({"match_all": {}}),
+        standard({"match_all": {}}, sort=[{"n": "asc"}]),
+        standard(match("lamp keeper")),
+        standard(match("fog storm train bread")),
+        standard(match("nothing")),
+        standard({"constant_score": {"filter": {"term": {"kind": "a"}}, "boost": 2}}),
+        standard({"range": {"n": {"gte": 5}}}),
+        {"knn": {"field": "v", "query_vector": [1, 2], "k": 7, "num_candidates": 40}},
+        {"knn": {"field": "v", "query_vector": [4, 0], "k": 3, "num_candidates": 40}},
+    ]
+)
+
+
+def _around(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    weight = st.sampled_from([0, 0.5, 1, 2.5])
+    window = st.sampled_from([{}, {"rank_window_size": 3}, {"rank_window_size": 25}])
+    normalizer = st.sampled_from(["none", "minmax", "l2_norm"])
+    weighted = st.fixed_dictionaries({"retriever": inner, "weight": weight})
+    normalized = st.fixed_dictionaries({"retriever": inner, "weight": weight, "normalizer": normalizer})
+    constant = st.sampled_from([{}, {"rank_constant": 1}])
+    return st.one_of(
+        st.tuples(st.lists(weighted | inner, min_size=1, max_size=3), window, constant).map(
+            lambda parts: {"rrf": {"retrievers": parts[0], **parts[1], **parts[2]}}
+        ),
+        st.tuples(st.lists(normalized, min_size=1, max_size=3), window).map(
+            lambda parts: {"linear": {"retrievers": parts[0], **parts[1]}}
+        ),
+        st.tuples(inner.filter(lambda tree: "sort" not in tree.get("standard", ())), window).map(
+            lambda parts: {"pinned": {"retriever": parts[0], "ids": ["a5", "b1", "nobody"], **parts[1]}}
+        ),
+    )
+
+
+@settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    derandomize=True,
+)
+@given(
+    tree=_around(st.recursive(_LEAVES, _around, max_leaves=6)),
+    target=st.sampled_from(["find-a", "find-b", BOTH]),
+    filters=st.sampled_from([[], [{"terms": {"kind": ["a", "b"]}}]]),
+    start=st.sampled_from([0, 2]),
+    size=st.sampled_from([None, 3]),
+)
+def test_a_fusion_is_what_its_children_come_to(
+    found: FilledFront, tree: Any, target: str, filters: list[Any], start: int, size: int | None
+) -> None:
+    ((kind, body),) = tree.items()
+    if filters and "pinned" not in str(tree):
+        tree = {kind: {**body, "filter": filters}}
+    else:
+        filters = []
+    arithmetic = Arithmetic(found, target, filters)
+    rows = arithmetic.ranking(tree, 1000)
+    wanted = rows[start:] if size is None else rows[start : start + size]
+    search = {"retriever": tree, "from": start, "_source": False} | ({} if size is None else {"size": size})
+    status, answer = found.send("POST", f"/{target}/_search", search)
+    assert status == 200, answer
+    got = [(hit["_score"], hit["_id"]) for hit in answer["hits"]["hits"]]
+    assert len(got) == len(wanted)
+    for (score, name), (expected, _, _) in zip(got, wanted, strict=True):
+        own = next(row for row in rows if row[2] == name)
+        assert _close(score, own[0])  # the hit has its own score ..
+        assert _close(own[0], expected)  # .. which is the one of its place: neighbours may be equal but for rounding
+    assert answer["hits"]["total"] == {"value": len(arithmetic.matched), "relation": "eq"}
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-7)
+
+
+def test_equal_scores_stand_in_the_order_of_the_documents(found: FilledFront) -> None:
+    up, down = ({"standard": {"query": {"match_all": {}}, "sort": [{"_doc": way}]}} for way in ("asc", "desc"))
+    tree = {"rrf": {"retrievers": [up, down], "rank_window_size": 100}}
+    answer = found.send("POST", "/find-b/_search", {"retriever": tree, "size": 100, "_source": False})[1]
+    hits = answer["hits"]["hits"]
+    scores = [hit["_score"] for hit in hits]
+    places = [int(hit["_id"][1:]) for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    for place, (score, after) in enumerate(itertools.pairwise(scores)):
+        if score == after:
+            assert places[place] < places[place + 1]
+
+
+def test_a_leg_that_fails_fails_the_search_with_its_cause(found: FilledFront) -> None:
+    wrong = standard({"range": {"v": {"gte": 1}}})
+    tree = {"rrf": {"retrievers": [standard({"match_all": {}}), wrong]}}
+    status, answer = found.send("POST", "/find-a/_search", {"retriever": tree})
+    assert status == 400
+    assert answer["error"]["reason"].startswith("[rrf] search failed - retrievers '[standard]' returned errors.")
+    (failed,) = answer["error"]["suppressed"]
+    assert "range" in failed["failed_shards"][0]["reason"]["reason"]
+    assert "Field [v] of type [dense_vector]" in failed["failed_shards"][0]["reason"]["reason"]
+
+
+def test_a_failing_endpoint_fails_the_search_by_itself(found: FilledFront) -> None:
+    tree = {"rrf": {"retrievers": [standard({"match_all": {}}), standard(semantic(text="fail it"))]}}
+    status, answer = found.send("POST", "/find-a/_search", {"retriever": tree})
+    assert (status, answer["error"]["type"]) == (400, "status_exception")
+    assert "status [400]" in answer["error"]["reason"]
+
+
+def test_what_is_wrong_with_a_fusion_is_told_in_elasticsearchs_words(found: FilledFront) -> None:
+    def reason(tree: Any, **more: Any) -> str:
+        status, answer = found.send("POST", "/find-a/_search", {"retriever": tree, **more})
+        assert status == 400
+        return str(answer["error"]["root_cause"][0]["reason"])
+
+    leaf = standard({"match_all": {}})
+    assert "[rrf] must provide [retrievers] or [query]" in reason({"rrf": {}})
+    assert "[rrf] cannot combine [retrievers] and [query]" in reason({"rrf": {"retrievers": [leaf], "query": "x"}})
+    assert "[linear] [normalizer] must be provided" in reason({"linear": {"query": "x"}})
+    small = {"rrf": {"retrievers": [leaf], "rank_window_size": 2}}
+    assert "[rrf] requires [rank_window_size: 2] be greater than or equal to [size: 5]" in reason(small, size=5)
+    assert "cannot specify [retriever] and [sort]" in reason(small, sort=["n"])
+    assert "Either 'ids' or 'docs'" in reason({"pinned": {"retriever": leaf, "ids": []}})
+    assert "unknown field [colour]" in reason({"rrf": {"retrievers": [leaf], "colour": 1}})
+
+
+def test_the_short_form_is_the_long_one(found: FilledFront) -> None:
+    short = {"rrf": {"query": "lamp fog", "fields": ["title^2", "story", "words", "sense^3"]}}
+    words = {"multi_match": {"query": "lamp fog", "type": "most_fields", "fields": ["title^2", "story"]}}
+    inner = [
+        {"retriever": standard(match("lamp fog", "words")), "weight": 1},
+        {"retriever": standard(match("lamp fog", "sense")), "weight": 3},
+    ]
+    long = {"rrf": {"retrievers": [standard(words), {"rrf": {"retrievers": inner}}]}}
+    answers = [found.send("POST", f"/{BOTH}/_search", {"retriever": tree})[1]["hits"] for tree in (short, long)]
+    assert answers[0] == answers[1]
+    assert answers[0]["hits"]

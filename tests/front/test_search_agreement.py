@@ -1,0 +1,248 @@
+"""The same searches asked of the cluster, which has the endpoints itself, and through the front: the same answers."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.front.conftest import FilledFront
+from tests.front.search_data import BOTH, fill
+
+EXAMPLES = int(os.environ.get("SEARCH_EXAMPLES", "25"))
+TEXT = "fog bell ships keeper"
+
+
+@pytest.fixture(scope="module")
+def found(filled_front: FilledFront) -> FilledFront:
+    fill(filled_front)
+    return filled_front
+
+
+def semantic(name: str = "words", text: str = TEXT, **more: Any) -> dict[str, Any]:
+    return {"semantic": {"field": name, "query": text, **more}}
+
+
+def match(text: str, field: str = "story") -> dict[str, Any]:
+    return {"match": {field: text}}
+
+
+def reranked(child: Any, **more: Any) -> dict[str, Any]:
+    body = {"retriever": child, "field": "story", "inference_id": "judge", "inference_text": "keeper bread", **more}
+    return {"retriever": {"text_similarity_reranker": body}}
+
+
+def standard(query: Any, **more: Any) -> dict[str, Any]:
+    return {"standard": {"query": query, **more}}
+
+
+BODIES: dict[str, Any] = {
+    "sparse": {"query": semantic()},
+    "dense": {"query": semantic("sense")},
+    "match sparse": {"query": match(TEXT, "words")},
+    "match dense, boosted and named": {"query": {"match": {"sense": {"query": "lamp", "boost": 2, "_name": "m"}}}},
+    "in must with a filter": {"query": {"bool": {"must": [semantic("sense")], "filter": [{"term": {"kind": "a"}}]}}},
+    "in must not": {"query": {"bool": {"must_not": [semantic(text="bell")]}}, "sort": [{"n": "asc"}, "_score"]},
+    "two dense": {"query": {"bool": {"must": [semantic("sense"), semantic("sense", "bread")]}}},
+    "nested bools": {
+        "query": {"bool": {"must_not": [{"term": {"kind": "b"}}], "must": [{"bool": {"should": [semantic("sense")]}}]}}
+    },
+    "dis_max": {"query": {"dis_max": {"queries": [semantic(), semantic("sense")], "tie_breaker": 0.3}}},
+    "constant score": {"query": {"constant_score": {"filter": semantic(text="bell fog"), "boost": 3}}},
+    "function score": {"query": {"function_score": {"query": semantic("sense"), "boost": 2}}},
+    "boosting": {"query": {"boosting": {"positive": semantic(), "negative": match("fog"), "negative_boost": 0.5}}},
+    "rescored": {
+        "query": match("lamp keeper"),
+        "rescore": {"window_size": 10, "query": {"rescore_query": semantic()}},
+    },
+    "filter of an aggregation": {
+        "size": 0,
+        "aggs": {"x": {"filter": semantic(text="lamp"), "aggs": {"y": {"sum": {"field": "n"}}}}},
+    },
+    "post filter": {"query": {"match_all": {}}, "post_filter": semantic(text="storm"), "size": 20},
+    "small page": {"query": semantic("sense"), "size": 2},
+    "large page": {"query": semantic("sense"), "size": 15, "from": 2},
+    "highlight": {"query": semantic(), "highlight": {"fields": {"words": {"number_of_fragments": 1}}}},
+    "collapsed": {"query": semantic(), "collapse": {"field": "kind"}},
+    "wrong field": {"query": semantic("kind")},
+    "unknown key": {"query": {"semantic": {"field": "words", "query": "x", "color": 1}}},
+    "unknown word for match": {"query": {"match": {"words": {"query": "x", "color": 1}}}},
+    "failing endpoint": {"query": semantic(text="fail now")},
+    "retriever standard": {"retriever": standard(semantic("sense"), filter={"term": {"kind": "a"}})},
+    "retriever rescorer": {
+        "retriever": {
+            "rescorer": {
+                "retriever": standard(semantic("sense")),
+                "rescore": {"window_size": 10, "query": {"rescore_query": match("lamp")}},
+            }
+        }
+    },
+    "reranked": reranked(standard(match("lamp keeper storm night"))),
+    "reranked semantic": reranked(standard(semantic("sense")), rank_window_size=12),
+    "reranked page": reranked(standard({"match_all": {}}), rank_window_size=8) | {"from": 3, "size": 3},
+    "reranked beyond": reranked(standard({"match_all": {}}), rank_window_size=8) | {"from": 9},
+    "reranked sorted": reranked(standard({"match_all": {}}, sort=[{"n": "desc"}]), rank_window_size=5),
+    "reranked named": reranked(standard({"match": {"story": {"query": "lamp", "_name": "c"}}}), _name="r"),
+    "reranked least": reranked(standard(match("lamp keeper storm")), min_score=0.5),
+    "reranked least zero": reranked(standard({"match_all": {}}), min_score=0, rank_window_size=4),
+    "reranked least of all": reranked(standard(match("lamp")), min_score=100),
+    "reranked least beside": reranked(standard(match("lamp keeper storm"))) | {"min_score": 1.5},
+    "reranked filter": reranked(standard(match("lamp keeper storm")), filter=[{"term": {"kind": "b"}}]),
+    "reranked twice": reranked(
+        reranked(standard(match("lamp keeper storm night")), rank_window_size=6)["retriever"],
+        rank_window_size=4,
+        inference_text="fog lamp",
+    ),
+    "reranked knn": reranked({"knn": {"field": "v", "query_vector": [1, 1], "k": 6, "num_candidates": 20}}),
+    "reranked knn small": reranked(
+        {"knn": {"field": "v", "query_vector": [1, 1], "k": 6, "num_candidates": 20}}, rank_window_size=2
+    ),
+    "reranked nothing": reranked(standard(match("zzz"))),
+    "reranked no field": reranked(standard(match("lamp")), field="nowhere"),
+    "reranked number": reranked(standard(match("lamp")), field="n"),
+    "reranked aggregated": reranked(standard(match("lamp keeper storm")), rank_window_size=3)
+    | {"size": 2, "aggs": {"k": {"terms": {"field": "kind"}}, "s": {"max": {"script": "_score"}}}},
+    "reranked collapsed": reranked(standard(match("lamp keeper storm"))) | {"collapse": {"field": "kind"}},
+    "reranked highlighted": reranked(standard(match("lamp"))) | {"highlight": {"fields": {"story": {}}}, "size": 4},
+    "reranked inner hits": reranked(
+        standard({"nested": {"path": "parts", "query": match("lamp keeper", "parts.text"), "inner_hits": {"size": 1}}})
+    ),
+    "reranked, none tracked": reranked(standard(match("lamp keeper"))) | {"track_total_hits": False},
+    "reranked, some tracked": reranked(standard(match("lamp keeper storm"))) | {"track_total_hits": 2},
+    "reranked fails": reranked(standard(match("lamp")), inference_text="fail"),
+    "reranked fails, allowed": reranked(
+        standard(match("lamp storm")), inference_text="fail", allow_rerank_failures=True
+    ),
+    "reranker unknown": reranked(standard(match("lamp")), inference_id="nobody"),
+    "reranker of another task": reranked(standard(match("lamp")), inference_id="sparse"),
+    "reranker without text": reranked(standard(match("lamp")), inference_text=""),
+    "reranker without child": {
+        "retriever": {"text_similarity_reranker": {"field": "story", "inference_text": "x", "inference_id": "judge"}}
+    },
+    "reranker with unknown key": reranked(standard(match("lamp")), top_n=3),
+    "window below size": reranked(standard(match("lamp")), rank_window_size=3) | {"size": 5},
+    "window negative": reranked(standard(match("lamp")), rank_window_size=-2),
+    "window zero": reranked(standard(match("lamp")), rank_window_size=0),
+    "window no number": reranked(standard(match("lamp")), rank_window_size="many"),
+    "beside a query": reranked(standard(match("lamp"))) | {"query": {"match_all": {}}},
+    "beside a sort and a rescore": reranked(standard(match("lamp")))
+    | {"sort": ["n"], "rescore": {"query": {"rescore_query": match("fog")}}},
+    "child with unknown key": reranked({"standard": {"query": match("lamp"), "color": 1}}),
+    "child that fails": reranked(standard({"range": {"v": {"gte": 1}}})),
+    "body with unknown key": reranked(standard(match("lamp"))) | {"color": 1},
+}
+_SINCE_NINE: dict[str, Any] = {
+    "sparse by name only": {"query": {"sparse_vector": {"field": "words", "query": "fog bell"}}},
+    "reranked chunks": reranked(
+        standard(match("lamp keeper storm")),
+        chunk_rescorer={"size": 1, "chunking_settings": {"strategy": "word", "max_chunk_size": 10, "overlap": 2}},
+    ),
+    "diversified": {
+        "retriever": {
+            "diversify": {"type": "mmr", "field": "v", "lambda": 0.3, "size": 4, "retriever": standard(semantic())}
+        }
+    },
+}
+
+
+def is_nine(front: FilledFront) -> bool:
+    return str(front.send("GET", "/", base=front.node)[1]["version"]["number"]).startswith("9")
+
+
+@pytest.mark.parametrize("name", [*BODIES, *_SINCE_NINE])
+def test_the_front_answers_as_the_cluster_does(found: FilledFront, name: str) -> None:
+    if name in _SINCE_NINE and not is_nine(found):
+        pytest.skip("not on this line")
+    body = BODIES.get(name) or _SINCE_NINE[name]
+    for target in ("find-a", BOTH):
+        agree(found, f"/{target}/_search", body)
+
+
+_LEAVES = st.sampled_from(
+    [
+        {"match_all": {}},
+        match("lamp keeper"),
+        match("fog storm train"),
+        semantic(),
+        semantic("sense"),
+        semantic("sense", "bread oven"),
+        {"term": {"kind": "a"}},
+        {"range": {"n": {"gte": 4}}},
+        {"exists": {"field": "sense"}},
+        {"match": {"words": "lamp"}},
+    ]
+)
+
+
+def _around(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    part = st.lists(inner, min_size=1, max_size=2)
+    bools = st.fixed_dictionaries(
+        {}, optional={"must": part, "should": part, "filter": part, "must_not": st.lists(inner, max_size=1)}
+    )
+    return st.one_of(
+        bools.map(lambda body: {"bool": body}),
+        inner.map(lambda query: {"constant_score": {"filter": query, "boost": 1.5}}),
+        part.map(lambda queries: {"dis_max": {"queries": queries}}),
+        st.tuples(inner, inner).map(
+            lambda pair: {"boosting": {"positive": pair[0], "negative": pair[1], "negative_boost": 0.4}}
+        ),
+        inner.map(lambda query: {"function_score": {"query": query, "functions": [{"filter": query, "weight": 2}]}}),
+    )
+
+
+@settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    derandomize=True,
+)
+@given(query=st.recursive(_LEAVES, _around, max_leaves=5), size=st.sampled_from([None, 2, 13]), data=st.data())
+def test_made_up_searches_are_answered_as_the_cluster_does(
+    found: FilledFront, query: Any, size: int | None, data: st.DataObject
+) -> None:
+    if data.draw(st.booleans()):
+        body = reranked(standard(query), rank_window_size=data.draw(st.sampled_from([3, 13])))
+        size = None
+    else:
+        body = {"query": query}
+    agree(found, f"/{BOTH}/_search", body if size is None else {**body, "size": size})
+
+
+def agree(front: FilledFront, path: str, body: Any) -> None:
+    """The same status, hits, scores, totals, highlights, aggregations, error types and reasons."""
+    expected = front.send("POST", path, body, base=front.node)
+    got = front.send("POST", path, body)
+    assert got[0] == expected[0], (got, expected)
+    if "error" in expected[1]:
+        assert _error(got[1]["error"]) == _error(expected[1]["error"])
+        return
+    assert got[1]["_shards"] == expected[1]["_shards"]
+    assert _close(got[1].get("aggregations"), expected[1].get("aggregations"))
+    ours, theirs = got[1]["hits"], expected[1]["hits"]
+    assert ours.get("total") == theirs.get("total")
+    assert _close(ours["max_score"], theirs["max_score"])
+    assert [hit["_id"] for hit in ours["hits"]] == [hit["_id"] for hit in theirs["hits"]]
+    for hit, other in zip(ours["hits"], theirs["hits"], strict=True):
+        assert _close(hit, other), (hit, other)
+
+
+def _close(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_close(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(_close(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-6)
+    return bool(one == other)
+
+
+def _error(error: Any) -> Any:
+
+    def bare(one: Any) -> Any:
+        return one.get("type"), re.sub(r"\[\d+:\d+\] ?", "", str(one.get("reason")))
+
+    return bare(error), [bare(cause) for cause in error.get("root_cause", ())][:1]
