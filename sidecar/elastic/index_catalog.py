@@ -15,6 +15,7 @@ from sidecar.elastic.version import ServerVersion, server_version
 
 _log = structlog.stdlib.get_logger(__name__)
 _FRESH_SECONDS = 5.0
+_ABSENT_SECONDS = 0.5
 # what Elasticsearch writes into a mapping that names no endpoint; a template's mapping may still lack it
 _DEFAULT_ENDPOINT = ".elser-2-elasticsearch"
 
@@ -78,28 +79,30 @@ class IndexCatalog:
         known = self._writable.get(name)
         if known is not None and time.monotonic() - known[0] < _FRESH_SECONDS:
             return known[1]
-        view = await self._ask_for_writing(name)
-        self._writable[name] = (time.monotonic(), view)
+        view, is_there = await self._ask_for_writing(name)
+        # An index that is not there yet is made by the very write that asked.
+        age = 0.0 if is_there else _FRESH_SECONDS - _ABSENT_SECONDS
+        self._writable[name] = (time.monotonic() - age, view)
         return view
 
-    async def _ask_for_writing(self, name: str) -> IndexView:
+    async def _ask_for_writing(self, name: str) -> tuple[IndexView, bool]:
         if not name or "*" in name or "," in name:
-            return IndexView(name, {})
+            return IndexView(name, {}), True
         try:
             answer = await self._client.indices.get(index=name, ignore_unavailable=True, expand_wildcards="all")
             found = write_index(name, answer.body)
             if found is not None:
-                return _view(found, answer.body[found])
+                return _view(found, answer.body[found]), True
             if answer.body:
-                return IndexView(name, {})
+                return IndexView(name, {}), True
             simulated = await self._client.indices.simulate_index_template(name=name)
         except (BadRequestError, NotFoundError):
-            return IndexView(name, {})
+            return IndexView(name, {}), False
         except AuthorizationException:
             # What the sidecar may not look at was not bound by it.
             _log.warning("the sidecar's own credentials may not read this index", index=name)
-            return IndexView(name, {})
-        return _view(name, simulated.body.get("template") or {})
+            return IndexView(name, {}), True
+        return _view(name, simulated.body.get("template") or {}), False
 
     async def pipelines(self) -> Mapping[str, Mapping[str, Any]]:
         """All ingest pipelines by name.

@@ -145,7 +145,9 @@ class _BulkWrite:
         if answer.status == 200:
             await self._repeat_conflicts(body)
             body = self._explained(merged(body, self._failed))
-        response = self._exchange.respond(answer.status, body, warnings=self._context.notes)
+        # Errors of the whole request are never filtered.
+        filtered = answer.status < 300
+        response = self._exchange.respond(answer.status, body, warnings=self._context.notes, filtered=filtered)
         for warning in warnings:
             response.headers.add("Warning", warning)
         return response

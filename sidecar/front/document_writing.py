@@ -121,7 +121,8 @@ def respond(context: WriteContext, answer: Answer, errors: Mapping[str, SidecarE
         error = explained(body["error"], errors)
         if error is not None:
             raise error
-    return context.exchange.respond(answer.status, body, warnings=context.notes)
+    filtered = answer.status < 300  # errors are shown whole
+    return context.exchange.respond(answer.status, body, warnings=context.notes, filtered=filtered)
 
 
 def _json_type(exchange: Exchange) -> str:

@@ -35,6 +35,12 @@ class Vectors:
     made: dict[str, dict[str, Made]] = field(default_factory=dict)
     truncated: set[tuple[str, str]] = field(default_factory=set)
 
+    def add(self, other: Vectors) -> None:
+        """Takes over what another request made."""
+        for inference_id, made in other.made.items():
+            self.made.setdefault(inference_id, {}).update(made)
+        self.truncated |= other.truncated
+
     def of(self, inference_id: str, text: str) -> Made:
         """The vector of a text or its error."""
         return self.made[inference_id][text]

@@ -170,6 +170,34 @@ def _examine_vector(filling: Filling, target: VectorTarget, whole: SourceText | 
     filling.vectors.append(_VectorWork(target, pieces, made))
 
 
+def split_cut_texts(filling: Filling, vectors: Vectors) -> bool:
+    """Halves every text that its endpoint had to cut, where the binding wants all of it; whether there was any."""
+    found = False
+    for position, work in enumerate(filling.vectors):
+        if work.target.binding.long_texts is not LongTexts.CHUNK:
+            continue
+        inference_id = work.target.profile.inference_id
+        pieces = []
+        for piece in work.pieces:
+            chunks: list[str] = []
+            for text in piece.chunks:
+                is_cut = (inference_id, text) in vectors.truncated
+                chunks.extend(_halves(text) if is_cut else (text,))
+                found |= is_cut
+            pieces.append(Piece(piece.text, piece.start, tuple(chunks)))
+        filling.vectors[position] = _VectorWork(work.target, tuple(pieces), work.stamp)
+    return found
+
+
+def _halves(text: str) -> tuple[str, ...]:
+    """Both halves of a text, parted at a blank where there is one."""
+    middle = len(text) // 2
+    at = text.find(" ", middle)
+    at = at if at >= 0 else text.rfind(" ", 0, middle)
+    at = at if at >= 0 else middle
+    return tuple(half for half in (text[:at], text[at:]) if half.strip())
+
+
 def complete(filling: Filling, vectors: Vectors, at: datetime, into: SourceText | None = None) -> bytes:
     """The document's source with the vectors; what it does not want changed stays byte for byte.
 

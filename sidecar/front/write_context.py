@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.version import ServerVersion
 from sidecar.front.embedding import RequestEmbedder, Vectors
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import Filling, complete
+from sidecar.front.filling import Filling, complete, split_cut_texts
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import TargetFinder, WritePlan
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
+
+# A text is halved until the model reads all of it; so often is enough for 100,000 tokens and a model of 512.
+_MOST_HALVINGS = 9
 
 
 class WriteContext:
@@ -54,13 +57,21 @@ class WriteContext:
         """Texts for the answer's ``Warning`` headers, each once."""
         self.notes.update(dict.fromkeys(texts))
 
-    async def embed(self, fillings: Iterable[Filling]) -> Vectors:
+    async def embed(self, fillings: Sequence[Filling]) -> Vectors:
         """The vectors that all fillings want, each different text once per endpoint."""
-        wanted: dict[str, tuple[EndpointProfile, list[str]]] = {}
-        for filling in fillings:
-            for profile, text in filling.texts():
-                wanted.setdefault(profile.inference_id, (profile, []))[1].append(text)
-        return await self._embedder.embed(wanted)
+        vectors = Vectors()
+        waiting = list(fillings)
+        for _ in range(_MOST_HALVINGS):
+            wanted: dict[str, tuple[EndpointProfile, list[str]]] = {}
+            for filling in waiting:
+                for profile, text in filling.texts():
+                    if text not in vectors.made.get(profile.inference_id, ()):
+                        wanted.setdefault(profile.inference_id, (profile, []))[1].append(text)
+            vectors.add(await self._embedder.embed(wanted))
+            waiting = [filling for filling in waiting if split_cut_texts(filling, vectors)]
+            if not waiting:
+                break
+        return vectors
 
     async def embed_texts(self, texts: Mapping[str, Iterable[str]]) -> tuple[Vectors, dict[str, SidecarError]]:
         """The vectors of texts by inference id, and what is wrong with ids that no endpoint has."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import urllib.error
+import urllib.request
 from typing import Any
 
 import pytest
@@ -199,3 +201,33 @@ def test_templates_and_aliases_bind_the_indices_behind_them(filled_front: Filled
     finally:
         filled_front.send("DELETE", "/born-1,born-2026.03.01")
         filled_front.send("DELETE", "/_index_template/born")
+
+
+LOCAL = ".elser-2-elasticsearch"
+
+
+@pytest.mark.parametrize("policy", ["truncate", "fail", "chunk"])
+def test_long_texts_are_never_cut_unseen(filled_front: FilledFront, policy: str) -> None:
+    entry = {"source": "text", "target": "tokens", "inference_id": LOCAL, "long_texts": policy}
+    filled_front.index("bound", **mapping(entry, tokens=SPARSE))
+    words = " ".join(f"number{n}" for n in range(700)) + " lighthouse"
+    request = urllib.request.Request(
+        f"{filled_front.url}/bound/_doc/1",
+        json.dumps({"text": words}).encode(),
+        {"Content-Type": "application/json"},
+        method="PUT",
+    )
+    if policy == "fail":
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=60)
+        assert "is longer than the model reads" in json.load(refused.value)["error"]["caused_by"]["reason"]
+        return
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        warnings = answer.headers.get_all("Warning", [])
+    found = tokens(filled_front.source("bound", "1"), "tokens")
+    if policy == "truncate":
+        assert ["longer than the model reads" in warning for warning in warnings] == [True]
+        assert "lighthouse" not in found
+    else:
+        assert warnings == []
+        assert "lighthouse" in found
