@@ -8,6 +8,7 @@ request ─┬─ /_inference, /compat, /v1, /v2, /_sidecar, /metrics ── the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import aiohttp
 import structlog
@@ -19,7 +20,7 @@ from sidecar.elastic.client import failure_text
 from sidecar.front import index_handlers, search_handlers, trained_model_handlers, write_handlers
 from sidecar.front.exchange import EXCHANGE, FRONT, Exchange, FrontHandler
 from sidecar.front.forwarding import leave_as_it_is
-from sidecar.front.routes import FrontRoutes
+from sidecar.front.routes import FrontRoute, FrontRoutes
 from sidecar.telemetry.access_log import logged_request
 from sidecar.wire.path_codec import split_path
 
@@ -42,6 +43,11 @@ _CHANGING = frozenset(
     | {"_ingest", "_data_stream", "_rollover", "_open", "_close", "_clone", "_shrink", "_split", "_restore", "_reset"}
     | {"_migrate", "_migration", "_create_from", "_downsample", "_mount", "_block", "_reindex", "_ilm"}
 )
+
+
+def routes() -> Iterable[FrontRoute]:
+    """What the handlers of the front look at."""
+    return _ROUTES
 
 
 def is_clusters(request: web.Request) -> bool:

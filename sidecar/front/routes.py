@@ -5,9 +5,10 @@ A handler may still find that nothing of ours is in the request, and forward it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 
 from sidecar.front.exchange import FrontHandler
 
@@ -45,6 +46,9 @@ class FrontRoutes:
         for route in ranked:
             self._by_length.setdefault(len(route.segments), []).append(route)
         self._remembered = lru_cache(maxsize=1024)(self._find)
+
+    def __iter__(self) -> Iterator[FrontRoute]:
+        return chain.from_iterable(self._by_length.values())
 
     def find(self, method: str, segments: tuple[str, ...]) -> FrontMatch | None:
         """The route of a request, ``None`` where it is to be forwarded."""
