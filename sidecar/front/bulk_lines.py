@@ -7,6 +7,7 @@ bodies mean is what nodes of 8.19.8 and 9.4.3 make of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,12 @@ class BulkAction:
     def size(self) -> int:
         """Bytes on the wire."""
         return len(self.head) + len(self.source)
+
+
+# Written out in a name, a letter could hide "_index" or "pipeline" from a search for it.
+_ESCAPED_LETTER = re.compile(rb"\\u00[2-7]")
+_NAMED_INDEX = re.compile(rb'"_index"\s*:\s*"([a-z0-9.][a-z0-9._-]*)"')
+_MOST_NAMES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +135,18 @@ def _read_loosely(line: bytes) -> Any:
         return value if scanner.next() is None else None
     except SidecarError:
         return None
+
+
+def named_indices(body: bytes, index: str | None) -> set[str] | None:
+    """Every index that a body might write to, found without reading its lines; ``index`` is that of the path.
+
+    ``None`` where only reading them tells: an action may name a pipeline, or a name may be written in another way.
+    What looks like a name within a document counts as well: the answer may hold too many names, never too few.
+    """
+    if b'"pipeline"' in body or _ESCAPED_LETTER.search(body):
+        return None
+    found = _NAMED_INDEX.findall(body)
+    if len(found) != body.count(b"_index"):
+        return None
+    names = {name.decode() for name in found} | ({index} if index else set())
+    return names if len(names) <= _MOST_NAMES else None

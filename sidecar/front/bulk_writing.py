@@ -17,7 +17,7 @@ from aiohttp import web
 
 from sidecar.core.errors import SidecarError
 from sidecar.front.bulk_answer import FailedItem, described, failed_item, merged, placeholder
-from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage
+from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, named_indices
 from sidecar.front.embedding import Vectors
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, examine
@@ -107,6 +107,9 @@ class _BulkWrite:
         return await self._answer_stream()
 
     async def _answer_whole(self, body: bytes) -> web.StreamResponse:
+        names = named_indices(body, self._index) if self._pipeline in (None, "_none") else None
+        if names is not None and all([self._is_untouched(await self._context.plan(name)) for name in names]):
+            return await self._exchange.forward(warnings=self._context.notes)
         reader = BulkReader()
         parts = [*reader.feed(body), *reader.finish()]
         batches = [await self._prepare(batch) for batch in _cut(parts)]
@@ -115,6 +118,10 @@ class _BulkWrite:
         if not any(batch.is_changed for batch in batches):
             return await self._exchange.forward(warnings=self._context.notes)
         return await self._send(b"".join(batch.data for batch in batches))
+
+    @staticmethod
+    def _is_untouched(plan: WritePlan) -> bool:
+        return not (plan or plan.has_semantic_text or plan.default_pipeline or plan.final_pipeline)
 
     async def _answer_stream(self) -> web.StreamResponse:
         async def body() -> AsyncIterator[bytes]:

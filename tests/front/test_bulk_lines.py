@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, read_action_line
+from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, named_indices, read_action_line
 
 _SOURCE = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=20), max_size=3)
 
@@ -66,3 +66,29 @@ def test_an_unfinished_last_action_is_no_item() -> None:
 
 def test_comments_are_read_as_elasticsearch_reads_them() -> None:
     assert read_action_line(b'{"index": /* why */ {"_id":"1"}}\n') == ("index", {"_id": "1"})
+
+
+_KEYS = st.sampled_from(['"_index"', '"\\u005findex"', '"_id"', '"pipeline"', '"_inde\\u0078"'])
+_VALUES = st.sampled_from(['"a"', '"b-1"', '"a*"', '"\\u0061"', "1", "null", '"A"', '{"_index":"c"}'])
+_OBJECTS = st.lists(st.tuples(_KEYS, st.sampled_from([":", " : "]), _VALUES), max_size=3).map(
+    lambda pairs: "{" + ",".join(key + colon + value for key, colon, value in pairs) + "}"
+)
+
+
+@given(st.lists(st.tuples(_OBJECTS, _OBJECTS), max_size=4), st.sampled_from([None, "path"]))
+def test_names_found_without_reading_lines_are_never_too_few(pairs: list[tuple[str, str]], index: str | None) -> None:
+    body = "".join(f'{{"index":{action}}}\n{source}\n' for action, source in pairs).encode()
+    found = named_indices(body, index)
+    actions = [part for part in BulkReader().feed(body) if isinstance(part, BulkAction)]
+    if found is not None:
+        assert {action.meta.get("_index", index) for action in actions} <= {*found, None}
+        assert not any("pipeline" in action.meta for action in actions)
+
+
+def test_a_bulk_of_plain_lines_is_known_without_reading_them() -> None:
+    lines = b'{"index":{"_index":"a"}}\n{"x":1}\n{"delete":{"_id":"1"}}\n'
+    assert named_indices(lines, "path") == {"a", "path"}
+    assert named_indices(lines, None) == {"a"}
+    assert named_indices(lines + b'{"create":{"pipeline":"p"}}\n{}\n', "path") is None
+    many = b"".join(b'{"index":{"_index":"i%d"}}\n{}\n' % n for n in range(20))
+    assert named_indices(many, None) is None
