@@ -146,7 +146,8 @@ def _rate(summary: Summary) -> str:
 
 
 def _texts(summary: Summary) -> str:
-    truncated = f", {summary.truncated_texts:,} cut to the model's length" if summary.truncated_texts else ""
+    cut = f", {summary.truncated_texts:,} cut to the model's length (--passages embeds all of a text)"
+    truncated = cut if summary.truncated_texts else ""
     return f"{summary.embedded_texts:,} texts embedded{truncated}" if summary.embedded_texts else ""
 
 

@@ -17,7 +17,7 @@ import orjson
 from sidecar.elastic.source import drop_at, forms_of, put_along, put_at
 from sidecar.ingest.document import Candidate, Plan, Target
 from sidecar.ingest.literal import LiteralNumber
-from sidecar.ingest.marker import MARKER_FIELD
+from sidecar.ingest.marker import MARKER_FIELD, Stamp, attempt_hash
 from sidecar.ingest.semantic_field import INFERENCE_FIELDS, inference_results
 
 Values = Mapping[str, Sequence[Any]]
@@ -59,8 +59,9 @@ def build_action(
     good. Passages are replaced whole: what the marker said of other fields in them goes.
     """
     made = {name: stamp for name, stamp in candidate.stamps.items() if name in values}
+    remembered = {**(failed or {}), **_without_a_token(made, plan, values)}
     dropped = _replaced_along(candidate, plan, values)
-    marker = candidate.marker.rewritten(made, {*candidate.clears, *dropped}, failure, at, failed)
+    marker = candidate.marker.rewritten(made, {*candidate.clears, *dropped}, failure, at, remembered)
     if candidate.document is None:
         fields: dict[str, Any] = {}
         _fill(fields, candidate, plan, values)
@@ -81,6 +82,16 @@ def build_action(
     document[MARKER_FIELD] = {key: value for key, value in marker.items() if value is not None}
     operation = "create" if candidate.ref.seq_no is None else "index"
     return Action(candidate, _head(operation, candidate), _dumps(document), failure, failed or {})
+
+
+def _without_a_token(made: Mapping[str, Stamp], plan: Plan, values: Values) -> dict[str, str]:
+    """``semantic_text`` fields whose chunks hold no token: no query finds anything there, and none ever will."""
+    empty = [target.name for target in plan.targets if target.semantic and target.name in made]
+    return {
+        name: attempt_hash(made[name].hash, made[name].model)
+        for name in empty
+        if not any(len(value[0] if isinstance(value, list) else value) for value in values[name])
+    }
 
 
 def _replaced_along(candidate: Candidate, plan: Plan, values: Values) -> set[str]:

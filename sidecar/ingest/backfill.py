@@ -26,7 +26,7 @@ from sidecar.inference.embedder import Embedder
 from sidecar.ingest.document import Candidate, Examined, Plan, Refusal, Verdict, examine
 from sidecar.ingest.line import Decision, Line, Pace, Round
 from sidecar.ingest.marker import model_term
-from sidecar.ingest.presence import has_vector, telling_presence
+from sidecar.ingest.presence import lacks_vector, telling_presence
 from sidecar.ingest.reader import (
     Fields,
     Hit,
@@ -80,9 +80,12 @@ def selection(job: BackfillJob) -> dict[str, Any]:
     if not job.only_missing:
         return query
     missing = [
-        {"bool": {"must_not": [clause]}}
+        clause
         for target in job.plan.targets
-        for clause in (model_term(target.name, target.profile.model), has_vector(target, job.plan))
+        for clause in (
+            {"bool": {"must_not": [model_term(target.name, target.profile.model)]}},
+            lacks_vector(target, job.plan),
+        )
     ]
     return {"bool": {"filter": [query], "should": missing, "minimum_should_match": 1}}
 

@@ -275,7 +275,12 @@ def examine(ref: Ref, source: Mapping[str, Any], plan: Plan, present: Collection
         for target in plan.targets:
             digest = digests[target.name]
             if target.name in wanted and digest is not None and _failed_before(marker, target, digest, wanted):
-                verdicts[target.name] = Verdict.FAILED_BEFORE
+                made = marker.stamps.get(target.name)
+                # A stamp beside it says that there was nothing to store: a text without a single token.
+                empty = made is not None and made.fits(Stamp(target.profile.model, digest))
+                verdicts[target.name] = Verdict.UP_TO_DATE if empty else Verdict.FAILED_BEFORE
+                if empty:
+                    wanted = wanted - {target.name}
     for target in plan.targets:
         if target.name in wanted and any(verdicts[name] in _FINAL for name in plan.fellows(target)):
             wanted = wanted - plan.fellows(target)

@@ -17,6 +17,16 @@ def has_vector(target: Target, plan: Plan, *, name: str | None = None) -> dict[s
     return _exists(target.name, target.each or (target.parent if plan.splitter is not None else None), name)
 
 
+def lacks_vector(target: Target, plan: Plan) -> dict[str, Any]:
+    """The clause that finds the documents without a vector in ``target``, or in one of the objects that need one."""
+    lacking: list[dict[str, Any]] = [{"bool": {"must_not": [has_vector(target, plan)]}}]
+    if target.each is not None:
+        source, vector = _exists(target.map.source, None, None), _exists(target.name, None, None)
+        query = {"bool": {"filter": [source], "must_not": [vector]}}
+        lacking.append({"nested": {"path": target.each, "query": query, "ignore_unmapped": True}})
+    return {"bool": {"should": lacking, "minimum_should_match": 1}}
+
+
 def _exists(field: str, nested: str | None, name: str | None) -> dict[str, Any]:
     named = {} if name is None else {"_name": name}
     if nested is None:

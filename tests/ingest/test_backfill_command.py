@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+import orjson
 import pytest
 from elasticsearch import AsyncElasticsearch
 
@@ -136,3 +137,23 @@ def test_mistakes_end_with_a_sentence(
     assert sentence in shown
     assert ended.exit_code == status
     assert "Traceback" not in shown
+
+
+async def test_lines_that_are_refused_are_one_group_and_all_in_the_list(
+    client: AsyncElasticsearch, index: str, elasticsearch: str, tmp_path: Path
+) -> None:
+    await client.indices.create(index=index, mappings={"properties": {"n": {"type": "integer"}}})
+    lines = [{"id": f"[a]{n}", "text": "Tide.", "n": f"none {n}"} for n in range(120)] + [{"id": "ok", "text": "Moon."}]
+    file, listed = tmp_path / "lines.jsonl", tmp_path / "failed.jsonl"
+    file.write_bytes(b"\n".join(orjson.dumps(line) for line in lines))
+    arguments = ("index", index, str(file), "--id-field", "id", "--map", f"text:{FIELD}={ENDPOINT}")
+    ended = await asyncio.to_thread(
+        run_command, tmp_path, *arguments, "--failures", str(listed), "--elasticsearch-url", elasticsearch
+    )
+    assert ended.exit_code == 1
+    assert len(ended.output.splitlines()) < 30
+    assert "What is left would only be left again" in ended.output
+    failures = [orjson.loads(line) for line in listed.read_bytes().splitlines()]
+    assert [failure["document"] for failure in failures] == [f"line {n}" for n in range(1, 121)]
+    assert all(failure["index"] == index and failure["for_good"] for failure in failures)
+    assert "in document with id '[a]7'" in failures[7]["reason"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from elasticsearch import AsyncElasticsearch
 
-from sidecar.core.tasks import Similarity
+from sidecar.core.results import DenseEmbeddings, SparseEmbedding, SparseEmbeddings
+from sidecar.core.tasks import InputType, Similarity
 from sidecar.ingest.backfill import Backfill, BackfillJob
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.line import Pace
@@ -389,3 +390,44 @@ async def test_a_field_of_the_markers_name_is_the_users_own(
     summary = await run(client, words, index, ["text:d=dense"])
     assert (summary.written, summary.failed) == (0, 2)
     assert await whole(client, index) == documents
+
+
+class Tokenless(WordEmbedder):
+    """Finds no token in some texts."""
+
+    async def embed(
+        self, inference_id: str, texts: Sequence[str], input_type: InputType
+    ) -> SparseEmbeddings | DenseEmbeddings:
+        self.texts += texts
+        return SparseEmbeddings(tuple(SparseEmbedding({} if "empty" in text else {"a": 1.0}) for text in texts))
+
+
+async def test_semantic_text_without_its_chunks_is_found_and_one_without_tokens_is_done(
+    client: AsyncElasticsearch, index: str
+) -> None:
+    words = Tokenless()
+    field = {"type": "semantic_text", "inference_id": "nobody"}
+    documents = {"1": {"text": "full"}, "2": {"text": "empty"}}
+    await fill(client, index, documents, mappings={"properties": {"text": TEXT, "b": field}})
+    assert (await run(client, words, index, ["text:b=sparse"])).written == 2
+    assert (await run(client, words, index, ["text:b=sparse"])).up_to_date == 2
+    assert sorted(words.texts) == ["empty", "full"]
+    marker = (await client.get(index=index, id="1"))["_source"]["sidecar"]
+    await client.index(index=index, id="1", document={"text": "full", "sidecar": marker}, refresh=True)
+    for only_missing in (True, False):
+        summary = await run(client, words, index, ["text:b=sparse"], only_missing=only_missing)
+        assert summary.written == int(only_missing)
+    assert await count(client, index, {"exists": {"field": "b"}}) == 1
+
+
+async def test_an_object_of_a_nested_field_without_its_vector_is_missing_one(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    nested = {"type": "nested", "properties": {"t": TEXT}}
+    await fill(client, index, {"1": {"s": [{"t": "one"}, {"t": "two"}]}}, mappings={"properties": {"s": nested}})
+    await run(client, words, index, ["s.t:s.d=dense"])
+    source = (await whole(client, index))["1"]
+    del source["s"][1]["d"]
+    await client.index(index=index, id="1", document=source, refresh=True)
+    assert (await run(client, words, index, ["s.t:s.d=dense"], only_missing=True)).written == 1
+    assert "d" in (await whole(client, index))["1"]["s"][1]
