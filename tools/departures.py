@@ -64,11 +64,6 @@ _FRONT = (
         "It cannot have one without the licence; a new index can name it.",
     ),
     (
-        "`_update_by_query` and `_reindex` onto `semantic_text` fail in the cluster, document by document, "
-        "with a warning.",
-        "They run inside the cluster; bulks, or `sidecar backfill`, do the same.",
-    ),
-    (
         "An update that only writes the same text again is `updated`, not `noop`, where the index has a marker.",
         "The marker says when.",
     ),

@@ -70,7 +70,7 @@ class _Work:
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """What of a batch goes to the cluster; ``failed`` by the item's place in the batch of ``items`` items."""
 
     data: bytes
@@ -85,10 +85,12 @@ async def write_bulk(exchange: Exchange) -> web.StreamResponse:
     """Handler of ``_bulk``."""
     if exchange.types.content is None or exchange.types.content.format is not Format.JSON:
         return await exchange.forward()
-    return await _BulkWrite(exchange, await WriteContext.of(exchange)).answer()
+    return await BulkWrite(exchange, await WriteContext.of(exchange)).answer()
 
 
-class _BulkWrite:
+class BulkWrite:
+    """One bulk on its way."""
+
     def __init__(self, exchange: Exchange, context: WriteContext) -> None:
         self._exchange = exchange
         self._context = context
@@ -112,7 +114,7 @@ class _BulkWrite:
             return await self._exchange.forward(warnings=self._context.notes)
         reader = BulkReader()
         parts = [*reader.feed(body), *reader.finish()]
-        batches = [await self._prepare(batch) for batch in _cut(parts)]
+        batches = [await self.prepare(batch) for batch in _cut(parts)]
         for batch in batches:
             self._count(batch)
         if not any(batch.is_changed for batch in batches):
@@ -169,7 +171,7 @@ class _BulkWrite:
                 ((_, about),) = items[place].items()
                 if about.get("status") != 409:
                     break
-                batch = await self._prepare([action])
+                batch = await self.prepare([action])
                 if batch.failed:
                     self._failed[place] = batch.failed[0]
                     break
@@ -181,6 +183,12 @@ class _BulkWrite:
                 (items[place],) = answer.json()["items"]
         body["errors"] = any("error" in about for item in items for about in item.values())
 
+    def settled(self, batch: Batch, body: dict[str, Any]) -> dict[str, Any]:
+        """The cluster's answer to ``batch`` alone, with the items that never reached it."""
+        self._failed, self._errors, self._items = {}, {}, 0
+        self._count(batch)
+        return self._explained(merged(body, self._failed))
+
     def _explained(self, body: dict[str, Any]) -> dict[str, Any]:
         items = body.get("items") or []
         for place, errors in self._errors.items():
@@ -190,7 +198,7 @@ class _BulkWrite:
                     about["status"], about["error"] = described(error, self._exchange.front.generation)
         return body
 
-    def _count(self, batch: _Batch) -> None:
+    def _count(self, batch: Batch) -> None:
         for place, item in batch.failed.items():
             self._failed[self._items + place] = item
         for place, errors in batch.errors.items():
@@ -201,12 +209,12 @@ class _BulkWrite:
 
     # --- batches
 
-    async def _prepared(self) -> AsyncIterator[_Batch]:
+    async def _prepared(self) -> AsyncIterator[Batch]:
         """Every batch in order, a few of them in the making."""
-        waiting: deque[asyncio.Task[_Batch]] = deque()
+        waiting: deque[asyncio.Task[Batch]] = deque()
         try:
             async for parts in self._read():
-                waiting.append(asyncio.create_task(self._prepare(parts)))
+                waiting.append(asyncio.create_task(self.prepare(parts)))
                 if len(waiting) >= BATCHES_AT_ONCE:
                     yield await waiting.popleft()
             while waiting:
@@ -233,7 +241,8 @@ class _BulkWrite:
         if parts:
             yield parts
 
-    async def _prepare(self, parts: Sequence[Part]) -> _Batch:
+    async def prepare(self, parts: Sequence[Part]) -> Batch:
+        """What goes to the cluster for some actions."""
         plans = await self._plans(parts)
         pipelines = await self._pipelines(parts, plans)
         works: dict[int, _Work] = {}
@@ -246,7 +255,7 @@ class _BulkWrite:
         await self._read_stored(list(works.values()))
         fillings = [d.filling for w in works.values() for d in w.documents if d.filling and not w.failure]
         vectors = await self._context.embed(fillings)
-        batch = _Batch(b"", 0, {}, False, {}, {})
+        batch = Batch(b"", 0, {}, False, {}, {})
         data: list[bytes] = []
         for position, part in enumerate(parts):
             if isinstance(part, Passage):
@@ -258,7 +267,7 @@ class _BulkWrite:
         batch.data = b"".join(data)
         return batch
 
-    def _written(self, batch: _Batch, work: _Work, vectors: Vectors) -> tuple[bytes, ...]:
+    def _written(self, batch: Batch, work: _Work, vectors: Vectors) -> tuple[bytes, ...]:
         """The lines that go to the cluster for an action; notes in ``batch`` what its answer will need."""
         try:
             if work.failure is not None:

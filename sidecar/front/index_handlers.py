@@ -11,6 +11,7 @@ from elasticsearch import ApiError, TransportError
 
 from sidecar.core.errors import SidecarError
 from sidecar.elastic.index_catalog import IndexView
+from sidecar.front.document_copying import copy_documents
 from sidecar.front.exchange import Exchange
 from sidecar.front.mapping_completion import complete
 from sidecar.front.routes import FrontRoute, route
@@ -65,7 +66,13 @@ class _Profiles:
 
 
 async def write_inside(exchange: Exchange) -> web.StreamResponse:
-    """``_reindex`` and ``_update_by_query`` write inside the cluster: the answer says so where the target is bound."""
+    """``_reindex`` and ``_update_by_query`` write inside the cluster: the answer says so where the target is bound.
+
+    Onto ``semantic_text`` of ours the cluster cannot write; that is done here, as far as it can be.
+    """
+    done = await copy_documents(exchange)
+    if done is not None:
+        return done
     target = exchange.values.get("index") or await _destination(exchange)
     bound = await _bound_names(exchange, target) if target else []
     warnings = []

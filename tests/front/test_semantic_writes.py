@@ -95,6 +95,27 @@ def test_values_that_cannot_be_embedded_fail_alone(front: FilledFront) -> None:
     assert chunks(front, "4")["meaning"]["meaning"][0]["embeddings"] == tokens_of("7.0")
 
 
+def test_documents_are_copied_and_changed_by_query(front: FilledFront) -> None:
+    front.index("meaningless", mappings={"properties": {"meaning": {"type": "text"}, "n": {"type": "integer"}}})
+    lines = [line for n in range(5) for line in ({"index": {"_id": str(n)}}, {"meaning": f"boat {n}", "n": n})]
+    front.send("POST", "/meaningless/_bulk?refresh=true", ndjson(*lines))
+    source = {"index": "meaningless", "query": {"range": {"n": {"lt": 4}}}, "size": 3}
+    status, answer = front.send("POST", "/_reindex?refresh=true", {"source": source, "dest": {"index": INDEX}})
+    assert (status, answer["total"], answer["created"], answer["batches"], answer["failures"]) == (200, 4, 4, 2, [])
+    assert chunks(front, "3")["meaning"]["meaning"][0]["embeddings"] == tokens_of("boat 3")
+    script = {"source": "if (ctx._source.n == 0) { ctx.op = 'delete' } else { ctx._source.meaning += ' afloat' }"}
+    status, answer = front.send("POST", f"/{INDEX}/_update_by_query?refresh=true", {"script": script})
+    assert (status, answer["total"], answer["updated"], answer["deleted"]) == (200, 4, 3, 1)
+    assert chunks(front, "2")["meaning"]["meaning"][0]["embeddings"] == tokens_of("boat 2 afloat")
+    status, answer = front.send(
+        "POST", f"/{INDEX}/_update_by_query", {"script": {"source": "ctx._source.meaning = 'fail'"}}
+    )
+    assert (status, answer["updated"], len(answer["failures"])) == (400, 0, 3)
+    assert answer["failures"][0]["cause"]["type"] == "inference_exception"
+    status, answer = front.send("POST", f"/{INDEX}/_update_by_query", {"script": {"source": "ctx._source.x.y()"}})
+    assert (status, answer["error"]["type"]) == (400, "script_exception")
+
+
 @pytest.mark.parametrize(
     ("source", "path", "value"),
     [
