@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sidecar.runtime.errors import UnusableModelError
@@ -11,6 +13,13 @@ from sidecar.runtime.json_files import JsonObject, ModelFiles
 _DEFAULT = 512
 _UNLIMITED = 1_000_000
 """Tokenizers without a limit name one of 1e30."""
+# Tokenizers that set their normalizer anew. Source: transformers 4.57 and 5.24, ``BertTokenizer``.
+_BERT = re.compile(r"(Bert|ConvBert|DistilBert|Electra|Funnel|LayoutLM|MobileBert|MPNet)Tokenizer(Fast)?")
+_NORMALIZER = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
 # Positions of these start after the padding id.
 _SHIFTED = ("roberta", "camembert", "mpnet", "longformer", "xmod", "data2vec")
 # Positions of these are relative: [n_positions] is no limit.
@@ -24,6 +33,9 @@ class TokenLimits:
     max_length: int = _DEFAULT
     side: Literal["left", "right"] = "right"
     lower_case: bool = False
+    """Whether texts are put in small letters before anything else (``sentence_bert_config.json``)."""
+    bert_normalizer: Mapping[str, bool] = field(default_factory=dict)
+    """Settings of BERT's normalizer that ``tokenizer_config.json`` states, which come before ``tokenizer.json``'s."""
 
     @classmethod
     def read(cls, files: ModelFiles, config: JsonObject, settings: JsonObject) -> TokenLimits:
@@ -55,7 +67,15 @@ class TokenLimits:
             max_length=min(limits) if limits else _DEFAULT,
             side="left" if side == "left" else "right",
             lower_case=settings.flag("do_lower_case"),
+            bert_normalizer=_bert_normalizer(tokenizer),
         )
+
+
+def _bert_normalizer(tokenizer: JsonObject) -> Mapping[str, bool]:
+    """What BERT's tokenizers take from their configuration, by the names of the tokenizers library."""
+    if not _BERT.fullmatch(tokenizer.text("tokenizer_class")):
+        return {}
+    return {ours: tokenizer.flag(key) for key, ours in _NORMALIZER.items() if tokenizer.values.get(key) is not None}
 
 
 def _positions(config: JsonObject) -> int | None:

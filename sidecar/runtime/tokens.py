@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
-from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import BertNormalizer, Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
 
 from sidecar.runtime.errors import UnusableModelError
@@ -53,6 +54,10 @@ class WordPieces:
         except Exception as error:  # the library raises bare Exception
             raise UnusableModelError(f"[{path}] is not a readable tokenizer: {error}") from error
         self._tokenizer.no_padding()
+        if limits.bert_normalizer and isinstance(self._tokenizer.normalizer, BertNormalizer):
+            given = json.loads(self._tokenizer.to_str())["normalizer"]
+            del given["type"]
+            self._tokenizer.normalizer = BertNormalizer(**given | limits.bert_normalizer)
         if limits.lower_case:
             own = self._tokenizer.normalizer
             self._tokenizer.normalizer = Normalizers([Lowercase(), own]) if own else Lowercase()

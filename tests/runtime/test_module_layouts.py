@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.normalizers import BertNormalizer
 
 from sidecar.core.tasks import InputType
 from sidecar.runtime.config import Lane, RuntimeConfig
@@ -192,6 +194,28 @@ async def test_capitals_are_put_down_where_the_module_says_so(models: LocalModel
         np.testing.assert_allclose(vector, unit(tiny.hidden(ids).mean(axis=0)), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("settings", "lower"),
+    [
+        ({"tokenizer_class": "BertTokenizer", "do_lower_case": False}, False),
+        ({"tokenizer_class": "DistilBertTokenizerFast", "do_lower_case": False}, False),
+        ({"tokenizer_class": "BertTokenizer", "strip_accents": None}, True),
+        ({"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}, True),
+    ],
+)
+async def test_capitals_as_a_bert_tokenizer_reads_its_configuration(
+    models: LocalModels, tiny: TinyModel, settings: dict[str, Any], lower: bool
+) -> None:
+    """transformers 4.57 and 5.24 gave the ids [2, 1, 6, 3] for the first, with a tokenizer.json that lowers."""
+    tokenizer = Tokenizer.from_file(str(tiny.path / "tokenizer.json"))
+    tokenizer.normalizer = BertNormalizer(lowercase=True)
+    tokenizer.save(str(tiny.path / "tokenizer.json"))
+    tiny.json("tokenizer_config.json", settings)
+    (vector,) = await models.dense(str(tiny.path), ["RED green"], lane=Lane.INGEST)
+    ids = ids_of("red green") if lower else [2, 1, WORDS.index("green"), 3]
+    np.testing.assert_allclose(vector, unit(tiny.hidden(ids).mean(axis=0)), atol=1e-5)
+
+
 async def test_a_long_text_loses_its_beginning_where_the_tokenizer_says_so(
     models: LocalModels, tiny: TinyModel
 ) -> None:
@@ -231,3 +255,14 @@ async def test_the_transformer_in_a_folder_of_its_own(models: LocalModels, tiny:
     assert models.resolve(str(tiny.path)).max_length == 4
     (vector,) = await models.dense(str(tiny.path), ["red green blue"], lane=Lane.INGEST)
     np.testing.assert_allclose(vector, tiny.hidden(ids_of("red green")).mean(axis=0), atol=1e-5)
+
+
+async def test_the_default_prompt_of_a_cross_encoder_stands_before_the_query(
+    models: LocalModels, tiny: TinyModel
+) -> None:
+    tiny.classifier()
+    tiny.json("config_sentence_transformers.json", {"prompts": {"q": "query: "}, "default_prompt_name": "q"})
+    (score,) = await models.rerank(str(tiny.path), "red", ["blue fast"], lane=Lane.SEARCH)
+    query, document = ids_of("query: red"), ids_of("blue fast")[1:]
+    expected = tiny.logit(query + document, [0] * len(query) + [1] * len(document))
+    assert score == pytest.approx(expected, abs=1e-4)
