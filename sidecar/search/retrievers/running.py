@@ -191,32 +191,32 @@ class Evaluation:
 
     async def _relevant(self, node: Reranked, texts: Sequence[tuple[Found, str]]) -> list[tuple[Found, float | None]]:
         """The reranker's score for every document with a text, ``None`` for those beyond the budget."""
-        affordable = len(texts) if node.budget is None else await self._affordable(node, texts)
-        asked, rest = texts[:affordable], texts[affordable:]
-        scores: list[float | None] = []
-        if asked:
-            pieces, owners = _pieces(node, [text for _, text in asked])
-            ranking = await self.embedder.rerank(node.inference_id, node.text, pieces)
-            by_piece = {document.index: float(document.relevance_score) for document in ranking.documents}
-            if set(by_piece) != set(range(len(pieces))):
-                raise StatusError(
-                    "Reranker input document count and returned score count mismatch: "
-                    f"[{len(pieces)}] vs [{len(by_piece)}]",
-                    status=500,
-                )
-            scores = [max(by_piece[at] for at in own) for own in owners]
-        return [*zip((one for one, _ in asked), scores, strict=True), *((one, None) for one, _ in rest)]
+        bare = [text for _, text in texts]
+        if node.budget is None:
+            scores = await self._scores(node, bare)
+        else:
+            # What one text takes tells how many more there is time for.
+            started = time.monotonic()
+            scores = await self._scores(node, bare[:1])
+            spent = max(time.monotonic() - started, 1e-4)
+            more = max(0, int((node.budget - spent) / spent))
+            scores += await self._scores(node, bare[1 : 1 + more])
+        missing = [None] * (len(texts) - len(scores))
+        return list(zip((one for one, _ in texts), [*scores, *missing], strict=True))
 
-    async def _affordable(self, node: Reranked, texts: Sequence[tuple[Found, str]]) -> int:
-        """How many of the texts the reranker reads within the budget, by the time that one of them takes."""
-        budget = node.budget or 0.0
+    async def _scores(self, node: Reranked, texts: Sequence[str]) -> list[float]:
         if not texts:
-            return 0
-        started = time.monotonic()
-        pieces, _ = _pieces(node, [texts[0][1]])
-        await self.embedder.rerank(node.inference_id, node.text, pieces)
-        spent = time.monotonic() - started
-        return max(1, min(len(texts), int((budget - spent) / max(spent, 1e-4))))
+            return []
+        pieces, owners = _pieces(node, texts)
+        ranking = await self.embedder.rerank(node.inference_id, node.text, pieces)
+        by_piece = {document.index: float(document.relevance_score) for document in ranking.documents}
+        if set(by_piece) != set(range(len(pieces))):
+            raise StatusError(
+                "Reranker input document count and returned score count mismatch: "
+                f"[{len(pieces)}] vs [{len(by_piece)}]",
+                status=500,
+            )
+        return [max(by_piece[at] for at in own) for own in owners]
 
     def _scored(
         self, node: Reranked, relevant: Sequence[tuple[Found, float | None]], placed: Sequence[Found]
