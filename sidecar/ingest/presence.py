@@ -11,6 +11,9 @@ from typing import Any
 
 from sidecar.ingest.document import Plan, Target
 
+_PREFIX = "sidecar:"
+"""Before the names of clauses, so that those of a user's query are told apart."""
+
 
 def has_vector(target: Target, plan: Plan, *, name: str | None = None) -> dict[str, Any]:
     """The clause that finds the documents that hold a vector in ``target``; ``name`` marks them in the answer."""
@@ -37,12 +40,12 @@ def _exists(field: str, nested: str | None, name: str | None) -> dict[str, Any]:
 
 def telling_presence(query: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """``query`` with a named clause for every vector, so that each hit tells which of them it has."""
-    named = [has_vector(target, plan, name=target.name) for target in plan.targets]
-    named += [_exists(field, field.rpartition(".")[0], field) for field in plan.others]
+    named = [has_vector(target, plan, name=_PREFIX + target.name) for target in plan.targets]
+    named += [_exists(field, field.rpartition(".")[0], _PREFIX + field) for field in plan.others]
     return {"bool": {"filter": [dict(query)], "should": named, "minimum_should_match": 0}}
 
 
 def present_in(hit: Mapping[str, Any]) -> frozenset[str]:
-    """The names of the clauses that matched a hit; an answer may hold them as a list or by name with scores."""
+    """The fields of which a hit holds a vector; an answer may hold the clauses as a list or by name with scores."""
     matched: Sequence[str] | Mapping[str, float] = hit.get("matched_queries") or ()
-    return frozenset(matched)
+    return frozenset(name.removeprefix(_PREFIX) for name in matched if name.startswith(_PREFIX))

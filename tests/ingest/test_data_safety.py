@@ -431,3 +431,15 @@ async def test_an_object_of_a_nested_field_without_its_vector_is_missing_one(
     await client.index(index=index, id="1", document=source, refresh=True)
     assert (await run(client, words, index, ["s.t:s.d=dense"], only_missing=True)).written == 1
     assert "d" in (await whole(client, index))["1"]["s"][1]
+
+
+async def test_names_in_a_users_query_are_no_vectors_and_fields_without_an_index_have_them(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    mappings = {"properties": {"text": TEXT, "d": {**VECTOR, "index": False}}}
+    await fill(client, index, {"1": {"text": "whales"}}, mappings=mappings)
+    query = {"match_all": {"_name": "d"}}
+    assert (await run(client, words, index, ["text:d=dense"], query=query)).written == 1
+    assert (await run(client, words, index, ["text:d=dense"], query=query)).up_to_date == 1
+    await read_change_write(client, index, "1", price=2)
+    assert (await run(client, words, index, ["text:d=dense"], query=query)).written == 1
