@@ -246,10 +246,7 @@ def require_all_shards(answer: Mapping[str, Any]) -> None:
 
 
 def _not_answered(error: TransportError, documents: int) -> RunStoppedError:
-    return RunStoppedError(
-        f"{stopped_by(error, 'reading')}; the last page asked for [{documents}] documents, the time allowed is"
-        " SIDECAR_ELASTICSEARCH_TIMEOUT"
-    )
+    return RunStoppedError(f"{stopped_by(error, 'reading')}; the last page asked for [{documents}] documents")
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from elasticsearch import ApiError, TransportError
+from elasticsearch import ApiError, ConnectionTimeout, TransportError
 
 from sidecar.ingest.bulk import describe_error
 
@@ -21,4 +21,5 @@ def stopped_by(error: ApiError | TransportError, doing: str) -> RunStoppedError:
         body = error.body
         reason = describe_error(body.get("error", {})) if isinstance(body, dict) else str(error.message)
         return RunStoppedError(f"Elasticsearch answered [{error.status_code}] while {doing}: {reason}")
-    return RunStoppedError(f"Elasticsearch could not be reached while {doing}: {error.message}")
+    hint = " (the time allowed is SIDECAR_ELASTICSEARCH_TIMEOUT)" if isinstance(error, ConnectionTimeout) else ""
+    return RunStoppedError(f"Elasticsearch could not be reached while {doing}: {error.message}{hint}")
