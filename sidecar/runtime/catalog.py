@@ -186,10 +186,11 @@ class Catalog:
                     yield f"{path.name}/{inner.name}", inner
 
     def _folders(self, path: Path) -> list[Path]:
-        def folders() -> list[Path]:
-            return [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".") and entry.is_dir()]
+        def entries() -> list[Path]:
+            return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
 
-        return self._looked_at(path, folders, default=[])
+        found: list[Path] = self._looked_at(path, entries, default=[])
+        return [entry for entry in found if self._looked_at(entry, entry.is_dir, default=False)]
 
     def _looked_at(self, path: Path, look: Callable[[], _Seen], *, default: _Seen) -> _Seen:
         """What ``look`` sees; where the system does not let it, ``default``, and a line in the log, once."""

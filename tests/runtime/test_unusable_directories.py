@@ -316,7 +316,8 @@ def test_a_folder_of_another_user_is_passed_over(tmp_path: Path) -> None:
     """As an ordinary user sees ``lost+found``; root lays the right to pass file modes down first."""
     TinyModel(tmp_path / "mine").encoder()
     TinyModel(tmp_path / "closed").encoder()
-    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "lost+found" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "lost+found" / "inner")
     command = [sys.executable, "-c", _UNREADABLE, str(tmp_path)]
     for name in ("lost+found", "closed"):
         (tmp_path / name).chmod(0)
