@@ -21,6 +21,8 @@ _log = structlog.stdlib.get_logger(__name__)
 _SETTLING_SECONDS = 0.05
 _CLOSING_SECONDS = 1.0
 _SWITCH_SECONDS = 0.001
+_COLLECT_SECONDS = 60.0
+_YOUNG_OBJECTS = 10_000
 HTTP_OPTIONS: dict[str, Any] = {
     # Bodies are forwarded as they came; whoever reads one unzips it.
     "auto_decompress": False,
@@ -45,12 +47,10 @@ async def serve(settings: Settings) -> None:
             loop.remove_signal_handler(each)
 
     runner = create_runner(settings)
-    began_to_stop = 0.0
+    collecting: asyncio.Task[None] | None = None
     try:
         await runner.setup()
-        # What is there now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
+        collecting = asyncio.create_task(_collect_garbage(), name="garbage")
         # Threads that read large bodies give way to the loop after 1 ms, not after 5.
         sys.setswitchinterval(_SWITCH_SECONDS)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,6 +60,8 @@ async def serve(settings: Settings) -> None:
         await stop.wait()
     finally:
         began_to_stop = loop.time()
+        if collecting is not None:
+            collecting.cancel()
         await _stop_accepting(runner)
         await runner.drain(_time_to_drain(settings.shutdown_timeout) - (loop.time() - began_to_stop))
         await runner.cleanup()
@@ -76,6 +78,20 @@ def create_runner(settings: Settings) -> Runner:
     )
     app[CONNECTIONS] = Connections(limits, app[METRICS])
     return Runner(app, app[CONNECTIONS], **HTTP_OPTIONS)
+
+
+async def _collect_garbage() -> None:
+    """Keeps the collector from looking at everything in the midst of a request.
+
+    What is there at the start is never looked at again, what a request leaves soon is; all the rest once in a while.
+    A body of a hundred thousand objects would otherwise have the collector stop everything for a tenth of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 10, 1_000_000)
+    while True:
+        await asyncio.sleep(_COLLECT_SECONDS)
+        gc.collect()
 
 
 def _stay() -> None:

@@ -7,6 +7,7 @@ stdlib records ───┘
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any, TextIO
@@ -59,4 +60,8 @@ def _renderer(stream: TextIO, *, is_json: bool) -> list[Processor]:
 
 
 def _to_json(event: dict[str, Any], **_options: Any) -> str:
-    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+    except orjson.JSONEncodeError:
+        # Half a surrogate pair from a caller's text, or a number beyond 64 bits.
+        return json.dumps(event, default=repr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,12 +9,13 @@ import cbor2
 
 from sidecar.core.errors import OtherError, SidecarError, XContentParseError
 from sidecar.core.generations import Generation
+from sidecar.wire.cbor_reader import read_cbor
 from sidecar.wire.json_scanner import JsonScanner
 from sidecar.wire.json_values import NotPlainError, read_json
 from sidecar.wire.json_writer import plain, write_json, write_large_json
 from sidecar.wire.media_types import Format
 from sidecar.wire.token_reader import Token, TokenReader, ValueReader
-from sidecar.wire.yaml_reader import read_yaml, unreadable
+from sidecar.wire.yaml_reader import read_yaml
 from sidecar.wire.yaml_writer import write_yaml
 
 # CBOR can name a part again and again; a few hundred bytes must not become gigabytes of text.
@@ -31,7 +31,7 @@ def as_json(data: bytes, body_format: Format) -> bytes:
     """
     if body_format is Format.JSON:
         return data
-    value = read_yaml(data) if body_format is Format.YAML else _load_cbor(data)
+    value = read_yaml(data) if body_format is Format.YAML else read_cbor(data)
     try:
         _check_growth(value, max(_ALWAYS_ALLOWED, _MOST_GROWTH * len(data)))
         return write_large_json(value)
@@ -81,21 +81,6 @@ def _check_growth(value: Any, limit: int) -> None:
             raise ValueError("too large once every reference in it is written out")
 
 
-class _Steps(io.BytesIO):
-    """A stream read by Python code, so that other threads have their turn between two reads."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Up to ``size`` bytes."""
-        return super().read(size)
-
-
-def _load_cbor(data: bytes) -> Any:
-    try:
-        return cbor2.load(_Steps(data))
-    except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise unreadable("1:1", "stream_read_exception", f"the body is no CBOR: {type(error).__name__}") from None
-
-
 def parse_mapping(data: bytes, generation: Generation) -> dict[str, Any]:
     """The JSON object in ``data``, every value of it; blank texts and anything but an object count as empty.
 
@@ -124,6 +109,20 @@ def write_body(body: Any, answer_format: Format, *, pretty: bool = False, large:
     """``body`` in the answer's format; ``pretty`` matters to JSON alone. ``large`` lets other threads run meanwhile."""
     if answer_format is Format.JSON:
         return write_large_json(body) if large and not pretty else write_json(body, pretty=pretty)
-    if answer_format is Format.CBOR:
-        return cbor2.dumps(plain(body))
-    return write_yaml(body)
+    try:
+        return _write_other(body, answer_format)
+    except UnicodeEncodeError:
+        return _write_other(_without_halves(plain(body)), answer_format)
+
+
+def _write_other(body: Any, answer_format: Format) -> bytes:
+    return cbor2.dumps(plain(body)) if answer_format is Format.CBOR else write_yaml(body)
+
+
+def _without_halves(value: Any) -> Any:
+    """``value`` with U+FFFD for half a surrogate pair, which only JSON can escape."""
+    if isinstance(value, dict):
+        return {_without_halves(name): _without_halves(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_halves(item) for item in value]
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value

@@ -15,7 +15,15 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sidecar.core.errors import OtherError, XContentParseError
-from sidecar.wire.json_text import IN_NAME, MAX_VALUES, PLAIN_VALUE, JsonText, beyond, too_many_values
+from sidecar.wire.json_text import (
+    CONTAINER_COUNTS_AS,
+    IN_NAME,
+    MAX_VALUES,
+    PLAIN_VALUE,
+    JsonText,
+    beyond,
+    too_many_values,
+)
 from sidecar.wire.json_values import MAX_DEPTH
 from sidecar.wire.token_reader import Token
 
@@ -45,7 +53,7 @@ class JsonScanner(JsonText):
         self._start = -1
         self._unread_string = False
         self._value: Any = None
-        self._left = MAX_VALUES
+        self._left = self._next_look = MAX_VALUES
         self.token: Token | None = None
         self.name = ""
 
@@ -111,6 +119,7 @@ class JsonScanner(JsonText):
         if token in (Token.START_OBJECT, Token.START_ARRAY):
             if len(self._open) >= MAX_PARSED_DEPTH:
                 raise beyond("Document nesting depth", len(self._open) + 1, MAX_PARSED_DEPTH, "getMaxNestingDepth")
+            self._left -= CONTAINER_COUNTS_AS
             self._open.append(_Container("Object" if token is Token.START_OBJECT else "Array", start))
 
     def _close(self, char: int) -> Token:
@@ -132,7 +141,7 @@ class JsonScanner(JsonText):
     def _value_token(self, char: int) -> tuple[Token, int]:
         start = self._at
         self._left -= 1
-        if self._left % _VALUES_BETWEEN_LOOKS == 0:
+        if self._left < self._next_look:
             self._check_limits()
         if char == ord('"'):
             self._at += 1
@@ -152,6 +161,7 @@ class JsonScanner(JsonText):
         self._fail_on_value(char)
 
     def _check_limits(self) -> None:
+        self._next_look = self._left - _VALUES_BETWEEN_LOOKS
         if self._left <= 0:
             raise too_many_values()
         if time.monotonic() > self._deadline:
@@ -188,7 +198,7 @@ class JsonScanner(JsonText):
                 break
             at = found.end()
             left -= 1
-            if left % _VALUES_BETWEEN_LOOKS == 0:
+            if left < self._next_look:
                 self._left = left
                 self._check_limits()
         if items:

@@ -14,6 +14,8 @@ from sidecar.core.errors import OtherError, XContentParseError
 MAX_NUMBER_LENGTH = 1000
 # Elasticsearch counts no values; here a body of more is refused, since every value costs more than its letters.
 MAX_VALUES = 1_500_000
+# An object or array takes more memory and time than a text or number, also when it is let go.
+CONTAINER_COUNTS_AS = 5
 
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from sidecar.wire.json_text import MAX_NUMBER_LENGTH, MAX_VALUES, as_utf8, too_many_values
+from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_NUMBER_LENGTH, MAX_VALUES, as_utf8, too_many_values
 
 # How deep a value may be, below Python's own limit of nested calls.
 MAX_DEPTH = 400
@@ -27,6 +27,7 @@ _NO_SCALAR = frozenset(" \t\r\n{[")
 # Containers of up to so many letters, in no more than so many others, are read in one go also in a large text.
 _WINDOW = 8192
 _WINDOW_DEPTH = 4
+_FEW = 16
 
 
 class NotPlainError(Exception):
@@ -50,24 +51,25 @@ def read_json(data: bytes) -> Any:
         value, _end = _PLAIN_JSON.raw_decode(text, start)
     except (ValueError, RecursionError):
         raise NotPlainError from None
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-        check_depth(value)
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and count_containers(value)[1] > MAX_DEPTH:
+        raise NotPlainError
     return value
 
 
-def check_depth(value: Any) -> None:
-    """Raises ``NotPlainError`` for a value of more than ``MAX_DEPTH`` levels."""
+def count_containers(value: Any) -> tuple[int, int]:
+    """How many objects and arrays there are in ``value``, itself included, and how deep they are."""
     level = [value]
-    for _depth in range(MAX_DEPTH):
+    count = depth = 0
+    while level:
+        count += len(level)
+        depth += 1
         level = [
             inner
             for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer if type(outer) is list else ())
+            for inner in (outer.values() if type(outer) is dict else outer)
             if type(inner) is dict or type(inner) is list
         ]
-        if not level:
-            return
-    raise NotPlainError
+    return count, depth
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -143,9 +145,12 @@ class _Walk:
             value, end = _PLAIN_JSON.raw_decode(window)
         except (ValueError, RecursionError):
             return 0
-        if window.count("[", 0, end) + window.count("{", 0, end) > MAX_DEPTH - _WINDOW_DEPTH:
-            return 0
-        self._left -= 1 + len(value)
+        containers = window.count("[", 0, end) + window.count("{", 0, end)
+        if containers > _FEW:  # Some may be letters of texts.
+            containers, depth = count_containers(value)
+            if depth > MAX_DEPTH - _WINDOW_DEPTH:
+                return 0
+        self._left -= len(value) + CONTAINER_COUNTS_AS * containers
         self._put(value)
         return self._to_next(at + end)
 
@@ -178,7 +183,7 @@ class _Walk:
         if len(self._open) >= MAX_DEPTH:
             raise NotPlainError
         value: Any = {} if char == "{" else []
-        self._left -= 1
+        self._left -= CONTAINER_COUNTS_AS
         self._put(value)
         self._open.append(self._container)
         self._container, self._is_object = value, char == "{"

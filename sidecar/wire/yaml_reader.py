@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from sidecar.core.errors import OtherError, XContentParseError
-from sidecar.wire.json_text import MAX_VALUES, beyond, too_many_values
+from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_VALUES, beyond, too_many_values
 from sidecar.wire.json_values import MAX_DEPTH
 
 # Elasticsearch's own YAML parser reads no more either.
@@ -127,7 +127,9 @@ class _Document:
         if type(container) is dict and self._names[-1] is None:
             self._names[-1] = self._name(event, container)
             return
-        self._count()
+        self._left -= CONTAINER_COUNTS_AS if isinstance(event, yaml.CollectionStartEvent) else 1
+        if self._left < 0:
+            raise too_many_values()
         value = self._value(event)
         if type(container) is dict:
             container[self._names[-1]] = value
@@ -146,11 +148,6 @@ class _Document:
         if isinstance(event, yaml.AliasEvent):
             return event.anchor
         return {} if isinstance(event, yaml.MappingStartEvent) else []
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise too_many_values()
 
     def _name(self, event: Any, container: dict[str, Any]) -> str:
         if isinstance(event, yaml.CollectionStartEvent):

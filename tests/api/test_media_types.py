@@ -148,3 +148,13 @@ async def test_broken_bodies_of_other_formats(api: Client, content_type: str, da
     async with api.post("/_inference/text_embedding/x", data=data, headers=headers) as response:
         error = (await response.json())["error"]
     assert (response.status, error["type"]) == (400, "x_content_parse_exception")
+
+
+@pytest.mark.parametrize("answer", ["json", "yaml", "cbor"])
+async def test_half_a_surrogate_pair_in_a_message_is_shown(api: Client, answer: str) -> None:
+    raw = b'{"service":"x","half \\ud83d":1,"input":["\\udc00"]}'
+    headers = {"Content-Type": "application/json", "Accept": f"application/{answer}"}
+    async with api.put("/_inference/completion/x/_update", data=raw, headers=headers) as response:
+        assert response.status == 400
+        data = await response.read()
+    assert data
