@@ -15,7 +15,7 @@ MAX_NUMBER_LENGTH = 1000
 # Elasticsearch counts no values; here a body of more is refused, since every value costs more than its letters.
 MAX_VALUES = 1_500_000
 # An object or array takes more memory and time than a text or number, also when it is let go.
-CONTAINER_COUNTS_AS = 5
+CONTAINER_COUNTS_AS = 10
 
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -49,8 +49,10 @@ class JsonText:
         self._at = 3 if data.startswith(b"\xef\xbb\xbf") else 0
 
     def _position(self, offset: int) -> str:
-        before = self._data[:offset].replace(b"\r\n", b" \n").replace(b"\r", b"\n")
-        return f"{before.count(10) + 1}:{offset - before.rfind(10)}"
+        data = self._data
+        ends = data.count(b"\n", 0, offset) + data.count(b"\r", 0, offset) - data.count(b"\r\n", 0, offset)
+        last = max(data.rfind(b"\n", 0, offset), data.rfind(b"\r", 0, offset))
+        return f"{ends + 1}:{offset - last}"
 
     # --- pieces ------------------------------------------------------------------------------------------
 
