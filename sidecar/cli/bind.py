@@ -42,9 +42,9 @@ def bind(
     ] = False,
     elasticsearch_url: ElasticsearchUrl = None,
 ) -> None:
-    """Bind fields of an index to endpoints: in its mapping, so that front, backfill, index and search all know.
+    """Bind fields of an index to endpoints that fill them.
 
-    Adds the fields that the index lacks. Doing it again replaces the bindings of the same targets.
+    The mapping keeps it, so that front, backfill, index and search all know. Fields that it lacks are added. Doing it again replaces the bindings of the same targets.
     """
     with user_errors():
         wanted = [Binding.parse(text) for text in maps]

@@ -20,7 +20,7 @@ def bindings(
     *,
     elasticsearch_url: ElasticsearchUrl = None,
 ) -> None:
-    """List the bindings of indices, those of their semantic_text fields among them."""
+    """List the bindings of indices, those of semantic_text fields among them."""
     with user_errors():
         Console().print(bindings_table(asyncio.run(_bindings(index, elasticsearch_url))))
 

@@ -21,7 +21,10 @@ def unbind(
     ] = None,
     elasticsearch_url: ElasticsearchUrl = None,
 ) -> None:
-    """Take bindings out of an index's mapping; its fields and their vectors stay."""
+    """Take bindings out of an index's mapping.
+
+    Its fields and their vectors stay.
+    """
     with user_errors():
         Console().print(bindings_table(asyncio.run(_unbind(index, targets, elasticsearch_url))))
 
