@@ -44,7 +44,8 @@ def bind(
 ) -> None:
     """Bind fields of an index to endpoints that fill them.
 
-    The mapping keeps it, so that front, backfill, index and search all know. Fields that it lacks are added. Doing it again replaces the bindings of the same targets.
+    The mapping keeps it, so that front, backfill, index and search all know. Fields that it lacks are added.
+    Doing it again replaces the bindings of the same targets.
     """
     with user_errors():
         wanted = [Binding.parse(text) for text in maps]
