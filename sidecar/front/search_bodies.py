@@ -8,7 +8,7 @@ from typing import Any
 
 from sidecar.core.errors import SidecarError
 from sidecar.front.exchange import Exchange
-from sidecar.search.bodies import read_object
+from sidecar.search.bodies import read_object, whole_number
 from sidecar.wire.body_formats import as_json
 from sidecar.wire.json_scanner import JsonScanner
 from sidecar.wire.media_types import Format
@@ -60,20 +60,6 @@ def without_parameters(target: str, names: Container[str]) -> str:
     path, mark, query = target.partition("?")
     kept = [part for part in query.split("&") if part.partition("=")[0] not in names]
     return path + mark + "&".join(kept) if mark else path
-
-
-def whole_number(value: object) -> int | None:
-    """A number of hits as the body or a parameter has it; ``None`` where it is none."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            return None
-    return None
 
 
 def effective_size(body: Mapping[str, Any], parameters: Mapping[str, str]) -> int | None:

@@ -17,7 +17,7 @@ from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.search.bodies import write_object
 from sidecar.search.engine import Outcome, Search
 from sidecar.search.executor import Reply
-from sidecar.search.preparation import Preparation, known_vectors
+from sidecar.search.preparation import Preparation, known_vectors, known_views
 from sidecar.search.rewriting import Planted, Rewriter, may_match_semantic_text, may_need_rewriting
 
 DEFAULT_SIZE = 10
@@ -138,7 +138,7 @@ async def may_be_ours(exchange: Exchange, data: bytes, index: str) -> bool:
         return True
     if not may_match_semantic_text(data):
         return False
-    return any(view.semantic for view in await exchange.front.catalog.resolve(index or "*"))
+    return any(view.semantic for view in await known_views(exchange.front.catalog, index or "*"))
 
 
 async def cluster_version(exchange: Exchange) -> ServerVersion:

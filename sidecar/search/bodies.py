@@ -31,6 +31,20 @@ def write_object(value: Any) -> bytes:
         return json_bytes(json.dumps(value, ensure_ascii=False, default=lambda item: item.tolist()))
 
 
+def whole_number(value: object) -> int | None:
+    """A number of hits as the body or a parameter has it; ``None`` where it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return None
+    return None
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):

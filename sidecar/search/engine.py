@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import orjson
+
 from sidecar.core.errors import IllegalArgumentError, RelayedError, ResourceNotFoundError
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.inference.embedder import Embedder
-from sidecar.search.bodies import write_object
+from sidecar.search.bodies import whole_number, write_object
 from sidecar.search.executor import Executor, Reply
 from sidecar.search.failures import with_own_reasons
 from sidecar.search.preparation import Catalog, Preparation, known_vectors
@@ -31,6 +33,7 @@ from sidecar.search.rewriting import Context, Rewriter
 from sidecar.search.scope import SearchScope
 
 KEEP_ALIVE = "1m"
+DEFAULT_SIZE = 10
 # What says which indices and shards are searched: it belongs to the point in time.
 _OF_THE_INDICES = frozenset(
     {"ignore_unavailable", "allow_no_indices", "expand_wildcards", "ignore_throttled", "routing", "preference"}
@@ -91,8 +94,35 @@ class SearchEngine:
         rewriter = await self._rewriter(scope, plan, body)
         if "sidecar.plan" in search.parameters:
             requests = Requests(rewriter, [view.name for view in scope.views])
-            return Outcome(200, value=shown_plan(plan, requests))
+            return Outcome(200, value=orjson.loads(write_object(shown_plan(plan, requests))))
         return await self._run(search, executor, plan, scope, rewriter)
+
+    async def answer(self, search: Search, executor: Executor, version: ServerVersion = NEWEST) -> Outcome:
+        """Answers any search: a tree of ours, or one that the cluster runs by itself once its texts are vectors.
+
+        Raises:
+            SidecarError: as :meth:`search`.
+        """
+        if is_ours(search.body):
+            return await self.search(search, executor, version)
+        scope = await self._preparation.scope(search.expression, search.body, version)
+        size = whole_number(search.parameters.get("size", search.body.get("size")))
+        shown = DEFAULT_SIZE if size is None else size
+        collecting = Rewriter(scope)
+        collecting.body(search.body, shown)
+        wants = collecting.wants
+        rewriter = Rewriter(scope, known_vectors(await self._preparation.vectors(wants), wants))
+        body = rewriter.body(search.body, shown)
+        warnings = tuple(rewriter.warnings)
+        if "sidecar.plan" in search.parameters:
+            return Outcome(200, value=orjson.loads(write_object({"forward": body})), warnings=warnings)
+        path = f"/{quote(search.expression, safe=',*')}/_search" if search.expression else "/_search"
+        kept = {name: value for name, value in search.parameters.items() if name not in _OURS}
+        target = f"{path}?{urlencode(kept)}" if kept else path
+        reply = await executor.call("POST", target, write_object(body), as_shown=not rewriter.planted)
+        if not rewriter.planted:
+            return Outcome(reply.status, reply=reply, warnings=warnings)
+        return Outcome(reply.status, value=with_own_reasons(reply.json(), rewriter.planted), warnings=warnings)
 
     async def _rewriter(self, scope: SearchScope, plan: Plan, body: Mapping[str, Any]) -> Rewriter:
         """A rewriter with all vectors of the tree and of the rest of the body."""

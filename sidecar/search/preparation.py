@@ -6,9 +6,12 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import numpy as np
+import structlog
+from elasticsearch import ApiError
 
 from sidecar.core.errors import ResourceNotFoundError, SidecarError, StatusError
 from sidecar.core.results import SparseEmbeddings
@@ -20,11 +23,28 @@ from sidecar.search.rewriting import Want, named_endpoints
 from sidecar.search.scope import EndpointKind, SearchScope
 from sidecar.search.vector_queries import QueryVector
 
+_log = structlog.stdlib.get_logger(__name__)
+
 
 class Catalog(Protocol):
     """The concrete indices behind an expression."""
 
     async def resolve(self, expression: str) -> tuple[IndexView, ...]: ...
+
+
+async def known_views(catalog: Catalog, expression: str) -> tuple[IndexView, ...]:
+    """The indices of an expression; none where the cluster refuses to say: it refuses the search in its own words.
+
+    Raises:
+        ApiError, TransportError: the cluster fails or does not answer.
+    """
+    try:
+        return await catalog.resolve(expression)
+    except ApiError as error:
+        if error.meta.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        _log.warning("mappings cannot be read", index=expression, status=error.meta.status, cause=str(error))
+        return ()
 
 
 class Preparation:
@@ -38,8 +58,8 @@ class Preparation:
         """The indices of a search: those of its expression, or those of its point in time."""
         pit = body.get("pit")
         if not isinstance(pit, Mapping) or not isinstance(pit.get("id"), str):
-            return await self._catalog.resolve(expression)
-        return in_point_in_time(await self._catalog.resolve("*"), pit["id"])
+            return await known_views(self._catalog, expression)
+        return in_point_in_time(await known_views(self._catalog, "*"), pit["id"])
 
     async def scope(self, expression: str, body: Mapping[str, Any], version: ServerVersion = NEWEST) -> SearchScope:
         """What rewriting ``body`` over ``expression`` must know."""

@@ -142,6 +142,9 @@ class Rewriter:
         if not isinstance(body, dict):
             return tree
         visit = self._visit(context)
+        below = (
+            replace(context, size=inner_window(body)) if kind in _RERANKING and context.size is not None else context
+        )
         new = self._knn_fields(body, context, is_section=True) if kind == "knn" else body
         if kind == "diversify":
             new = self._diversity(new)
@@ -151,7 +154,7 @@ class Rewriter:
         new = changed_part(new, "rescore", lambda value: in_rescore(value, visit))
         new = changed_part(new, "collapse", lambda value: self._collapse(value, visit))
         new = changed_part(new, "sort", lambda value: in_sort(value, visit))
-        new = changed_part(new, "retriever", lambda value: self.retriever(value, context))
+        new = changed_part(new, "retriever", lambda value: self.retriever(value, below))
         new = changed_part(new, "retrievers", lambda value: each(value, lambda item: self._child(item, context)))
         if kind == "standard" and "_name" in new and _is_semantic(body.get("query")) and new is not body:
             new = {name: value for name, value in new.items() if name != "_name"}  # it is not shown there
@@ -551,6 +554,7 @@ _CLAUSES: Mapping[str, Callable[[Rewriter, dict[str, Any], Context], dict[str, A
     "text_expansion": Rewriter._text_expansion,
     "knn": Rewriter._knn,
 }
+_RERANKING = frozenset({"rescorer", "diversify", "random_reranker"})
 _SEMANTIC_KEYS = {"field", "query", "boost", "_name"}
 _MATCH_KEYS = {"query", "boost", "_name", "analyzer", "operator", "minimum_should_match", "lenient"} | {
     *("fuzziness", "prefix_length", "max_expansions", "fuzzy_rewrite", "fuzzy_transpositions", "zero_terms_query"),
@@ -558,6 +562,20 @@ _MATCH_KEYS = {"query", "boost", "_name", "analyzer", "operator", "minimum_shoul
 }
 _SPARSE_KEYS = {"field", "query", "inference_id", "query_vector", "prune", "pruning_config", "boost", "_name"}
 _EXPANSION_KEYS = {"model_id", "model_text", "pruning_config", "boost", "_name"}
+
+
+def inner_window(body: Mapping[str, Any]) -> int:
+    """How many of its child's hits a ``rescorer``, ``diversify`` or ``random_reranker`` looks at."""
+    window = body.get("rank_window_size")
+    if isinstance(window, int) and not isinstance(window, bool):
+        return max(window, 1)
+    rescore = body.get("rescore")
+    sizes: list[int] = [
+        item["window_size"]
+        for item in (rescore if isinstance(rescore, list) else [rescore])
+        if isinstance(item, dict) and isinstance(item.get("window_size"), int)
+    ]
+    return max([10, *sizes])
 
 
 def _is_semantic(query: Any) -> bool:

@@ -22,7 +22,7 @@ from sidecar.search.retrievers.tree import (
     Reranked,
     children,
 )
-from sidecar.search.rewriting import Context, Rewriter
+from sidecar.search.rewriting import Context, Rewriter, inner_window
 
 BY_SCORE: tuple[Mapping[str, str], ...] = ({"_score": "desc"}, {"_shard_doc": "asc"})
 LEAST_SCORE = 1.4e-45
@@ -66,16 +66,7 @@ def legs_of(node: Node, window: int, filters: Filters, above: Compound | None) -
 
 def over_window(node: Over) -> int:
     """How many of its child's hits a retriever of the cluster's looks at."""
-    window = node.body.get("rank_window_size")
-    if isinstance(window, int) and not isinstance(window, bool):
-        return max(window, 1)
-    rescore = node.body.get("rescore")
-    sizes: list[int] = [
-        item["window_size"]
-        for item in (rescore if isinstance(rescore, list) else [rescore])
-        if isinstance(item, dict) and isinstance(item.get("window_size"), int)
-    ]
-    return max([10, *sizes])
+    return inner_window(node.body)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,162 @@
+"""What the front adds to searches: plans, explanations, defaults, budgets, and every search of a multi search."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.front.conftest import FilledFront
+from tests.front.provider import relevance, tokens_of
+from tests.front.search_data import BOTH, fill
+from tests.front.test_search_agreement import match, reranked, semantic, standard
+
+
+@pytest.fixture(scope="module")
+def found(filled_front: FilledFront) -> FilledFront:
+    fill(filled_front)
+    return filled_front
+
+
+def search(front: FilledFront, body: Any, query: str = "", index: str = "find-a") -> Any:
+    status, answer = front.send("POST", f"/{index}/_search{query}", body)
+    assert status == 200, answer
+    return answer
+
+
+def test_a_plan_is_shown_and_nothing_is_searched(found: FilledFront) -> None:
+    tree = {"rrf": {"retrievers": [standard(semantic(text="bell")), standard(match("lamp"))], "rank_window_size": 7}}
+    plan = search(found, {"retriever": tree, "size": 3}, "?sidecar.plan=true")
+    assert [leg["window"] for leg in plan["legs"]] == [7, 7]
+    assert plan["legs"][0]["body"]["query"]["sparse_vector"]["query_vector"] == tokens_of("bell")
+    assert plan["fusion"]["retriever"] == "rrf"
+    forwarded = search(found, {"query": semantic(text="bell")}, "?sidecar.plan=true")["forward"]
+    assert forwarded["query"]["sparse_vector"]["field"] == "words"
+
+
+def test_a_text_is_embedded_once(found: FilledFront) -> None:
+    text = "a text that nobody asked for yet"
+    found.asked.clear()
+    tree = {"rrf": {"retrievers": [standard(semantic(text=text)), standard(semantic("sense", text))]}}
+    search(found, {"retriever": tree})
+    assert found.asked == [text, text]  # once for each endpoint
+
+
+def test_hits_say_how_they_were_found(found: FilledFront) -> None:
+    tree = {
+        "linear": {
+            "retrievers": [
+                {"retriever": standard(semantic(text="lamp bell")), "weight": 2, "normalizer": "minmax"},
+                {"retriever": standard(match("lamp")), "weight": 1},
+            ]
+        }
+    }
+    hits = search(found, {"retriever": tree}, "?sidecar.explain=true")["hits"]["hits"]
+    assert hits
+    for hit in hits:
+        legs = hit["_sidecar"]["legs"]
+        assert hit["_score"] == pytest.approx(sum(leg.get("adds", 0.0) for leg in legs), rel=1e-5)
+        for token in legs[0].get("tokens", ()):
+            assert token["query_weight"] == tokens_of("lamp bell")[token["token"]]
+            assert token["product"] == pytest.approx(token["query_weight"] * token["stored_weight"], rel=1e-4)
+        assert "_explanation" not in hit or hit["_explanation"]
+
+
+def test_a_fusion_explains_itself_as_elasticsearch_does(found: FilledFront) -> None:
+    tree = {"rrf": {"retrievers": [standard(match("lamp"), _name="by words"), standard(match("bell"))]}}
+    hits = search(found, {"retriever": tree, "explain": True})["hits"]["hits"]
+    for hit in hits:
+        explanation = hit["_explanation"]
+        assert explanation["value"] == pytest.approx(hit["_score"])
+        assert explanation["description"].startswith("rrf score: [")
+        ranks = [detail["value"] for detail in explanation["details"]]
+        assert hit["_score"] == pytest.approx(sum(1 / (60 + rank) for rank in ranks if rank), rel=1e-5)
+        for detail in explanation["details"]:
+            assert bool(detail["details"]) == bool(detail["value"])
+            assert detail["value"] or "result not found" in detail["description"]
+        assert "[by words]" in explanation["details"][0]["description"]
+
+
+def test_the_default_retriever_comes_from_the_mapping(found: FilledFront) -> None:
+    plan = search(found, {"retriever": {"auto": {"query": "lamp"}}}, "?sidecar.plan=true")
+    assert [child["weight"] for child in plan["fusion"]["children"]] == [0.3, 0.2, 0.5]
+    assert {child["normalizer"] for child in plan["fusion"]["children"]} == {"minmax"}
+    assert plan["fusion"]["rank_window_size"] == 100
+    assert search(found, {"retriever": {"auto": {"query": "lamp"}}, "size": 4})["hits"]["hits"]
+    status, answer = found.send("POST", "/find-a/_search", {"retriever": {"auto": {"query": "x", "colour": 1}}})
+    assert status == 400
+    assert "unknown field [colour]" in answer["error"]["reason"]
+
+
+def test_a_budget_reranks_what_there_is_time_for(found: FilledFront) -> None:
+    child = standard(match("lamp keeper storm night"))
+    answer = search(found, reranked(child, budget="1ms"))
+    told = [hit["fields"]["_sidecar.reranked"][0] for hit in answer["hits"]["hits"]]
+    assert told[0] is True
+    assert told == sorted(told, reverse=True)
+    ample = search(found, reranked(child, budget="1m"))["hits"]["hits"]
+    plain = search(found, reranked(child))["hits"]["hits"]
+    assert [hit["_id"] for hit in ample] == [hit["_id"] for hit in plain]
+    assert all(hit["fields"]["_sidecar.reranked"] == [True] for hit in ample)
+
+
+def test_a_reranker_that_is_away_keeps_the_order_where_the_body_says_so(found: FilledFront) -> None:
+    child = standard(match("lamp keeper storm"))
+    kept = search(found, reranked(child, inference_text="fail", on_failure="keep_order"))["hits"]["hits"]
+    assert [hit["_id"] for hit in kept] == [
+        hit["_id"] for hit in search(found, {"retriever": child})["hits"]["hits"] if "story" in hit["_source"]
+    ]
+
+
+def test_hits_that_one_has_are_reranked(found: FilledFront) -> None:
+    answer = search(found, {"query": match("lamp keeper storm"), "size": 6})
+    asked = {"response": answer, "query": "keeper bread", "inference_id": "judge", "field": "story"}
+    status, reordered = found.send("POST", "/_sidecar/rerank", asked)
+    assert status == 200
+    stories = [hit["_source"]["story"] for hit in answer["hits"]["hits"]]
+    best = sorted(stories, key=lambda story: -relevance("keeper bread", story))
+    assert [hit["_source"]["story"] for hit in reordered["hits"]["hits"]] == best
+    assert reordered["hits"]["total"] == answer["hits"]["total"]
+    assert found.send("POST", "/_sidecar/rerank", {"response": answer})[0] == 400
+
+
+def test_every_search_of_a_multi_search_is_answered_in_its_place(found: FilledFront) -> None:
+    tree = {"rrf": {"retrievers": [standard(match("lamp")), standard(semantic(text="bell"))]}}
+    bodies = [
+        ({"index": "find-a"}, {"query": semantic(text="bell")}),
+        ({"index": ["find-a", "find-b"]}, {"retriever": tree}),
+        ({"index": "find-a"}, {"query": semantic(text="fail")}),
+        ({}, {"query": {"match_all": {}}, "size": 1}),
+        ({"index": "nobody"}, {"retriever": tree}),
+    ]
+    lines = b"".join(json.dumps(value).encode() + b"\n" for pair in bodies for value in pair)
+    status, answer = found.send("POST", "/find-b/_msearch", lines, Content_Type="application/x-ndjson")
+    assert status == 200
+    alone = [
+        found.send("POST", f"/{index}/_search", body)
+        for index, (_, body) in zip(("find-a", BOTH, "find-a", "find-b", "nobody"), bodies, strict=True)
+    ]
+    for (code, single), one in zip(alone, answer["responses"], strict=True):
+        assert one["status"] == code
+        assert one.get("hits") == single.get("hits")
+        assert one.get("error", {}).get("reason") == single.get("error", {}).get("reason")
+
+
+def test_other_apis_take_semantic_queries(found: FilledFront) -> None:
+    query = {"query": semantic(text="lamp bell")}
+    total = search(found, query)["hits"]["total"]["value"]
+    assert found.send("POST", "/find-a/_count", query)[1]["count"] == total > 0
+    first = search(found, query)["hits"]["hits"][0]
+    explained = found.send("POST", f"/find-a/_explain/{first['_id']}", query)[1]
+    assert explained["explanation"]["value"] == pytest.approx(first["_score"])
+    assert found.send("POST", "/find-a/_validate/query", query)[1]["valid"] is True
+    status, answer = found.send("POST", "/find-a/_search?scroll=1m", {**query, "size": 1})
+    assert status == 200
+    assert answer["_scroll_id"]
+    pit = found.send("POST", "/find-a/_pit?keep_alive=1m")[1]["id"]
+    tree = {"rrf": {"retrievers": [standard(match("lamp")), standard(semantic(text="bell"))]}}
+    for body in (query, {"retriever": tree}):
+        there = found.send("POST", "/_search", {**body, "pit": {"id": pit}})[1]["hits"]
+        assert there["total"] == search(found, body)["hits"]["total"]
+        assert [hit["_id"] for hit in there["hits"]] == [hit["_id"] for hit in search(found, body)["hits"]["hits"]]
