@@ -322,7 +322,10 @@ _UNREADABLE_INDEX = frozenset({"index_closed_exception", "search_phase_execution
 
 
 def _missing(index: str) -> StoreLostError:
-    return StoreLostError(f"The Elasticsearch index behind {index} is gone: it was deleted, or its alias was")
+    return StoreLostError(
+        f"The Elasticsearch index behind {index} is gone: it was deleted, or its alias was; sidecar endpoints restore"
+        " makes it anew with what the local copy holds"
+    )
 
 
 def _not_ours(index: str, why: str) -> StoreUnavailableError:

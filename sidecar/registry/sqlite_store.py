@@ -197,7 +197,10 @@ class SQLiteStore:
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         if connection is None or self._file_now() != self._file:
-            raise StoreLostError(f"The {self.description} was removed or replaced while it was in use")
+            raise StoreLostError(
+                f"The {self.description} was removed or replaced while it was in use; sidecar endpoints restore"
+                " writes back what was in it"
+            )
         try:
             # IMMEDIATE takes the write lock first: a transaction that read before another wrote could not go on.
             connection.execute("BEGIN IMMEDIATE")
