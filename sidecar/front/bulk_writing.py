@@ -245,6 +245,8 @@ class BulkWrite:
         """What goes to the cluster for some actions."""
         plans = await self._plans(parts)
         pipelines = await self._pipelines(parts, plans)
+        if not pipelines and not any(plans.values()):
+            return _untouched(parts)
         works: dict[int, _Work] = {}
         for position, part in enumerate(parts):
             if isinstance(part, BulkAction) and part.source:
@@ -407,6 +409,12 @@ class BulkWrite:
             # The document is there; what would insert it does not go together with the guard.
             changes |= {name: None for name in ("upsert", "doc_as_upsert") if name in work.line.document}
         return changed(work.line.raw, changes) if changes else work.action.source
+
+
+def _untouched(parts: Sequence[Part]) -> Batch:
+    lines = [part.data if isinstance(part, Passage) else part.head + part.source for part in parts]
+    items = sum(isinstance(part, BulkAction) for part in parts)
+    return Batch(b"".join(lines), items, {}, False, {}, {})
 
 
 def _with_documents_of_update(work: _Work, pipeline: str | None, infers: bool) -> _Work | None:

@@ -69,6 +69,9 @@ class Pipelines:
             self._inferring |= more
             found = bool(more)
 
+    def __bool__(self) -> bool:
+        return bool(self._inferring)
+
     def infers(self, name: str | None) -> bool:
         """Whether a pipeline, or one that it calls, has an ``inference`` processor of ours; templates may name any."""
         return name is not None and (name in self._inferring or ("{{" in name and bool(self._inferring)))
