@@ -178,12 +178,20 @@ class Call:
 
     async def answer_of(self, size: int, build: Callable[[], Any], headers: dict[str, str]) -> web.Response:
         """What ``build`` returns, filtered and written; an answer of about ``size`` values beside the event loop."""
+
+        def write() -> web.Response:
+            body = build()
+            return self._written(self.filter.apply(body) if self.filter else body, 200, headers, large=True)
+
+        return await self.beside(self._cost(size), write)
+
+    async def unfiltered_of(self, size: int, body: Any) -> web.Response:
+        """``body`` whole; an answer of about ``size`` values is written beside the event loop."""
+        return await self.beside(self._cost(size), partial(self._written, body, 200, {}, large=True))
+
+    def _cost(self, size: int) -> int:
         answer_format, _ = self._answer_type()
-        cost = size * (_COSTLY_FORMAT if answer_format is Format.YAML or self.pretty else 1)
-        return await self.beside(
-            cost * _BYTES_OF_VALUE,
-            lambda: self._written(self.filter.apply(build()) if self.filter else build(), 200, headers, large=True),
-        )
+        return size * _BYTES_OF_VALUE * (_COSTLY_FORMAT if answer_format is Format.YAML or self.pretty else 1)
 
     def unfiltered(self, body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
         """``body`` whole: errors do not honour ``filter_path``."""

@@ -63,15 +63,22 @@ async def cohere_embed_v1(call: Call, values: Mapping[str, str]) -> web.StreamRe
     fields, texts, embeddings = await _embedded(call, values)
     shown = {"id": str(uuid4()), "texts": texts, "meta": {"api_version": {"version": "1"}}}
     if fields.get("embedding_types"):
-        return call.unfiltered(shown | {"embeddings": embeddings, "response_type": "embeddings_by_type"})
-    return call.unfiltered(shown | {"embeddings": embeddings["float"], "response_type": "embeddings_floats"})
+        by_type = shown | {"embeddings": embeddings, "response_type": "embeddings_by_type"}
+        return await call.unfiltered_of(_size(embeddings), by_type)
+    floats = shown | {"embeddings": embeddings["float"], "response_type": "embeddings_floats"}
+    return await call.unfiltered_of(_size(embeddings), floats)
 
 
 async def cohere_embed_v2(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
     """``{"texts"}`` to ``{"embeddings": {"float": [[...]]}}``."""
     _, texts, embeddings = await _embedded(call, values)
     meta = {"api_version": {"version": "2"}}
-    return call.unfiltered({"id": str(uuid4()), "texts": texts, "embeddings": embeddings, "meta": meta})
+    body = {"id": str(uuid4()), "texts": texts, "embeddings": embeddings, "meta": meta}
+    return await call.unfiltered_of(_size(embeddings), body)
+
+
+def _size(embeddings: Mapping[str, list[Any]]) -> int:
+    return sum(len(vector) for vectors in embeddings.values() for vector in vectors)
 
 
 async def _embedded(call: Call, values: Mapping[str, str]) -> tuple[dict[str, Any], list[str], dict[str, Any]]:

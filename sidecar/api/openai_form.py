@@ -60,7 +60,8 @@ async def openai_embeddings(call: Call, values: Mapping[str, str]) -> web.Stream
     # Nobody counts tokens on this way; four letters a token is the usual estimate.
     tokens = sum(1 + len(text) // 4 for text in texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return call.unfiltered({"object": "list", "data": data, "model": model, "usage": usage})
+    body = {"object": "list", "data": data, "model": model, "usage": usage}
+    return await call.unfiltered_of(sum(map(len, vectors)), body)
 
 
 def _texts(fields: dict[str, Any]) -> list[str]:

@@ -31,7 +31,8 @@ async def hf_sparse(call: Call, values: Mapping[str, str]) -> web.StreamResponse
     fields = await read_fields(call)
     lane = lane_of(values, fields, "prompt_name")
     lane_call = await LaneCall.begin(call, values["inference_id"], lane, TaskType.SPARSE_EMBEDDING)
-    return call.unfiltered(await token_weights(lane_call, read_texts(fields, "inputs")))
+    weights = await token_weights(lane_call, read_texts(fields, "inputs"))
+    return await call.unfiltered_of(sum(map(len, weights)), weights)
 
 
 async def hf_embed(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
@@ -44,7 +45,7 @@ async def hf_embed(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
     wanted = fields.get("dimensions")
     if wanted is not None and any(len(vector) != wanted for vector in vectors):
         raise StatusError(f"the model has {len(vectors[0])} dimensions and cannot give {wanted}", status=422)
-    return call.unfiltered(vectors)
+    return await call.unfiltered_of(sum(map(len, vectors)), vectors)
 
 
 def _refuse_unheeded(fields: Mapping[str, Any]) -> None:
@@ -107,7 +108,7 @@ async def pairs_sparse(call: Call, values: Mapping[str, str]) -> web.StreamRespo
     data = [
         {"embedding": [{"token": token, "weight": weight} for token, weight in weights.items()]} for weights in found
     ]
-    return call.unfiltered({"data": data})
+    return await call.unfiltered_of(sum(map(len, found)) * 3, {"data": data})
 
 
 def hf_error(call: Call, error: SidecarError) -> web.Response:
