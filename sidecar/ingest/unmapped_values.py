@@ -35,23 +35,20 @@ class Unknown:
 def unknown_to(mapping: Mapping[str, Any], targets: Sequence[str]) -> Unknown:
     """Which of ``targets`` and of their parents documents may hold without ``mapping`` saying so."""
     unmapped = [path for path in targets if field_at(mapping, path) is None and _may_be_held(mapping, path)]
-    parents = [parent for path in unmapped if (parent := _first_unmapped(mapping, path)) != path]
+    parents = [parent for path in unmapped for parent in _parents(path) if field_at(mapping, parent) is None]
     return Unknown(tuple(dict.fromkeys(parents)), tuple(unmapped))
 
 
-def _first_unmapped(mapping: Mapping[str, Any], path: str) -> str:
+def _parents(path: str) -> list[str]:
     names = path.split(".")
-    steps = (".".join(names[:length]) for length in range(1, len(names) + 1))
-    return next((step for step in steps if field_at(mapping, step) is None), path)
+    return [".".join(names[:length]) for length in range(1, len(names))]
 
 
 def _may_be_held(mapping: Mapping[str, Any], path: str) -> bool:
     """Whether the rule for fields that are not mapped, of the nearest object above ``path``, lets them stay so."""
     rule = mapping.get("dynamic", True)
-    names = path.split(".")
-    for length in range(1, len(names)):
-        above = field_at(mapping, ".".join(names[:length])) or {}
-        rule = above.get("dynamic", rule)
+    for parent in _parents(path):
+        rule = (field_at(mapping, parent) or {}).get("dynamic", rule)
     return str(rule).lower() in ("false", "runtime")
 
 

@@ -112,6 +112,8 @@ async def test_a_mapping_that_would_shut_documents_out_is_not_made(
     assert "document [2]" in str(summary.stopped)
     assert (await client.indices.get_mapping(index=index))[index]["mappings"]["properties"].keys() == {"text"}
     await client.index(index=index, id="2", document=documents["2"], refresh=True)
+    await client.index(index=index, id="2", document={"meta": {"deep": PARENTS[name]}}, refresh=True)
+    assert "in [meta.deep]" in str((await run(client, words, index, ["text:meta.deep.d=dense"])).stopped)
     await client.index(index=index, id="2", document={"d": "mine"}, refresh=True)
     assert "would become a vector" in str((await run(client, words, index, ["text:d=dense"])).stopped)
     assert (await run(client, words, index, ["text:e=dense"])).written == 1
