@@ -125,29 +125,30 @@ def main(
 
 def _started(stack: ExitStack) -> list[Way]:
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    ports = [_free_port() for _ in range(4)]
+    ports = [free_port() for _ in range(4)]
     node = f"http://127.0.0.1:{ports[0]}"
     python = sys.executable
     settings = {"SIDECAR_FRONT": "true", "SIDECAR_ELASTICSEARCH_URL": node, "SIDECAR_DATA_DIR": str(directory)}
     settings |= {"SIDECAR_LOG_LEVEL": "info", "SIDECAR_LOG_FORMAT": "json", "SIDECAR_PORT": str(ports[2])}
-    _run(stack, [python, "-m", "bench.front_peers", "node", str(ports[0])])
-    _until_open(ports[0])
+    run(stack, [python, "-m", "bench.front_peers", "node", str(ports[0])])
+    until_open(ports[0])
     ways = [
         Way("the node alone", ports[0], None),
-        Way("bare relay", ports[1], _run(stack, [python, "-m", "bench.front_peers", "relay", str(ports[1]), node])),
-        Way("sidecar", ports[2], _run(stack, [python, "-m", "sidecar", "serve"], settings)),
+        Way("bare relay", ports[1], run(stack, [python, "-m", "bench.front_peers", "relay", str(ports[1]), node])),
+        Way("sidecar", ports[2], run(stack, [python, "-m", "sidecar", "serve"], settings)),
     ]
     nginx = nginx_command(directory, ports[3], ports[0])
     if nginx is None:
         print("nginx is not installed: not measured")
     else:
-        ways.append(Way("nginx", ports[3], _run(stack, nginx)))
+        ways.append(Way("nginx", ports[3], run(stack, nginx)))
     for way in ways:
-        _until_open(way.port)
+        until_open(way.port)
     return ways
 
 
-def _run(stack: ExitStack, command: list[str], settings: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+def run(stack: ExitStack, command: list[str], settings: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """A process that ends with ``stack``."""
     process = subprocess.Popen(
         command, env=os.environ | (settings or {}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -156,13 +157,15 @@ def _run(stack: ExitStack, command: list[str], settings: dict[str, str] | None =
     return process
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _until_open(port: int) -> None:
+def until_open(port: int) -> None:
+    """Waits until somebody listens; raises ``RuntimeError`` after two minutes."""
     ends = time.monotonic() + _START_SECONDS
     while time.monotonic() < ends:
         try:

@@ -18,6 +18,9 @@ from aiohttp import web
 
 SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("SESSION", aiohttp.ClientSession)
 NODE: web.AppKey[str] = web.AppKey("NODE", str)
+DIMENSIONS = 128
+VECTOR = [round(0.1 + n / 1000, 4) for n in range(DIMENSIONS)]
+_VECTOR = json.dumps(VECTOR)
 _KEPT = ("Content-Type", "Accept", "Authorization")
 
 
@@ -44,6 +47,7 @@ class InstantNode(asyncio.Protocol):
     def __init__(self, canned: dict[str, bytes]) -> None:
         self._canned = canned
         self._buffer = bytearray()
+        self._head: bytes | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -51,17 +55,29 @@ class InstantNode(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self._buffer[:end]).lower()
-            length = end + 4 + _content_length(head)
-            if b"transfer-encoding: chunked" in head:
-                length = self._buffer.find(b"0\r\n\r\n", max(end, len(self._buffer) - 64)) + 5
-                if length < end:
+        while True:
+            if self._head is None:
+                end = self._buffer.find(b"\r\n\r\n")
+                if end < 0:
                     return
-            if len(self._buffer) < length:
+                self._head = bytes(self._buffer[:end]).lower()
+                del self._buffer[: end + 4]
+            length = self._end_of_body(self._head)
+            if length is None:
                 return
             del self._buffer[:length]
-            self._answer(head.split(b" ", 2)[1].decode())
+            target, self._head = self._head.split(b" ", 2)[1].decode(), None
+            self._answer(target)
+
+    def _end_of_body(self, head: bytes) -> int | None:
+        """Bytes up to the end of the body, ``None`` where it is not there yet; of chunks only the last are kept."""
+        if b"transfer-encoding: chunked" in head:
+            if self._buffer.endswith(b"0\r\n\r\n"):
+                return len(self._buffer)
+            del self._buffer[:-5]
+            return None
+        length = _content_length(head)
+        return length if len(self._buffer) >= length else None
 
     def _answer(self, target: str) -> None:
         body = self._canned.get(target.partition("?")[0].rpartition("/")[2], b"{}")
@@ -76,6 +92,23 @@ def _content_length(head: bytes) -> int:
         if name == b"content-length":
             return int(value)
     return 0
+
+
+async def embeddings(request: web.Request) -> web.Response:
+    """OpenAI's answer with one vector, made in advance, per input."""
+    texts = json.loads(await request.read())["input"]
+    items = ",".join(f'{{"object":"embedding","index":{n},"embedding":{_VECTOR}}}' for n in range(len(texts)))
+    body = f'{{"object":"list","data":[{items}],"model":"m","usage":{{"prompt_tokens":1,"total_tokens":1}}}}'
+    return web.Response(text=body, content_type="application/json")
+
+
+async def serve_provider(port: int) -> None:
+    app = web.Application(client_max_size=2**30)
+    app.router.add_post("/v1/embeddings", embeddings)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.Event().wait()
 
 
 async def serve_node(port: int) -> None:
@@ -131,4 +164,5 @@ http {{
 
 if __name__ == "__main__":
     part, number, *rest = sys.argv[1:]
-    uvloop.run(serve_node(int(number)) if part == "node" else serve_relay(int(number), rest[0]))
+    parts = {"node": serve_node, "provider": serve_provider}
+    uvloop.run(parts[part](int(number)) if part in parts else serve_relay(int(number), rest[0]))
