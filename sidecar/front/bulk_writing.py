@@ -30,7 +30,7 @@ from sidecar.front.source_text import SourceText, read_source
 from sidecar.front.stored_documents import DocumentName, StoredDocument, examine_with_stored, read_stored
 from sidecar.front.targets import WritePlan
 from sidecar.front.write_context import WriteContext
-from sidecar.wire.content_codings import Decoder
+from sidecar.wire.content_codings import Decoder, decoded
 from sidecar.wire.media_types import Format
 from sidecar.wire.warning_header import warning_header
 
@@ -149,7 +149,7 @@ class BulkWrite:
             return await self._respond(answer)
 
     async def _respond(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        body = orjson.loads(await answer.read())
+        body = orjson.loads(decoded(await answer.read(), answer.headers.get("Content-Encoding")))
         warnings = answer.headers.getall("Warning", ())
         if answer.status == 200:
             await self._repeat_conflicts(body)

@@ -151,6 +151,10 @@ def test_a_failed_inference_fails_its_item_only(bound: FilledFront) -> None:
     assert "as asked" in about["error"]["caused_by"]["reason"]
     assert tokens(bound.source("bound", "1"), "tokens") == tokens_of("boat")
     filtered = bound.send("POST", "/bound/_bulk?filter_path=items.*.error.type", body)[1]
+    # what the cluster zips for the caller is read all the same
+    assert (
+        bound.send("POST", "/bound/_bulk?filter_path=items.*.error.type", body, Accept_Encoding="gzip")[1] == filtered
+    )
     types = [about["error"]["type"] for item in filtered["items"] for about in item.values()]
     assert types == ["inference_exception", "inference_exception"]
     status, answer = bound.send("PUT", "/bound/_doc/7", {"text": "fail"})
