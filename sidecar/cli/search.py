@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from enum import StrEnum
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import orjson
@@ -15,21 +16,21 @@ from rich.text import Text
 
 from sidecar.cli.query_option import read_query
 from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
-from sidecar.elastic.source import text_at
-from sidecar.search.fusion import Linear, Normalizer, Rrf
-from sidecar.search.hits import Hit
-from sidecar.search.queries import heaviest
-from sidecar.search.searcher import Reranker, Retriever, SearchAnswer, Searcher, SearchRequest
+from sidecar.core.errors import IllegalArgumentError, RelayedError
+from sidecar.elastic.index_catalog import IndexCatalog, IndexView
+from sidecar.elastic.source import text_at, well_formed
+from sidecar.elastic.version import server_version
+from sidecar.search.client_executor import ClientExecutor
+from sidecar.search.defaults import LegKind
+from sidecar.search.engine import Search, SearchEngine
+from sidecar.search.fusion import Normalizer
+from sidecar.search.marked_fields import MarkedCatalog
+from sidecar.search.question import Fuse, Leg, Question, best_passage
+from sidecar.search.scope import mapped_field
 from sidecar.settings import UserError
 
 _SNIPPET = 160
-
-
-class Fuse(StrEnum):
-    """How several retrievers' hits become one list."""
-
-    RRF = "rrf"
-    LINEAR = "linear"
+_DEFAULT_FIELD = "text"
 
 
 def search(
@@ -38,67 +39,148 @@ def search(
     *,
     bm25: Annotated[list[str] | None, typer.Option(metavar="FIELD", help="Search the words of FIELD.")] = None,
     sparse: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD=ENDPOINT", help="Search the token weights in FIELD.")
+        list[str] | None,
+        typer.Option(metavar="FIELD[=ENDPOINT]", help="Search the token weights in FIELD."),
     ] = None,
     dense: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD=ENDPOINT", help="Search the vectors in FIELD.")
+        list[str] | None, typer.Option(metavar="FIELD[=ENDPOINT]", help="Search the vectors in FIELD.")
     ] = None,
-    fuse: Annotated[Fuse, typer.Option(help="How several lists become one.")] = Fuse.RRF,
+    fuse: Annotated[Fuse, typer.Option(help="How several lists become one.")] = Fuse.LINEAR,
     normalizer: Annotated[Normalizer, typer.Option(help="How linear fusion scales scores.")] = Normalizer.MINMAX,
     rank_constant: Annotated[int, typer.Option(min=1, help="The k of rrf.")] = 60,
     weight: Annotated[
         list[str] | None, typer.Option(metavar="KIND:FIELD=NUMBER", help="Weight of a list, such as bm25:text=2.")
     ] = None,
-    rerank: Annotated[str | None, typer.Option(metavar="ENDPOINT", help="Rerank the fused list.")] = None,
-    field: Annotated[str, typer.Option(help="The text that is reranked and shown.")] = "text",
-    window: Annotated[int, typer.Option(min=1, max=10_000, help="Hits per list that are fused and reranked.")] = 50,
+    rerank: Annotated[str | None, typer.Option(metavar="ENDPOINT", help="Rerank the list.")] = None,
+    field: Annotated[
+        str | None, typer.Option(help="The text that is reranked and shown; default: the one that was embedded.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Hits per list that are fused and reranked.")
+    ] = None,
     min_score: Annotated[float | None, typer.Option(help="Least score of the reranker (or of linear fusion).")] = None,
     size: Annotated[int, typer.Option(min=1, max=10_000, help="Hits to show.")] = 10,
     query: Annotated[str | None, typer.Option("--filter", help="Only documents that match (JSON, or @FILE).")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show ranks, scores and token weights.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    show_request: Annotated[
+        bool, typer.Option("--show-request", help="Print the search request instead of sending it.")
+    ] = False,
     elasticsearch_url: ElasticsearchUrl = None,
 ) -> None:
-    """Search by words, by token weights, by vectors; fuse and rerank. Everything works on a Basic licence."""
+    """Search by words, by token weights, by vectors; fuse and rerank. Everything works on a Basic licence.
+
+    Without --bm25, --sparse and --dense the index says which fields it has, and all of them are searched.
+    """
     with user_errors():
-        retrievers = (
-            *(Retriever("bm25", name) for name in bm25 or []),
-            *(Retriever("sparse", *_assignment("--sparse", text, "FIELD=ENDPOINT")) for text in sparse or []),
-            *(Retriever("dense", *_assignment("--dense", text, "FIELD=ENDPOINT")) for text in dense or []),
+        legs = (
+            *(Leg(LegKind.WORDS, name) for name in bm25 or []),
+            *(_leg(LegKind.SPARSE, text) for text in sparse or []),
+            *(_leg(LegKind.DENSE, text) for text in dense or []),
         )
-        if not retrievers:
-            retrievers = (Retriever("bm25", field),)
-        weights = _weights(weight or [], retrievers)
-        fusion: Rrf | Linear = (
-            Rrf(rank_constant, window, weights)
-            if fuse is Fuse.RRF
-            else Linear(normalizer, window, weights, min_score if rerank is None else None)
+        asked = Asked(
+            index=index,
+            question=Question(
+                text=question,
+                legs=legs,
+                fuse=fuse,
+                normalizer=normalizer,
+                rank_constant=rank_constant,
+                weights=_weights(weight or [], legs),
+                rerank=rerank,
+                rerank_field=field,
+                window=window,
+                min_score=min_score,
+                filter=read_query(query),
+            ),
+            size=size,
+            field=field,
+            with_source=as_json,
+            explain=explain,
         )
-        reranker = None if rerank is None else Reranker(rerank, field, window, min_score)
-        request = SearchRequest(
-            index, question, retrievers, fusion, reranker, size, read_query(query), _source(as_json, field)
-        )
-
-        async def run() -> SearchAnswer:
-            async with open_workbench(elasticsearch_url) as bench:
-                return await Searcher(bench.client, bench.embedder).search(request)
-
-        answer = asyncio.run(run())
-    if as_json:
-        body: dict[str, Any] = {"hits": [hit.as_json() for hit in answer.hits]}
-        if explain:
-            body |= {"tokens": answer.tokens}
-        typer.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
+        request, answer = asyncio.run(_run(asked, elasticsearch_url, is_sent=not show_request))
+    if show_request:
+        typer.echo(_json(request))
         return
-    console = Console()
-    console.print(hits_table(answer.hits, field, question, explain=explain))
-    if explain:
-        for name, tokens in answer.tokens.items():
-            console.print(f"[bold]{name}[/bold]  {token_line(tokens)}")
+    _tell_failures(answer)
+    if as_json:
+        shown = {"hits": answer["hits"]["hits"], "total": answer["hits"].get("total"), "_shards": answer.get("_shards")}
+        typer.echo(_json(shown))
+        return
+    Console().print(hits_table(answer["hits"]["hits"], asked.shown_field, question, explain=explain))
 
 
-def hits_table(hits: list[Hit], field: str, title: str, *, explain: bool = False) -> Table:
-    """Place, id, score and the beginning of the text; with ``explain`` what each retriever said."""
+@dataclass(slots=True)
+class Asked:
+    """One call of the command. ``shown_field`` is known when the index has said what was embedded."""
+
+    index: str
+    question: Question
+    size: int
+    field: str | None
+    with_source: bool
+    explain: bool
+    shown_field: str = _DEFAULT_FIELD
+
+
+async def _run(asked: Asked, elasticsearch_url: str | None, *, is_sent: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    async with open_workbench(elasticsearch_url) as bench:
+        catalog = MarkedCatalog(IndexCatalog(bench.client), bench.client)
+        views = await catalog.resolve(asked.index)
+        if not views:
+            raise UserError(f"There is no such index: [{asked.index}].")
+        asked.shown_field = _shown_field(asked.field, views)
+        asked.question = _with_field(asked.question, asked.shown_field)
+        request: dict[str, Any] = {"size": asked.size, "retriever": asked.question.retriever(views)}
+        if not asked.with_source:
+            request["_source"] = [asked.shown_field]
+        if not is_sent:
+            return request, {}
+        engine = SearchEngine(catalog, bench.embedder)
+        parameters = {"sidecar.explain": "true"} if asked.explain else {}
+        try:
+            outcome = await engine.answer(
+                Search(asked.index, request, parameters),
+                ClientExecutor(bench.client),
+                await server_version(bench.client),
+            )
+        finally:
+            await engine.close()
+    answer = outcome.value if outcome.reply is None else outcome.reply.json()
+    if outcome.status >= 400:
+        raise RelayedError(outcome.status, answer)
+    return request, answer
+
+
+def _shown_field(named: str | None, views: Sequence[IndexView]) -> str:
+    """The field that is shown and reranked: the one named, else the first text that vectors were made of."""
+    if named is not None:
+        if all(mapped_field(view.mapping, named) is None for view in views):
+            raise IllegalArgumentError(f"no index of [{', '.join(view.name for view in views)}] has a field [{named}]")
+        return named
+    sources = [source for view in views for binding in view.bindings for source in binding.sources]
+    sources += [source for view in views for found in view.semantic for source in (*found.sources, found.name)]
+    return sources[0] if sources else _DEFAULT_FIELD
+
+
+def _with_field(question: Question, field: str) -> Question:
+    return question if question.rerank_field is not None else replace(question, rerank_field=field)
+
+
+def _tell_failures(answer: Mapping[str, Any]) -> None:
+    """Shards that failed left hits out: said where it is seen and does not mix with the hits."""
+    shards = answer.get("_shards") or {}
+    if not shards.get("failed"):
+        return
+    reasons = dict.fromkeys(
+        str((failure.get("reason") or {}).get("reason", "no reason given")) for failure in shards.get("failures", ())
+    )
+    text = f"{shards['failed']} of {shards['total']} shards failed, hits may be missing: {'; '.join(reasons)}"
+    Console(stderr=True).print(text, style="yellow", markup=False, highlight=False)
+
+
+def hits_table(hits: Sequence[Mapping[str, Any]], field: str, title: str, *, explain: bool = False) -> Table:
+    """Place, id, score and the beginning of the text; with ``explain`` what each leg said."""
     table = Table(title=Text(title), title_justify="left", show_lines=explain)
     table.add_column("#", justify="right")
     table.add_column("id", no_wrap=True)
@@ -107,52 +189,63 @@ def hits_table(hits: list[Hit], field: str, title: str, *, explain: bool = False
         table.add_column("from", no_wrap=True)
     table.add_column(field, overflow="fold")
     for place, hit in enumerate(hits, 1):
-        row = [str(place), hit.id, f"{hit.score:.4f}"]
+        row = [Text(str(place)), Text(well_formed(str(hit["_id"]))), Text(f"{hit.get('_score') or 0.0:.4f}")]
         if explain:
-            row.append(_origin(hit))
-        table.add_row(*row, Text(snippet(hit.source, field)))
+            row.append(Text(_origin(hit.get("_sidecar") or {})))
+        text = best_passage(hit) or text_at(hit.get("_source") or {}, field) or ""
+        table.add_row(*row, Text(snippet(text)))
     return table
 
 
-def snippet(source: Mapping[str, Any], field: str, length: int = _SNIPPET) -> str:
-    """The beginning of a field's text on one line."""
-    text = " ".join((text_at(source, field) or "").split())
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+def snippet(text: str, length: int = _SNIPPET) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(well_formed(text).split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
-def token_line(tokens: Mapping[str, float], most: int = 20) -> str:
-    """The heaviest tokens with their weights, on one line."""
-    return "  ".join(f"{token} {weight:.2f}" for token, weight in heaviest(tokens, most))
-
-
-def _origin(hit: Hit) -> str:
-    lines = [f"{name} #{rank} {hit.scores[name]:.3f}" for name, rank in hit.ranks.items()]
-    if hit.rerank_score is not None:
-        lines.append(f"rerank {hit.rerank_score:.4f}")
+def _origin(details: Mapping[str, Any]) -> str:
+    lines = []
+    if "relevance" in details:
+        lines.append(f"reranked {details['relevance']}, before #{details.get('place_before')}")
+    inner = details.get("of", details)
+    for leg in inner.get("legs", ()):
+        if leg.get("rank") is not None:
+            lines.append(f"{leg['retriever']} #{leg['rank']} {leg['score']:.3f} adds {leg['adds']:.4f}")
+        lines += [_token_line(leg["tokens"])] if leg.get("tokens") else []
+    if inner.get("tokens"):
+        lines.append(_token_line(inner["tokens"]))
     return "\n".join(lines)
 
 
-def _source(as_json: bool, field: str) -> tuple[str, ...] | None:
-    """Only the text for people, the whole source for programs."""
-    return None if as_json else (field,)
+def _token_line(tokens: Sequence[Mapping[str, Any]], most: int = 5) -> str:
+    return "  " + ", ".join(f"{token['token']} {token['product']:.2f}" for token in tokens[:most])
 
 
-def _assignment(option: str, text: str, form: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (equals and name and value):
-        raise UserError(f"{option} {text}: write {form}.")
-    return name, value
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except TypeError:  # half a surrogate pair: it goes out as the escape that Elasticsearch writes
+        return json.dumps(value, indent=2)
 
 
-def _weights(texts: list[str], retrievers: tuple[Retriever, ...]) -> dict[str, float] | None:
-    known = [retriever.name for retriever in retrievers]
+def _leg(kind: LegKind, text: str) -> Leg:
+    name, equals, endpoint = text.partition("=")
+    if not name or (equals and not endpoint):
+        raise UserError(f"--{kind.value} {text}: write FIELD=ENDPOINT, or FIELD where the index names the endpoint.")
+    return Leg(kind, name, endpoint or None)
+
+
+def _weights(texts: list[str], legs: tuple[Leg, ...]) -> dict[str, float]:
+    known = [leg.name for leg in legs]
     weights = {}
     for text in texts:
-        name, number = _assignment("--weight", text, "KIND:FIELD=NUMBER")
+        name, equals, number = text.rpartition("=")
+        if not (equals and name and number):
+            raise UserError(f"--weight {text}: write KIND:FIELD=NUMBER.")
         if name not in known:
             raise UserError(f"--weight {text}: there is no list of that name, only {', '.join(known)}.")
         try:
             weights[name] = float(number)
         except ValueError:
             raise UserError(f"--weight {text}: [{number}] is not a number.") from None
-    return weights or None
+    return weights

@@ -32,7 +32,7 @@ from sidecar.front.search_templates import rendered
 from sidecar.search.bodies import write_object
 from sidecar.search.engine import ForeignEndpointError, Outcome, is_ours
 from sidecar.search.failures import with_own_reasons
-from sidecar.search.matching_tokens import matching_tokens
+from sidecar.search.matching_tokens import add_matching_tokens
 
 _OF_ASYNC_SEARCH = frozenset({"wait_for_completion_timeout", "keep_on_completion", "keep_alive"})
 _ASYNC_KEEP_MILLIS = 5 * 24 * 3600 * 1000
@@ -169,13 +169,7 @@ async def _explained(exchange: Exchange, target: str, new: Rewritten) -> web.Str
     """Every hit with the tokens by which it was found, out of the cluster's own explanation."""
     answer = await exchange.call("POST", target, write_object({**new.body, "explain": True}))
     value = with_own_reasons(answer.json(), new.planted)
-    hits = value.get("hits", {}).get("hits", ()) if isinstance(value, dict) else ()
-    for hit in hits:
-        explanation = hit.get("_explanation")
-        hit["_sidecar"] = {"score": hit.get("_score"), "tokens": matching_tokens(explanation)}
-        if not new.body.get("explain"):
-            for name in ("_explanation", "_shard", "_node"):
-                hit.pop(name, None)
+    add_matching_tokens(value, keeps_explanation=bool(new.body.get("explain")))
     return exchange.respond(answer.status, value, warnings=new.warnings)
 
 

@@ -110,7 +110,7 @@ def _nested_path(mapping: Mapping[str, Any], name: str) -> str | None:
 
 def _leg(kind: LegKind, fields: Sequence[_Field], text: str, window: int) -> dict[str, Any]:
     if kind is LegKind.WORDS:
-        return {"standard": {"query": _words([found.name for found in fields], text)}}
+        return {"standard": {"query": _words([found.name for found in fields], text), "_name": kind.value}}
     retrievers = [_one(kind, found, text, window) for found in fields]
     if len(retrievers) == 1:
         return retrievers[0]
@@ -126,19 +126,21 @@ def _words(names: Sequence[str], text: str) -> dict[str, Any]:
 
 def _one(kind: LegKind, found: _Field, text: str, window: int) -> dict[str, Any]:
     if found.is_semantic:
-        return {"standard": {"query": {"semantic": {"field": found.name, "query": text}}}}
+        semantic = {"semantic": {"field": found.name, "query": text}}
+        return {"standard": {"query": semantic, "_name": f"{kind}:{found.name}"}}
     if kind is LegKind.SPARSE:
         query: dict[str, Any] = {
             "sparse_vector": {"field": found.name, "inference_id": found.inference_id, "query": text, "prune": False}
         }
         if found.path is not None:
             query = {"nested": {"path": found.path, "query": query, "score_mode": "max"}}
-        return {"standard": {"query": query}}
+        return {"standard": {"query": query, "_name": f"{kind}:{found.name}"}}
     builder = {"text_embedding": {"model_id": found.inference_id, "model_text": text}}
     return {
         "knn": {
             "field": found.name,
             "query_vector_builder": builder,
+            "_name": f"{kind}:{found.name}",
             "k": window,
             "num_candidates": min(10_000, max(100, NUM_CANDIDATES_PER_HIT * window)),
         }

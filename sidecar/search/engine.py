@@ -20,6 +20,7 @@ from sidecar.inference.embedder import Embedder
 from sidecar.search.bodies import whole_number, write_object
 from sidecar.search.executor import Executor, Reply
 from sidecar.search.failures import with_own_reasons
+from sidecar.search.matching_tokens import add_matching_tokens
 from sidecar.search.preparation import Catalog, Preparation, known_vectors
 from sidecar.search.retrievers.fusing import Found
 from sidecar.search.retrievers.parsing import TreeParser, needs_us
@@ -108,21 +109,24 @@ class SearchEngine:
         scope = await self._preparation.scope(search.expression, search.body, version)
         size = whole_number(search.parameters.get("size", search.body.get("size")))
         shown = DEFAULT_SIZE if size is None else size
-        collecting = Rewriter(scope)
-        collecting.body(search.body, shown)
-        wants = collecting.wants
-        rewriter = Rewriter(scope, known_vectors(await self._preparation.vectors(wants), wants))
+        rewriter = await self._preparation.rewriter(scope, search.body, shown)
         body = rewriter.body(search.body, shown)
         warnings = tuple(rewriter.warnings)
         if "sidecar.plan" in search.parameters:
             return Outcome(200, value=orjson.loads(write_object({"forward": body})), warnings=warnings)
+        tells = search.parameters.get("sidecar.explain") == "true"
         path = f"/{quote(search.expression, safe=',*')}/_search" if search.expression else "/_search"
         kept = {name: value for name, value in search.parameters.items() if name not in _OURS}
         target = f"{path}?{urlencode(kept)}" if kept else path
-        reply = await executor.call("POST", target, write_object(body), as_shown=not rewriter.planted)
-        if not rewriter.planted:
+        is_shown = not (rewriter.planted or tells)
+        sent = write_object({**body, "explain": True} if tells else body)
+        reply = await executor.call("POST", target, sent, as_shown=is_shown)
+        if is_shown:
             return Outcome(reply.status, reply=reply, warnings=warnings)
-        return Outcome(reply.status, value=with_own_reasons(reply.json(), rewriter.planted), warnings=warnings)
+        value = with_own_reasons(reply.json(), rewriter.planted)
+        if tells:
+            add_matching_tokens(value, keeps_explanation=bool(body.get("explain")))
+        return Outcome(reply.status, value=value, warnings=warnings)
 
     async def _rewriter(self, scope: SearchScope, plan: Plan, body: Mapping[str, Any]) -> Rewriter:
         """A rewriter with all vectors of the tree and of the rest of the body."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +19,12 @@ class Reply:
 
     def json(self) -> Any:
         """The body read as JSON; ``None`` for an empty one."""
-        return orjson.loads(self.body) if self.body else None
+        if not self.body:
+            return None
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:  # half a surrogate pair, which Elasticsearch stores and returns
+            return json.loads(self.body)
 
 
 class Executor(Protocol):

@@ -18,6 +18,16 @@ def matching_tokens(explanation: Any) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (-one["product"], one["token"]))
 
 
+def add_matching_tokens(answer: Any, *, keeps_explanation: bool) -> None:
+    """Gives every hit of an explained answer its tokens, under ``_sidecar``."""
+    hits = answer.get("hits", {}).get("hits", ()) if isinstance(answer, dict) else ()
+    for hit in hits:
+        hit["_sidecar"] = {"score": hit.get("_score"), "tokens": matching_tokens(hit.get("_explanation"))}
+        if not keeps_explanation:
+            for name in ("_explanation", "_shard", "_node"):
+                hit.pop(name, None)
+
+
 def _features(explanation: Any) -> Iterator[tuple[Mapping[str, Any], re.Match[str]]]:
     waiting = [explanation]
     while waiting:

@@ -19,7 +19,7 @@ from sidecar.core.tasks import ElementType, InputType
 from sidecar.elastic.index_catalog import IndexView
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.inference.embedder import Embedder
-from sidecar.search.rewriting import Want, named_endpoints
+from sidecar.search.rewriting import Rewriter, Want, named_endpoints
 from sidecar.search.scope import EndpointKind, SearchScope
 from sidecar.search.vector_queries import QueryVector
 
@@ -75,6 +75,16 @@ class Preparation:
         except ResourceNotFoundError:
             return None
         return EndpointKind(inference_id, profile.task_type, profile.dimensions)
+
+    async def rewriter(self, scope: SearchScope, body: dict[str, Any], size: int) -> Rewriter:
+        """A rewriter with every vector that ``body`` asks for; ``size`` is the number of hits that are shown.
+
+        Raises:
+            SidecarError: an endpoint failed, or a clause is refused.
+        """
+        collecting = Rewriter(scope)
+        collecting.body(body, size)
+        return Rewriter(scope, known_vectors(await self.vectors(collecting.wants), collecting.wants))
 
     async def vectors(self, wants: Iterable[Want]) -> dict[Want, QueryVector | SidecarError]:
         """A vector for every text, or why there is none; all are asked for at once, each once."""
