@@ -1,7 +1,7 @@
 """`python -m demo`: starts everything, tells the story, removes everything.
 
 With `--url` and `--elasticsearch-url` it uses a sidecar and an Elasticsearch that run already; that sidecar must keep
-its endpoints in that Elasticsearch.
+its endpoints in that Elasticsearch and stand in front of it.
 """
 
 import argparse

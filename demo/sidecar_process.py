@@ -38,6 +38,7 @@ def running_sidecar(folder: Path, elasticsearch_url: str) -> Iterator[Sidecar]:
     environment = _clean_environment() | {
         "SIDECAR_DATA_DIR": str(folder / "data"),
         "SIDECAR_ELASTICSEARCH_URL": elasticsearch_url,
+        "SIDECAR_FRONT": "true",
         "SIDECAR_LOG_FORMAT": "json",
     }
     log = folder / "sidecar.log"

@@ -69,11 +69,13 @@ def score_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def explanation(result: Result, passage: Passage, document: Mapping[str, float], most: int = 12) -> Table:
+def explanation(
+    result: Result, passage: Passage, asked: Mapping[str, float], document: Mapping[str, float], most: int = 12
+) -> Table:
     """Why sparse search found a passage: the tokens both have, and what each adds to the score."""
     shared = {
         token: (weight, document[token], weight * document[token])
-        for token, weight in result.tokens.items()
+        for token, weight in asked.items()
         if token in document
     }
     heaviest = sorted(shared.items(), key=lambda item: -item[1][2])
@@ -90,9 +92,9 @@ def explanation(result: Result, passage: Passage, document: Mapping[str, float],
     table.add_column("adds to the score", justify="right", footer=f"{sum(s[2] for s in shared.values()):.2f}")
     table.add_column("")
     largest = heaviest[0][1][2] if heaviest else 1.0
-    for token, (asked, held, product) in heaviest[:most]:
+    for token, (weight, held, product) in heaviest[:most]:
         name = Text(token, style="" if token in words else "cyan")
-        table.add_row(name, f"{asked:.2f}", f"{held:.2f}", f"{product:.2f}", "█" * round(_BAR * product / largest))
+        table.add_row(name, f"{weight:.2f}", f"{held:.2f}", f"{product:.2f}", "█" * round(_BAR * product / largest))
     table.caption = Text.assemble(("coloured", "cyan"), ": tokens that the question itself does not contain")
     table.caption_justify = "left"
     return table

@@ -6,11 +6,9 @@ Source: Elasticsearch's retriever reference, "Text similarity re-ranker retrieve
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sidecar.core.results import Ranking
-from sidecar.elastic.source import text_at
 from sidecar.search.hits import Hit
 
 
@@ -21,23 +19,6 @@ class Window:
     hits: tuple[Hit, ...]
     texts: tuple[str, ...]
     without_text: tuple[Hit, ...]
-
-
-def open_window(hits: Sequence[Hit], field: str, rank_window_size: int) -> Window:
-    """Takes ``field`` of the first ``rank_window_size`` hits; values of an array are joined."""
-    if rank_window_size < 1:
-        raise ValueError("rank_window_size must be at least 1")
-    with_text: list[Hit] = []
-    texts: list[str] = []
-    without: list[Hit] = []
-    for hit in hits[:rank_window_size]:
-        text = text_at(hit.source, field)
-        if text is None:
-            without.append(hit)
-        else:
-            with_text.append(hit)
-            texts.append(text)
-    return Window(tuple(with_text), tuple(texts), tuple(without))
 
 
 def reorder(window: Window, ranking: Ranking, *, min_score: float | None = None) -> list[Hit]:
@@ -67,8 +48,3 @@ def reorder(window: Window, ranking: Ranking, *, min_score: float | None = None)
 def positive_score(score: float) -> float:
     """Elasticsearch's mapping of any score onto positive ones: ``max(s, 0) + min(exp(s), 1)``, order kept."""
     return max(score, 0.0) + min(math.exp(min(score, 0.0)), 1.0)
-
-
-def own_score(positive: float) -> float:
-    """The reranker's score behind Elasticsearch's ``_score``: the inverse of :func:`positive_score`."""
-    return positive - 1.0 if positive >= 1.0 else math.log(positive)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.results import RankedDocument, Ranking
 from sidecar.search.hits import Hit
-from sidecar.search.reranking import open_window, own_score, positive_score, reorder
+from sidecar.search.reranking import Window, positive_score, reorder
 
 
 def hit(name: str, text: object, score: float = 1.0) -> Hit:
@@ -23,14 +23,16 @@ def ranking(*scores: float) -> Ranking:
 HITS = [hit("a", "sea", 3.0), hit("b", None, 2.5), hit("c", ["tide", "moon"], 2.0), hit("d", "sky", 1.0)]
 
 
-def test_the_window_takes_texts_and_sets_aside_hits_without() -> None:
-    window = open_window(HITS, "text", 3)
-    assert window.texts == ("sea", "tide\nmoon")
-    assert [hit.id for hit in window.without_text] == ["b"]
+def opened(hits: list[Hit]) -> Window:
+    """Hits with a text and those without, as they are handed to a reranker."""
+    texts = [(hit, hit.source.get("text")) for hit in hits]
+    told = [(hit, text if isinstance(text, str) else "\n".join(text)) for hit, text in texts if text is not None]
+    without = tuple(hit for hit, text in texts if text is None)
+    return Window(tuple(hit for hit, _ in told), tuple(text for _, text in told), without)
 
 
 def test_hits_come_in_the_rankers_order_and_keep_what_they_had() -> None:
-    ranked = reorder(open_window(HITS, "text", 4), ranking(0.1, 0.9, 0.5))
+    ranked = reorder(opened(HITS), ranking(0.1, 0.9, 0.5))
     assert [hit.id for hit in ranked] == ["c", "d", "a", "b"]
     assert [hit.rerank_score for hit in ranked] == [0.9, 0.5, 0.1, None]
     assert ranked[0].score == pytest.approx(1.9)
@@ -41,12 +43,12 @@ def test_hits_come_in_the_rankers_order_and_keep_what_they_had() -> None:
 
 
 def test_min_score_is_the_rankers_own_and_drops_hits_without_text() -> None:
-    ranked = reorder(open_window(HITS, "text", 4), ranking(0.1, 0.9, 0.5), min_score=0.5)
+    ranked = reorder(opened(HITS), ranking(0.1, 0.9, 0.5), min_score=0.5)
     assert [hit.id for hit in ranked] == ["c", "d"]
 
 
 def test_ties_keep_the_first_stages_order() -> None:
-    assert [hit.id for hit in reorder(open_window(HITS, "text", 4), ranking(0.5, 0.5, 0.5))] == ["a", "c", "d", "b"]
+    assert [hit.id for hit in reorder(opened(HITS), ranking(0.5, 0.5, 0.5))] == ["a", "c", "d", "b"]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_ties_keep_the_first_stages_order() -> None:
 )
 def test_rankings_that_do_not_fit_are_refused(broken: Ranking) -> None:
     with pytest.raises(ValueError, match="reranker"):
-        reorder(open_window(HITS, "text", 4), broken)
+        reorder(opened(HITS), broken)
 
 
 @pytest.mark.parametrize(("score", "positive"), [(0.5, 1.5), (-2.5, 0.0821), (0.0, 1.0), (3.0, 4.0)])
@@ -72,4 +74,5 @@ def test_positive_scores_are_elasticsearchs(score: float, positive: float) -> No
 def test_positive_scores_keep_order_and_can_be_turned_back(one: float, other: float) -> None:
     if one < other:
         assert positive_score(one) <= positive_score(other)
-    assert own_score(positive_score(one)) == pytest.approx(one, abs=1e-6)
+    positive = positive_score(one)
+    assert (positive - 1.0 if positive >= 1.0 else math.log(positive)) == pytest.approx(one, abs=1e-6)
