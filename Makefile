@@ -1,7 +1,7 @@
-# make setup | demo | test | quick | lint | format | tables | reference | bench | clean
+# make setup | demo | test | quick | clients | lint | format | tables | reference | bench | clean
 # `make setup` needs Python 3.11 or newer; demo, test and bench also need an Elasticsearch (docs/running.md).
 .DELETE_ON_ERROR:
-.PHONY: setup demo test quick lint format tables reference bench clean
+.PHONY: setup demo test quick clients lint format tables reference bench clean
 .DEFAULT_GOAL := setup
 MAKEFLAGS += --no-print-directory
 
@@ -18,6 +18,11 @@ CLIENT_9_READY := $(VENV)/clients/.9-ready
 REFERENCE := $(VENV)/clients/sentence-transformers
 REFERENCE_READY := $(VENV)/clients/.sentence-transformers-ready
 RECORDED := tests/runtime/reference
+# the client libraries that people use; they pin the 8.x client themselves
+LIBRARIES := $(VENV)/clients/libraries
+LIBRARIES_READY := $(VENV)/clients/.libraries-ready
+NODE := $(VENV)/clients/node
+NODE_READY := $(VENV)/clients/.node-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py)))
 
@@ -46,6 +51,26 @@ test: setup
 # the tests that need no Elasticsearch, side by side
 quick: setup
 	$(BIN)/python -m pytest --quick --numprocesses auto --dist loadfile $(ARGS)
+
+$(LIBRARIES_READY): | $(BIN)/python
+	rm -rf $(LIBRARIES)
+	$(BIN)/python -m venv $(LIBRARIES)
+	$(LIBRARIES)/bin/python -m pip --disable-pip-version-check --quiet install \
+		'openai>=2,<3' 'cohere>=5,<6' 'huggingface_hub>=1,<2' 'elasticsearch-haystack>=7,<8' \
+		'langchain-elasticsearch>=1,<2' 'langchain-openai>=1,<2' 'langchain-cohere>=0.5,<1' \
+		'llama-index-vector-stores-elasticsearch>=0.6,<1' 'llama-index-embeddings-openai>=0.5,<1' \
+		'llama-index-postprocessor-cohere-rerank>=0.5,<1'
+	@touch $@
+
+# the JavaScript client, both lines, where Node.js is there
+$(NODE_READY): | $(BIN)/python
+	@if command -v npm >/dev/null; then mkdir -p $(NODE) && npm install --silent --no-audit --no-fund --no-save \
+		--prefix $(NODE) 'elasticsearch-8@npm:@elastic/elasticsearch@^8.19' 'elasticsearch-9@npm:@elastic/elasticsearch@^9.4' \
+		&& touch $@; else echo "no npm: the JavaScript client is left out" >&2; fi
+
+# the sidecar driven with the client libraries that people use
+clients: setup $(LIBRARIES_READY) $(NODE_READY)
+	$(BIN)/python -m pytest tests/clients $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +32,15 @@ class Sidecar:
 
 
 @contextmanager
-def running_sidecar(folder: Path, elasticsearch_url: str) -> Iterator[Sidecar]:
-    """A sidecar on a free port, with its data in `folder` and its endpoints in that Elasticsearch."""
+def running_sidecar(folder: Path, elasticsearch_url: str, more: Mapping[str, str] | None = None) -> Iterator[Sidecar]:
+    """A sidecar on a free port, with its data in `folder` and its endpoints in that Elasticsearch; `more` settings."""
     port = _free_port()
     environment = _clean_environment() | {
         "SIDECAR_DATA_DIR": str(folder / "data"),
         "SIDECAR_ELASTICSEARCH_URL": elasticsearch_url,
         "SIDECAR_FRONT": "true",
         "SIDECAR_LOG_FORMAT": "json",
+        **(more or {}),
     }
     log = folder / "sidecar.log"
     with log.open("wb") as output:

@@ -12,7 +12,15 @@ from uuid import uuid4
 from aiohttp import web
 
 from sidecar.api.call import Call
-from sidecar.api.compat_bodies import base64_floats, best_first, dense_vectors, read_fields, read_texts, scores
+from sidecar.api.compat_bodies import (
+    base64_floats,
+    best_first,
+    dense_vectors,
+    estimated_tokens,
+    read_fields,
+    read_texts,
+    scores,
+)
 from sidecar.api.compat_forms import (
     DENSE,
     below_lanes,
@@ -61,7 +69,7 @@ async def cohere_rerank(call: Call, values: Mapping[str, str]) -> web.StreamResp
 async def cohere_embed_v1(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
     """``{"texts"}`` to ``{"embeddings": [[...]]}``, or by type where the request names ``embedding_types``."""
     fields, texts, embeddings = await _embedded(call, values)
-    shown = {"id": str(uuid4()), "texts": texts, "meta": {"api_version": {"version": "1"}}}
+    shown = {"id": str(uuid4()), "texts": texts, "meta": _meta("1", texts)}
     if fields.get("embedding_types"):
         by_type = shown | {"embeddings": embeddings, "response_type": "embeddings_by_type"}
         return await call.unfiltered_of(_size(embeddings), by_type)
@@ -72,13 +80,17 @@ async def cohere_embed_v1(call: Call, values: Mapping[str, str]) -> web.StreamRe
 async def cohere_embed_v2(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
     """``{"texts"}`` to ``{"embeddings": {"float": [[...]]}}``."""
     _, texts, embeddings = await _embedded(call, values)
-    meta = {"api_version": {"version": "2"}}
-    body = {"id": str(uuid4()), "texts": texts, "embeddings": embeddings, "meta": meta}
+    body = {"id": str(uuid4()), "texts": texts, "embeddings": embeddings, "meta": _meta("2", texts)}
     return await call.unfiltered_of(_size(embeddings), body)
 
 
 def _size(embeddings: Mapping[str, list[Any]]) -> int:
     return sum(len(vector) for vectors in embeddings.values() for vector in vectors)
+
+
+def _meta(api_version: str, texts: Sequence[str]) -> dict[str, Any]:
+    """With what was billed, which Cohere's SDK adds up without looking whether it is there."""
+    return {"api_version": {"version": api_version}, "billed_units": {"input_tokens": estimated_tokens(texts)}}
 
 
 async def _embedded(call: Call, values: Mapping[str, str]) -> tuple[dict[str, Any], list[str], dict[str, Any]]:

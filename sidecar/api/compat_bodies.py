@@ -63,6 +63,11 @@ async def dense_vectors(lane_call: LaneCall, texts: Sequence[str]) -> list[npt.N
     return vectors
 
 
+def estimated_tokens(texts: Sequence[str]) -> int:
+    """How many tokens texts have, nearly: nobody counts them on these ways, four letters a token is the usual guess."""
+    return sum(1 + len(text) // 4 for text in texts)
+
+
 def base64_floats(vector: Vector) -> str:
     """A vector as OpenAI's and Cohere's base64: 32-bit floats, little-endian."""
     return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from sidecar.api.call import Call
 from sidecar.api.cohere_form import ranked
-from sidecar.api.compat_bodies import base64_floats, dense_vectors, read_fields, read_texts
+from sidecar.api.compat_bodies import base64_floats, dense_vectors, estimated_tokens, read_fields, read_texts
 from sidecar.api.compat_forms import (
     DENSE,
     below_lanes,
@@ -57,8 +57,7 @@ async def openai_embeddings(call: Call, values: Mapping[str, str]) -> web.Stream
         {"object": "embedding", "index": n, "embedding": base64_floats(vector) if encoding == "base64" else vector}
         for n, vector in enumerate(vectors)
     ]
-    # Nobody counts tokens on this way; four letters a token is the usual estimate.
-    tokens = sum(1 + len(text) // 4 for text in texts)
+    tokens = estimated_tokens(texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     body = {"object": "list", "data": data, "model": model, "usage": usage}
     return await call.unfiltered_of(sum(map(len, vectors)), body)

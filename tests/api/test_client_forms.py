@@ -116,6 +116,7 @@ async def test_cohere_embeds(api: Client, base: str) -> None:
     wanted = await native(api, "how do whales sing", "search")
     status, old = await ask(api, "POST", f"{base}/v1/embed", body)
     assert (status, old["response_type"]) == (200, "embeddings_floats")
+    assert old["meta"]["billed_units"]["input_tokens"] > 0
     np.testing.assert_allclose(old["embeddings"][0], wanted, atol=1e-6)
     _, new = await ask(api, "POST", f"{base}/v2/embed", body | {"embedding_types": ["float", "base64"]})
     np.testing.assert_allclose(new["embeddings"]["float"][0], wanted, atol=1e-6)

@@ -1,0 +1,107 @@
+"""OpenAI's SDK."""
+
+from __future__ import annotations
+
+import asyncio
+
+import openai
+
+from tests.clients.operations import CHAT, DENSE, QUESTION, TEXTS, Operations, refused, same
+
+operations = Operations("openai")
+MESSAGES = [{"role": "user", "content": "Hi"}]
+WAY_OUT = "check_embedding_ctx_length=False"
+
+
+def client(url: str, base: str = "/v1") -> openai.OpenAI:
+    return openai.OpenAI(base_url=url + base, api_key="any", max_retries=0)
+
+
+@operations.named("`embeddings.create`, base URL `/v1`, base64 as the SDK asks for it")
+def documents(url: str) -> str:
+    answer = client(url).embeddings.create(model=DENSE, input=TEXTS)
+    assert [row.index for row in answer.data] == [0, 1, 2]
+    return same(answer.data[1].embedding, url, TEXTS[1], "ingest")
+
+
+@operations.named("`embeddings.create`, base URL `/search/v1`")
+def question(url: str) -> str:
+    answer = client(url, "/search/v1").embeddings.create(model=DENSE, input=QUESTION)
+    return same(answer.data[0].embedding, url, QUESTION, "search")
+
+
+@operations.named('`embeddings.create` with `encoding_format="float"` and `extra_body={"input_type": "query"}`')
+def floats(url: str) -> str:
+    answer = client(url).embeddings.create(
+        model=DENSE, input=QUESTION, encoding_format="float", extra_body={"input_type": "query"}
+    )
+    return same(answer.data[0].embedding, url, QUESTION, "search")
+
+
+@operations.named("`AsyncOpenAI`, `embeddings.create`")
+def asynchronously(url: str) -> str:
+    async def embed() -> list[float]:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="any") as other:
+            answer = await other.embeddings.create(model=DENSE, input=QUESTION)
+        return list(answer.data[0].embedding)
+
+    return same(asyncio.run(embed()), url, QUESTION, "ingest")
+
+
+@operations.named("`models.list`, `models.retrieve`")
+def models(url: str) -> str:
+    names = {model.id for model in client(url).models.list()}
+    assert {DENSE, CHAT} <= names
+    assert client(url).models.retrieve(DENSE).id == DENSE
+    return "every endpoint as a model"
+
+
+@operations.named("`chat.completions.create`")
+def chat(url: str) -> str:
+    answer = client(url).chat.completions.create(model=CHAT, messages=MESSAGES, temperature=0)
+    assert answer.choices[0].message.content == "Hello there"
+    assert answer.usage.total_tokens == 7
+    return f"`{answer.choices[0].message.content}`, {answer.usage.total_tokens} tokens"
+
+
+@operations.named("`chat.completions.create(stream=True)`")
+def streamed(url: str) -> str:
+    with client(url).chat.completions.create(model=CHAT, messages=MESSAGES, stream=True) as chunks:
+        pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
+    pieces = [piece for piece in pieces if piece]
+    assert pieces == ["Hello", " there"]
+    return f"{len(pieces)} pieces, `{''.join(pieces)}`"
+
+
+@operations.named("error: a model that is no endpoint")
+def no_model(url: str) -> str:
+    return refused(
+        lambda: client(url).embeddings.create(model="nothing", input="a"),
+        openai.NotFoundError,
+        "Inference endpoint not found",
+    )
+
+
+@operations.named("error: a route that is not there")
+def no_route(url: str) -> str:
+    return refused(lambda: client(url).moderations.create(input="a"), openai.NotFoundError, "Invalid URL")
+
+
+@operations.named("error: token ids instead of texts")
+def tokens(url: str) -> str:
+    return refused(
+        lambda: client(url).embeddings.create(model=DENSE, input=[1, 2]), openai.UnprocessableEntityError, WAY_OUT
+    )
+
+
+@operations.named("error: `dimensions` that the model does not have")
+def dimensions(url: str) -> str:
+    return refused(
+        lambda: client(url).embeddings.create(model=DENSE, input="a", dimensions=64),
+        openai.BadRequestError,
+        "has 384 dimensions and cannot give 64",
+    )
+
+
+if __name__ == "__main__":
+    operations.main()
