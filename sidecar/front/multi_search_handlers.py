@@ -90,7 +90,7 @@ async def _prepared(exchange: Exchange, item: Item) -> bool:
         if is_ours(body):
             parameters = {name: exchange.parameters[name] for name in _OF_THE_WHOLE if name in exchange.parameters}
             parameters |= {name: _parameter(header[name]) for name in _OF_A_HEADER if name in header}
-            outcome = await executed(exchange, index, body, parameters, is_plain=True)
+            outcome = await executed(exchange, index, body, parameters, data=item.body, is_plain=True)
             if outcome is None:
                 return False
             value = outcome.value if outcome.reply is None else outcome.reply.json()

@@ -12,6 +12,7 @@ from sidecar.core.errors import SidecarError
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
+from sidecar.front.places import place_in
 from sidecar.front.search_bodies import body_bytes, json_for, read_body
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.search.bodies import write_object
@@ -101,16 +102,24 @@ async def rewritten_inside(exchange: Exchange) -> bytes | None:
 
 
 async def executed(
-    exchange: Exchange, index: str, body: dict[str, Any], parameters: Mapping[str, str], *, is_plain: bool = False
+    exchange: Exchange,
+    index: str,
+    body: dict[str, Any],
+    parameters: Mapping[str, str],
+    *,
+    data: bytes = b"",
+    is_plain: bool = False,
 ) -> Outcome | None:
     """The answer to a search with a tree of ours; ``None`` where the caller may not read the index.
+
+    ``data`` is the text of the body, for the places that messages name.
 
     Raises:
         SidecarError: whatever goes wrong, ``ForeignEndpointError`` where the search is the cluster's after all.
     """
     if not await exchange.check_privileges(index or "*", "read"):
         return None
-    search = Search(index, body, parameters)
+    search = Search(index, body, parameters, place_in(data))
     executor = CallerExecutor(exchange, is_plain)
     return await exchange.front.searches.search(search, executor, await cluster_version(exchange))
 

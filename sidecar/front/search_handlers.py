@@ -138,7 +138,8 @@ async def _searched(
     if not is_ours(body):
         return await _rewritten(exchange, index, body, target)
     try:
-        outcome = await executed(exchange, index, body, exchange.parameters)
+        data = await body_bytes(exchange)
+        outcome = await executed(exchange, index, body, exchange.parameters, data=data)
     except ForeignEndpointError:
         outcome = None
     return await exchange.forward() if outcome is None else shown(exchange, outcome)

@@ -16,6 +16,12 @@ Locate: TypeAlias = Callable[[Path], str]
 Read: TypeAlias = Callable[["Reader", str], Any]
 
 
+class Name(str):
+    """The last step of a path that means the name itself and not its value."""
+
+    __slots__ = ()
+
+
 def nowhere(_path: Path) -> str:
     """For bodies that came without a text."""
     return "1:1"
@@ -40,7 +46,7 @@ class Reader:
         for name in self.body:
             read = fields.get(name)
             if read is None:
-                raise self.complaint(name, f"[{self.kind}] unknown field [{name}]")
+                raise self.complaint(Name(name), f"[{self.kind}] unknown field [{name}]")
             values[name] = read(self, name)
         missing = [name for name in required if name not in values]
         if missing:
