@@ -31,6 +31,7 @@ from bench.service import Service, started_service
 ROUNDS = 4
 CALLERS = 2
 BULK = 500
+_OF_A_MODEL = 128
 _MODEL = {"model_id": "all-MiniLM-L6-v2", "num_threads": 1, "num_allocations": 1}
 
 
@@ -72,16 +73,16 @@ class Bulks:
 
         started = time.perf_counter()
         await asyncio.gather(*(caller() for _ in range(CALLERS)))
-        return len(bulks) * BULK / (time.perf_counter() - started)
+        return sum(body.count(b"\n") // 2 for body in bulks) / (time.perf_counter() - started)
 
 
-def documents(round_number: int, bulks: int, *, with_vectors: bool = False) -> list[bytes]:
+def documents(round_number: int, bulks: int, *, size: int = BULK, with_vectors: bool = False) -> list[bytes]:
     """Bulks of documents of about one kilobyte; no text comes twice."""
     more = {"vector": VECTOR} if with_vectors else {}
     made = []
     for bulk in range(bulks):
         lines = []
-        for number in range(BULK):
+        for number in range(size):
             text = f"Report {round_number}-{bulk}-{number}: " + "how boundary layers behave at supersonic speed. " * 20
             lines += [b'{"index":{}}', json.dumps({"text": text, **more}).encode()]
         made.append(b"\n".join([*lines, b""]))
@@ -148,8 +149,8 @@ async def _print_rates(held: Bulks, provider_port: int, count: int) -> None:
     table.add_row(
         "a local model (direct: the model alone)",
         *await _compared(
-            lambda n: _model_alone(held, model, documents(n, 1)[0]),
-            lambda n: held.rate(session, local, documents(n + ROUNDS, 1)),
+            lambda n: _model_alone(held, model, documents(n, 1, size=_OF_A_MODEL)[0]),
+            lambda n: held.rate(session, local, documents(n + ROUNDS, 1, size=_OF_A_MODEL)),
         ),
     )
     Console(width=100).print(table)

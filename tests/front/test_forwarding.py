@@ -12,7 +12,7 @@ import pytest
 
 from tests.front.bare_node import OK, BareNode, always, bare_node, hang_up
 from tests.front.conftest import StartFront
-from tests.front.raw_http import compose, connect, exchange, read_answer
+from tests.front.raw_http import compose, connect, exchange, plain, read_answer, steady
 
 
 async def test_headers_of_the_connection_stay_and_all_others_pass(start_front: StartFront) -> None:
@@ -244,3 +244,32 @@ async def test_the_body_of_an_inference_may_be_zipped(start_front: StartFront, e
             assert (await answer.json())["sparse_embedding"][0]["embedding"]
         async with session.post(url, data=body[:-9], headers=headers) as answer:
             assert answer.status == 400
+
+
+async def test_scrolls_and_large_answers_come_whole(start_front: StartFront, elasticsearch: str) -> None:
+    front = await start_front(elasticsearch)
+    index = "front-large"
+    lines = b"".join(b'{"index":{"_id":"%d"}}\n{"text":"%s","n":%d}\n' % (n, b"x" * 4000, n) for n in range(500))
+    headers = [("Content-Type", "application/x-ndjson")]
+    made = await exchange(front, compose("PUT", f"/{index}/_bulk?refresh=true", headers, lines))
+    assert json.loads(made.body)["errors"] is False
+    try:
+        everything = f"/{index}/_search?size=500&sort=n"
+        for extra in ([], [("Accept-Encoding", "gzip")]):
+            direct, through = [
+                await exchange(base, compose("GET", everything, extra)) for base in (elasticsearch, front)
+            ]
+            assert len(plain(through)) > 2_000_000
+            assert steady(plain(through)) == steady(plain(direct))
+        found = []
+        page = json.loads((await exchange(front, compose("GET", f"/{index}/_search?scroll=1m&size=200&sort=n"))).body)
+        while page["hits"]["hits"]:
+            found += [hit["_source"]["n"] for hit in page["hits"]["hits"]]
+            body = json.dumps({"scroll": "1m", "scroll_id": page["_scroll_id"]}).encode()
+            following = compose("POST", "/_search/scroll", [("Content-Type", "application/json")], body)
+            page = json.loads((await exchange(front, following)).body)
+        assert found == list(range(500))
+        gone = await exchange(front, compose("DELETE", f"/_search/scroll/{page['_scroll_id']}"))
+        assert json.loads(gone.body) == {"succeeded": True, "num_freed": 1}
+    finally:
+        await exchange(elasticsearch, compose("DELETE", f"/{index}"))
