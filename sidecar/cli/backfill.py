@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from sidecar.cli.query_option import read_query
-from sidecar.cli.run_report import listing, summary_table, verdict, watch
+from sidecar.cli.run_report import listing, summary_table, tell_cache, verdict, watch
 from sidecar.cli.workbench import ElasticsearchUrl, Workbench, open_workbench, user_errors
 from sidecar.ingest.backfill import Backfill, BackfillJob
 from sidecar.ingest.bound import bound_plans
@@ -116,7 +116,9 @@ async def _run(
     """One run; a person who sits there is asked whether to clear, and then it runs again."""
     work = Backfill(bench.client, bench.embedder, job)
     work.summary.listed = listed
+    before = bench.inference.cache_count
     status = await watch(work.run(), work.summary, job.index, Console(stderr=True))
+    tell_cache(work.summary, bench.inference.cache_count.since(before))
     _show(work, job.index, console)
     ask = work.summary.withheld and not job.may_clear and not job.dry_run and sys.stdin.isatty()
     if ask and typer.confirm("Clear the vectors of these documents?"):

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from sidecar.cli.backfill import BatchSize, Failures, Maps, Passages, RetryFailed
-from sidecar.cli.run_report import listing, summary_table, verdict, watch
+from sidecar.cli.run_report import listing, summary_table, tell_cache, verdict, watch
 from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
 from sidecar.ingest.bound import bound_plan_for_writing
 from sidecar.ingest.fieldmap import parse_field_maps
@@ -72,6 +72,7 @@ def index(
                     work.summary.total = count
                     work.summary.listed = listed
                     status = await watch(work.run(lines), work.summary, index, Console(stderr=True))
+                    tell_cache(work.summary, bench.inference.cache_count)
                     for change in work.changes:
                         console.print(f"Added to [{change.index}]: {', '.join(change.fields)}", markup=False)
                     console.print(summary_table(work.summary, f"Indexing into {index}"))

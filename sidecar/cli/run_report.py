@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from sidecar.elastic.source import well_formed
+from sidecar.inference.cache.cache import CacheCount
 from sidecar.ingest.summary import FailedDocument, Summary
 from sidecar.settings import UserError
 
@@ -148,7 +149,14 @@ def _rate(summary: Summary) -> str:
 def _texts(summary: Summary) -> str:
     cut = f", {summary.truncated_texts:,} cut to the model's length (--passages embeds all of a text)"
     truncated = cut if summary.truncated_texts else ""
-    return f"{summary.embedded_texts:,} texts embedded{truncated}" if summary.embedded_texts else ""
+    known = f", {summary.known_texts:,} of them known from before ({summary.saved_tokens:,} tokens saved)"
+    again = known if summary.known_texts else ""
+    return f"{summary.embedded_texts:,} texts embedded{again}{truncated}" if summary.embedded_texts else ""
+
+
+def tell_cache(summary: Summary, count: CacheCount) -> None:
+    """Puts into the summary what the cache of embeddings did during the run."""
+    summary.known_texts, summary.saved_tokens = count.hits, count.saved_tokens
 
 
 @contextlib.contextmanager

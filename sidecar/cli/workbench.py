@@ -15,6 +15,7 @@ from sidecar.core.errors import SidecarError
 from sidecar.elastic.client import create_client, failure_text
 from sidecar.inference.embedder import Embedder
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
+from sidecar.inference.facade import Inference
 from sidecar.ingest.stop import RunStoppedError
 from sidecar.resources import open_resources
 from sidecar.settings import UserError, load_settings
@@ -38,6 +39,7 @@ class Workbench:
 
     client: AsyncElasticsearch
     embedder: Embedder
+    inference: Inference
 
 
 @asynccontextmanager
@@ -51,7 +53,7 @@ async def open_workbench(elasticsearch_url: str | None) -> AsyncIterator[Workben
         raise UserError(NO_ELASTICSEARCH)
     async with open_resources(settings, is_guest=True) as resources:
         assert resources.elasticsearch is not None  # noqa: S101
-        yield Workbench(resources.elasticsearch, EndpointEmbedder(resources.inference))
+        yield Workbench(resources.elasticsearch, EndpointEmbedder(resources.inference), resources.inference)
 
 
 @asynccontextmanager

@@ -54,8 +54,8 @@ class FailureGroup:
 class Summary:
     """Counts of documents. A document read again after a conflict counts once in ``read`` and ``written``.
 
-    ``withheld`` would lose their vectors because their text is gone, and wait for a word. ``listed`` is told every
-    failure as it happens.
+    ``withheld`` would lose their vectors because their text is gone, and wait for a word. ``known_texts`` of the
+    embedded ones came out of the cache. ``listed`` is told every failure as it happens.
     """
 
     total: int | None = None
@@ -75,6 +75,8 @@ class Summary:
     passes: int = 0
     embedded_texts: int = 0
     truncated_texts: int = 0
+    known_texts: int = 0
+    saved_tokens: int = 0
     bulks: int = 0
     retried_bulks: int = 0
     seconds: float = 0.0
