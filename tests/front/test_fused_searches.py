@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.front.conftest import FilledFront
 from tests.front.search_data import BOTH, fill
-from tests.front.test_search_agreement import match, semantic, standard
+from tests.front.test_search_agreement import is_nine, match, semantic, standard
 
 EXAMPLES = int(os.environ.get("SEARCH_EXAMPLES", "25"))
 Row = tuple[float, int, str]
@@ -37,6 +37,7 @@ class Arithmetic:
         self.front, self.target, self.filters = front, target, filters
         self.pit = front.send("POST", f"/{target}/_pit?keep_alive=1m", base=front.node)[1]["id"]
         self.matched: set[str] = set()
+        self.equal_is_one = is_nine(front)  # since 9.2, to be exact
 
     def ranking(self, tree: Any, window: int) -> list[Row]:
         ((kind, body),) = tree.items()
@@ -65,7 +66,8 @@ class Arithmetic:
         normalizer = item.get("normalizer", "none")
         if normalizer == "minmax" and scores:
             low, high = min(scores), max(scores)
-            return [1.0 if high - low < 1e-6 else (score - low) / (high - low) for score in scores]
+            equal = 1.0 if self.equal_is_one else low
+            return [equal if high - low < 1e-6 else (score - low) / (high - low) for score in scores]
         if normalizer == "l2_norm" and scores:
             length = math.sqrt(sum(score * score for score in scores))
             return scores if length < 1e-6 else [score / length for score in scores]
