@@ -24,6 +24,7 @@ COMMANDS = {
     "unbind": "Take bindings out of an index's mapping.",
     "bindings": "List the bindings of indices, those of semantic_text fields among them.",
     "search": "Search by words, by token weights, by vectors; fuse and rerank.",
+    "eval": "Measure how well an index answers judged queries, by several ways of searching.",
     "connect": "Say what a cluster allows, and set up its own endpoints that call this sidecar.",
     "disconnect": "Delete the cluster's endpoints that call this sidecar.",
     "config": "Print the effective settings, secrets masked, in the form of a .env file.",

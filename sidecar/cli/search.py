@@ -191,7 +191,7 @@ def hits_table(hits: Sequence[Mapping[str, Any]], field: str, title: str, *, exp
     for place, hit in enumerate(hits, 1):
         row = [Text(str(place)), Text(well_formed(str(hit["_id"]))), Text(f"{hit.get('_score') or 0.0:.4f}")]
         if explain:
-            row.append(Text(_origin(hit.get("_sidecar") or {})))
+            row.append(Text(origin(hit.get("_sidecar") or {})))
         text = best_passage(hit) or text_at(hit.get("_source") or {}, field) or ""
         table.add_row(*row, Text(snippet(text)))
     return table
@@ -203,7 +203,8 @@ def snippet(text: str, length: int = _SNIPPET) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
-def _origin(details: Mapping[str, Any]) -> str:
+def origin(details: Mapping[str, Any]) -> str:
+    """What ``_sidecar`` says of a hit, a line for each leg and its tokens."""
     lines = []
     if "relevance" in details:
         lines.append(f"reranked {details['relevance']}, before #{details.get('place_before')}")

@@ -38,15 +38,14 @@ def auto_retriever(scope: SearchScope, body: Mapping[str, Any]) -> dict[str, Any
     text = body.get("query")
     if not isinstance(text, str) or not text:
         raise IllegalArgumentError("[auto] requires [query], a text")
-    found = {kind: list(dict.fromkeys(_fields(scope, kind))) for kind in LegKind}
+    found = _searched(scope)
     if not (found[LegKind.SPARSE] or found[LegKind.DENSE]):
         names = ", ".join(view.name for view in scope.views)
         raise IllegalArgumentError(f"[auto] finds no field with vectors of an endpoint of the sidecar in [{names}]")
     window = body.get("rank_window_size", WINDOW)
     legs = [
-        {"retriever": _leg(kind, fields, text, window), "weight": WEIGHTS[kind], "normalizer": NORMALIZER.value}
-        for kind, fields in found.items()
-        if fields
+        {"retriever": leg, "weight": WEIGHTS[kind], "normalizer": NORMALIZER.value}
+        for kind, leg in auto_legs(scope, text, window).items()
     ]
     own = {name: body[name] for name in ("filter", "_name", "min_score") if name in body}
     linear: dict[str, Any] = {"linear": {"retrievers": legs, "rank_window_size": window, **own}}
@@ -64,6 +63,15 @@ def auto_retriever(scope: SearchScope, body: Mapping[str, Any]) -> dict[str, Any
         "rank_window_size": min(RERANK_WINDOW, window),
     }
     return {"text_similarity_reranker": reranker}
+
+
+def auto_legs(scope: SearchScope, text: str, window: int) -> dict[LegKind, dict[str, Any]]:
+    """The retriever of every kind for which the indices have a field."""
+    return {kind: _leg(kind, fields, text, window) for kind, fields in _searched(scope).items() if fields}
+
+
+def _searched(scope: SearchScope) -> dict[LegKind, list[_Field]]:
+    return {kind: list(dict.fromkeys(_fields(scope, kind))) for kind in LegKind}
 
 
 def _fields(scope: SearchScope, kind: LegKind) -> Iterator[_Field]:
