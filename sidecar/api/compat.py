@@ -2,8 +2,8 @@
 
     hugging_face, TEI   tei_form       /compat/hf/{inference_id}/...
     custom              tei_form       /compat/pairs/sparse_embedding/{inference_id}
-    openai              openai_form    /v1/embeddings, /v1/models, /v1/rerank
-                        openai_chat    /v1/chat/completions
+    openai              openai_form    /v1/embeddings, /v1/models, /v1/rerank, /openai/deployments/{model}/embeddings
+                        openai_chat    /v1/chat/completions, /openai/deployments/{model}/chat/completions
     cohere              cohere_form    /v1/embed, /v2/embed, /v2/rerank, and below /compat/cohere/{inference_id}
 
 What is not there below ``/v1`` and ``/v2`` is told in the form that the callers of these routes read.
@@ -24,8 +24,12 @@ COMPAT_ROUTES: tuple[Route, ...] = (
 
 
 def own_form(segments: tuple[str, ...]) -> ErrorHandler | None:
-    """How an unknown path below ``/v1`` or ``/v2`` is told; ``None`` for all others."""
+    """How an unknown path below ``/v1``, ``/v2`` or ``/openai`` is told; ``None`` for all others."""
     if segments and segments[0] in (Lane.SEARCH, Lane.INGEST):
         segments = segments[1:]
-    forms: dict[str, ErrorHandler] = {"v1": openai_form.openai_error, "v2": cohere_form.cohere_error}
+    forms: dict[str, ErrorHandler] = {
+        "openai": openai_form.openai_error,
+        "v1": openai_form.openai_error,
+        "v2": cohere_form.cohere_error,
+    }
     return forms.get(segments[0]) if segments else None

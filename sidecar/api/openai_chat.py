@@ -124,4 +124,7 @@ def _merge_call(known: dict[str, Any], part: Mapping[str, Any]) -> None:
     function["arguments"] += piece.get("arguments") or ""
 
 
-ROUTES: tuple[Route, ...] = (Route("/v1/chat/completions", {"POST": chat_completions}, on_error=openai_error),)
+ROUTES: tuple[Route, ...] = tuple(
+    Route(template, {"POST": chat_completions}, on_error=openai_error)
+    for template in ("/v1/chat/completions", "/openai/deployments/{deployment}/chat/completions")
+)

@@ -1,7 +1,8 @@
 """OpenAI's form: embeddings, models, and the reranking of servers like it; ``model`` is the inference id.
 
 The lane stands at the end of the path (``/v1/embeddings/search``), before it (``/search/v1``, as a client's base URL)
-or in the body (``input_type``, ``prompt_name``). ``SIDECAR_MODEL_NAMES`` maps names of models to inference ids.
+or in the body (``input_type``, ``prompt_name``). Azure's clients have paths of their own, and name the model in the
+body all the same. ``SIDECAR_MODEL_NAMES`` maps names of models to inference ids.
 Source: OpenAI API reference, "Create embeddings", "Models"; Jina's and vLLM's "Rerank".
 """
 
@@ -122,6 +123,7 @@ def rerank_error(call: Call, error: SidecarError) -> web.Response:
 ROUTES: tuple[Route, ...] = (
     *with_lanes("/v1/embeddings", openai_embeddings, openai_error),
     *below_lanes("/v1/embeddings", openai_embeddings, openai_error)[1:],
+    *below_lanes("/openai/deployments/{deployment}/embeddings", openai_embeddings, openai_error),
     *below_lanes("/v1/rerank", rerank, rerank_error),
     *below_lanes("/v1/models", list_models, openai_error, "GET"),
     *below_lanes("/v1/models/{model}", get_model, openai_error, "GET"),

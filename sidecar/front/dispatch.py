@@ -1,6 +1,6 @@
 """Whose request is it, and what happens around every answer of the front.
 
-request ─┬─ /_inference, /compat, /v1, /v2, /_sidecar, /metrics ── the sidecar's own routes
+request ─┬─ /_inference, /compat, /v1, /v2, /_sidecar, /metrics, ... ── the sidecar's own routes
          └─ everything else ── access log ── errors to the envelope ─┬─ a handler of the table
                                                                      └─ forwarded
 """
@@ -25,9 +25,12 @@ from sidecar.telemetry.access_log import logged_request
 from sidecar.wire.path_codec import split_path
 
 _log = structlog.stdlib.get_logger(__name__)
-_OWN_FIRST_SEGMENTS = frozenset({"_inference", "compat", "v1", "v2", "_sidecar", "metrics"})
-# base URLs of the sidecar's own by lane; no route of Elasticsearch has such a second segment
-_OWN_BASES = frozenset({("search", "v1"), ("search", "v2"), ("ingest", "v1"), ("ingest", "v2")})
+_OWN_FIRST_SEGMENTS = frozenset({"_inference", "compat", "_sidecar", "metrics"})
+_VERSIONS = frozenset({"v1", "v2"})
+# base URLs of the sidecar's own by lane, and Azure's; no route of Elasticsearch has such a second segment
+_OWN_BASES = frozenset(
+    {("openai", "deployments")} | {(lane, base) for lane in ("search", "ingest") for base in ("v1", "v2", "openai")}
+)
 _ROUTES = FrontRoutes(
     (
         *write_handlers.ROUTES,
@@ -56,8 +59,13 @@ def is_clusters(request: web.Request) -> bool:
     segments = _segments(path)
     if segments is None or not segments:
         return True
-    is_own = segments[0] in _OWN_FIRST_SEGMENTS or segments[:2] in _OWN_BASES
-    return not is_own or _ROUTES.find(request.method, segments) is not None
+    return not _is_own(segments) or _ROUTES.find(request.method, segments) is not None
+
+
+def _is_own(segments: tuple[str, ...]) -> bool:
+    if segments[0] in _VERSIONS:  # indices may have such names; what follows one begins with an underscore
+        return len(segments) > 1 and not segments[1].startswith("_")
+    return segments[0] in _OWN_FIRST_SEGMENTS or segments[:2] in _OWN_BASES
 
 
 async def give_leave(request: web.Request) -> web.StreamResponse | None:

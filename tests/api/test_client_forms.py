@@ -61,6 +61,8 @@ async def test_rerank_of_servers_like_openai_brings_texts_along(api: Client) -> 
         ("/search/v1/embeddings", {}, "search"),
         ("/ingest/v1/embeddings", {"input_type": "query"}, "ingest"),
         ("/v1/embeddings", {"input_type": "query"}, "search"),
+        (f"/openai/deployments/{DENSE}/embeddings?api-version=2024-10-21", {}, "ingest"),
+        (f"/search/openai/deployments/{DENSE}/embeddings?api-version=2024-10-21", {}, "search"),
         ("/v1/embeddings", {"input_type": "passage"}, "ingest"),
         ("/v1/embeddings", {"prompt_name": "query"}, "search"),
     ],
@@ -106,6 +108,7 @@ async def test_unknown_routes_are_told_in_their_callers_form(api: Client, method
     assert status == 404
     assert answer["error"]["message"] == f"Invalid URL ({method} /v1/moderations)"
     assert set(answer["error"]) == {"message", "type", "param", "code"}
+    assert (await ask(api, method, "/openai/deployments/a/images"))[1]["error"]["message"].startswith("Invalid URL")
     assert await ask(api, method, "/v2/classify") == (404, {"message": f"Invalid URL ({method} /v2/classify)"})
     assert (await ask(api, method, "/search/v1/moderations"))[1]["error"]["message"].startswith("Invalid URL")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from elasticsearch import Elasticsearch
 from langchain_cohere import CohereEmbeddings, CohereRerank
 from langchain_core.documents import Document
 from langchain_elasticsearch import (
@@ -51,17 +52,12 @@ def trained_model(url: str) -> str:
 
 @operations.named("`ElasticsearchStore`, `SparseVectorStrategy`, index made before")
 def sparse(url: str) -> str:
+    strategy = SparseVectorStrategy(model_id=SPARSE)
+    strategy.before_index_creation(client=Elasticsearch(url), text_field="text", vector_field="vector")
     field = {"properties": {"tokens": {"type": "sparse_vector"}}}
-    processor = {
-        "model_id": SPARSE,
-        "target_field": "vector",
-        "field_map": {"text": "text_field"},
-        "inference_config": {"text_expansion": {"results_field": "tokens"}},
-    }
-    send("PUT", f"{url}/_ingest/pipeline/{PIPELINE}", {"processors": [{"inference": processor}]})
     settings = {"default_pipeline": PIPELINE}
     index = fresh(url, "langchain-sparse", mappings={"properties": {"vector": field}}, settings=settings)
-    store = ElasticsearchStore(index, es_url=url, strategy=SparseVectorStrategy(model_id=SPARSE))
+    store = ElasticsearchStore(index, es_url=url, strategy=strategy)
     return searched(store)
 
 

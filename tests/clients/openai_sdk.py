@@ -48,6 +48,16 @@ def asynchronously(url: str) -> str:
     return same(asyncio.run(embed()), url, QUESTION, "ingest")
 
 
+@operations.named("`AzureOpenAI`, `embeddings.create` and `chat.completions.create`")
+def azure(url: str) -> str:
+    other = openai.AzureOpenAI(azure_endpoint=f"{url}/search", api_key="any", api_version="2024-10-21", max_retries=0)
+    answer = other.embeddings.create(model=DENSE, input=QUESTION)
+    chats = openai.AzureOpenAI(azure_endpoint=url, api_key="any", api_version="2024-10-21", max_retries=0)
+    said = chats.chat.completions.create(model=CHAT, messages=MESSAGES)
+    assert said.choices[0].message.content == "Hello there"
+    return same(answer.data[0].embedding, url, QUESTION, "search")
+
+
 @operations.named("`models.list`, `models.retrieve`")
 def models(url: str) -> str:
     names = {model.id for model in client(url).models.list()}

@@ -9,13 +9,16 @@ from yarl import URL
 from tests.front.conftest import StartFront
 
 OWN = ["/_inference/_all", "/_inference", "/_sidecar/health/live", "/metrics", "/compat/nothing", "/v1/nothing"]
+OWN += ["/search/v1/nothing", "/openai/deployments/nothing", "/search/openai/nothing"]
 THE_CLUSTERS = [
     "/",
     "/_cluster/health",
     "/missing/_search",
     "/metrics2",
     "/_inferences",
+    "/v2",
     "/v2/_mapping",
+    "/v1/_doc/1",
     "/%5",
     "/a/b/c",
 ]

@@ -28,6 +28,7 @@ def _envoy(path: str) -> bool:
 @pytest.mark.parametrize("goes_to_the_sidecar", [_nginx, _envoy])
 def test_a_proxy_sends_the_sidecar_what_it_looks_at(goes_to_the_sidecar: Callable[[str], bool]) -> None:
     own = ["/_inference", "/_inference/a/b", "/v1/embeddings", "/v2/rerank", "/compat/hf/x/sparse", "/_sidecar/rerank"]
+    own += ["/v2/embed", "/search/v1/embeddings", "/ingest/v2/embed", "/openai/deployments/a/embeddings"]
     for path in [*own, *(re.sub(r"\{[^}]+\}", "articles", route.template) for route in routes())]:
         assert goes_to_the_sidecar(path), path
     for path in ("/", "/_cat/indices", "/_cluster/health", "/_nodes/stats", "/articles/_stats", "/_tasks", "/_mget"):
