@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from sidecar.services.catalogue import Catalogue
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sidecar"
@@ -72,6 +75,11 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
                 yield from ((f"sidecar.{alias.name}", node.lineno) for alias in node.names)
             else:
                 yield base, node.lineno
+                # `from sidecar.services import acme` imports a module as well as its package
+                beside = [
+                    alias.name for alias in node.names if (ROOT / base.replace(".", "/") / f"{alias.name}.py").exists()
+                ]
+                yield from ((f"{base}.{name}", node.lineno) for name in beside)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -92,6 +100,25 @@ def test_a_room_knows_only_what_lies_below_it(path: Path) -> None:
 def test_core_and_services_do_no_io(path: Path) -> None:
     found = {module.partition(".")[0] for module, _ in imports(path)}
     assert found & IO_MODULES == set()
+
+
+def is_provider(path: Path) -> bool:
+    """Whether the module declares a service."""
+    return path.parent == PACKAGE / "services" and bool(re.search(r"^SERVICE\b", path.read_text("utf-8"), re.MULTILINE))
+
+
+PROVIDERS = [path for path in MODULES if is_provider(path)]
+
+
+def test_every_service_is_such_a_provider() -> None:
+    assert len(PROVIDERS) == len(list(Catalogue.discover()))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nobody_imports_a_provider(path: Path) -> None:
+    """What two of them need, or another room, stands in a module named after what it holds."""
+    providers = {name_of(provider) for provider in PROVIDERS}
+    assert [f"{path.name}:{line} imports {module}" for module, line in imports(path) if module in providers] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
 from sidecar.elastic.bindings import Binding, OnFailure
@@ -49,8 +50,8 @@ def bindings_table(found: Mapping[str, Sequence[Binding]]) -> Table:
                 *(["stored as pending on failure"] if binding.on_failure is OnFailure.INDEX_PENDING else []),
                 *(["overwrites"] if binding.overwrite else []),
             ]
-            sources = ", ".join(binding.sources)
-            table.add_row(index, sources, binding.target, binding.inference_id, ", ".join(options))
+            cells = (index, ", ".join(binding.sources), binding.target, binding.inference_id, ", ".join(options))
+            table.add_row(*map(Text, cells))
         if not held:
-            table.add_row(index, "", "nothing is bound", "", "")
+            table.add_row(Text(index), "", "nothing is bound", "", "")
     return table

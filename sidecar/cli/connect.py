@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from elasticsearch import ApiError, AsyncElasticsearch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sidecar.cli.workbench import ElasticsearchUrl, user_errors
 from sidecar.core.tasks import TaskType
@@ -153,10 +155,15 @@ def refusal(error: ApiError) -> str:
 
 def _show_roads(facts: ClusterFacts, found: tuple[Road, ...]) -> None:
     licence = facts.licence or "unknown"
-    table = Table(title=f"Elasticsearch {facts.version}, licence {licence}", show_header=False)
+    Console().print(roads_table(found, f"Elasticsearch {facts.version}, licence {licence}"))
+
+
+def roads_table(found: Sequence[Road], title: str) -> Table:
+    """One line per road: whether it is open, and why."""
+    table = Table(title=Text(title), show_header=False)
     for road in found:
-        table.add_row("open" if road.is_open else "closed", road.name, road.reason)
-    Console().print(table)
+        table.add_row("open" if road.is_open else "closed", Text(road.name), Text(road.reason))
+    return table
 
 
 def _show(outcomes: list[Outcome]) -> None:

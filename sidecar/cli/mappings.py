@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
 from sidecar.elastic.fields import MOST_DIMENSIONS, dense_field, sparse_field
@@ -48,7 +49,7 @@ def apply(
         report = asyncio.run(run())
     table = Table(show_header=False)
     for line in report:
-        table.add_row(line.kind, line.name, str(line.change))
+        table.add_row(line.kind, Text(line.name), Text(str(line.change)))
     Console().print(table)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sidecar.elastic.source import well_formed
 from sidecar.inference.cache.cache import CacheCount
@@ -49,7 +50,7 @@ async def watch(run: Coroutine[Any, Any, Summary], summary: Summary, what: str, 
 
 def summary_table(summary: Summary, title: str) -> Table:
     """What was written, skipped, failed and why."""
-    table = Table(title=title, title_justify="left", show_header=False, min_width=48)
+    table = Table(title=Text(title), title_justify="left", show_header=False, min_width=48)
     table.add_column("what")
     table.add_column("documents", justify="right")
     table.add_column("why", overflow="fold")

@@ -187,7 +187,7 @@ def hits_table(hits: Sequence[Mapping[str, Any]], field: str, title: str, *, exp
     table.add_column("score", justify="right")
     if explain:
         table.add_column("from", no_wrap=True)
-    table.add_column(field, overflow="fold")
+    table.add_column(Text(field), overflow="fold")
     for place, hit in enumerate(hits, 1):
         row = [Text(str(place)), Text(well_formed(str(hit["_id"]))), Text(f"{hit.get('_score') or 0.0:.4f}")]
         if explain:

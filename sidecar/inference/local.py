@@ -20,7 +20,7 @@ from sidecar.runtime.config import AdaptiveAllocations, Allocation, Lane
 from sidecar.runtime.errors import DeadlineError, ModelError, NotFiniteError, UnknownModelError
 from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.models import LocalModels
-from sidecar.services.elasticsearch import ANSWERED_BY
+from sidecar.services.allocations import ANSWERED_BY
 from sidecar.services.reading import dimensions_differ
 
 _log = structlog.stdlib.get_logger(__name__)

@@ -23,9 +23,9 @@ from sidecar.services.failures import Failures, client_status, status_name, word
 from sidecar.services.openai_shapes import dense_vector
 from sidecar.services.reading import SET_BY_USER
 from sidecar.services.setting_kinds import (
-    MAX_INPUT_TOKENS,
     SIMILARITY,
     Choice,
+    MaxInputTokens,
     Number,
     PositiveInt,
     RateLimit,
@@ -103,7 +103,7 @@ _COMMON: tuple[Setting, ...] = (
 _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
     *_COMMON,
     SIMILARITY,
-    MAX_INPUT_TOKENS,
+    MaxInputTokens(characters_per_token=3),
     LearnedSize(
         name="dimensions",
         listed=Listed(
@@ -271,7 +271,6 @@ _EMBEDDINGS = RemoteTask(
     dense=Dense(similarity_of=lambda settings: "cosine" if settings["provider"] == TITAN else "dot_product"),
     input_types=PUBLIC_INPUT_TYPES,
     max_inputs_of=lambda settings: MAX_INPUTS[settings["provider"]],
-    characters_per_token=3,
     since="8.15",
 )
 _COMPLETION = RemoteTask(

@@ -5,11 +5,11 @@ Source: Anthropic API reference, "Create a Message", "Errors" and "Rate limits".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sidecar.core.tasks import TaskType
 from sidecar.services.anthropic_shapes import (
+    FAILURES,
     MessageStream,
     chat_fields,
     check_chat,
@@ -19,14 +19,11 @@ from sidecar.services.anthropic_shapes import (
 )
 from sidecar.services.calls import Call, ProviderRequest
 from sidecar.services.declaration import RemoteTask, Service
-from sidecar.services.failures import PERMISSION, Failures, words_of_error_object
 from sidecar.services.setting_kinds import LooseInt, LooseNumber, PositiveInt, RateLimit, Text
 from sidecar.services.settings import Listed, Setting
 
 URL = "https://api.anthropic.com/v1/messages"
 VERSION = "2023-06-01"
-
-OVERLOADED = "Received an Anthropic server is temporarily overloaded status code"
 
 _SETTINGS: tuple[Setting, ...] = (
     Text(
@@ -50,31 +47,6 @@ _TASK_SETTINGS: tuple[Setting, ...] = (
     LooseNumber(name="temperature"),
     LooseNumber(name="top_p"),
     LooseInt(name="top_k"),
-)
-
-
-def rate_limit_details(headers: Mapping[str, str]) -> str:
-    """What the rate-limit headers say, ``unknown`` where one is missing."""
-
-    def value(name: str) -> str:
-        return headers.get(name, "unknown")
-
-    limits = "anthropic-ratelimit"
-    return (
-        f". Token limit [{value(f'{limits}-tokens-limit')}], remaining tokens "
-        f"[{value(f'{limits}-tokens-remaining')}], tokens reset [{value(f'{limits}-tokens-reset')}]. "
-        f"Request limit [{value(f'{limits}-requests-limit')}], remaining requests "
-        f"[{value(f'{limits}-requests-remaining')}], request reset [{value(f'{limits}-requests-reset')}]. "
-        f"Retry after [{value('retry-after')}]"
-    )
-
-
-FAILURES = Failures(
-    words=words_of_error_object,
-    retried=frozenset({429, 500, 529}),
-    prefixes={403: PERMISSION, 529: OVERLOADED},
-    rate_limit_details=rate_limit_details,
-    chat_type="anthropic_error",
 )
 
 

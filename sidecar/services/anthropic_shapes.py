@@ -15,7 +15,7 @@ from sidecar.core.errors import StatusError, UpstreamError
 from sidecar.core.results import ChatChunk, Completion, CompletionDelta, StreamItem
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import Call, ProviderAnswer, as_list, as_object, field_missing
-from sidecar.services.failures import Failures, words_of_openai
+from sidecar.services.failures import PERMISSION, Failures, words_of_error_object, words_of_openai
 from sidecar.services.openai_shapes import parse_stream_json
 from sidecar.services.sse import Event, EventDecoder
 from sidecar.services.stream_reader import EventReader
@@ -30,6 +30,36 @@ ERROR_STATUSES = {
     "rate_limit_error": 429,
 }
 TOOL_CHOICES = {"none": "none", "auto": "auto", "required": "any"}
+
+OVERLOADED = "Received an Anthropic server is temporarily overloaded status code"
+
+# --- failures ------------------------------------------------------------------------------------------------
+
+
+def rate_limit_details(headers: Mapping[str, str]) -> str:
+    """What the rate-limit headers say, ``unknown`` where one is missing."""
+
+    def value(name: str) -> str:
+        return headers.get(name, "unknown")
+
+    limits = "anthropic-ratelimit"
+    return (
+        f". Token limit [{value(f'{limits}-tokens-limit')}], remaining tokens "
+        f"[{value(f'{limits}-tokens-remaining')}], tokens reset [{value(f'{limits}-tokens-reset')}]. "
+        f"Request limit [{value(f'{limits}-requests-limit')}], remaining requests "
+        f"[{value(f'{limits}-requests-remaining')}], request reset [{value(f'{limits}-requests-reset')}]. "
+        f"Retry after [{value('retry-after')}]"
+    )
+
+
+FAILURES = Failures(
+    words=words_of_error_object,
+    retried=frozenset({429, 500, 529}),
+    prefixes={403: PERMISSION, 529: OVERLOADED},
+    rate_limit_details=rate_limit_details,
+    chat_type="anthropic_error",
+)
+
 
 # --- requests ------------------------------------------------------------------------------------------------
 

@@ -15,17 +15,17 @@ from sidecar.core.java_uri import uri_problem
 from sidecar.core.results import Completion, Ranking
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services import cohere_shapes
-from sidecar.services.azureopenai import rate_limit_details
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, field_missing, required
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import SERVER_BUSY, TOO_LARGE, Failures, words_of_error_object
 from sidecar.services.openai_shapes import PROMPT_TOO_LONG, ChatStream, parse_completion, parse_embeddings
 from sidecar.services.openai_tasks import dimensions, embedding_body
+from sidecar.services.rate_limit_headers import remaining_limits
 from sidecar.services.setting_kinds import (
-    MAX_INPUT_TOKENS,
     SIMILARITY,
     Choice,
     Flag,
+    MaxInputTokens,
     Number,
     PositiveInt,
     RateLimit,
@@ -77,7 +77,7 @@ _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
     *_SETTINGS,
     SIMILARITY,
     dimensions("https://learn.microsoft.com/en-us/azure/ai-studio/reference/reference-model-inference-embeddings"),
-    MAX_INPUT_TOKENS,
+    MaxInputTokens(characters_per_token=3),
     Refused(name="dimensions_set_by_user"),
 )
 _COMPLETION_TASK_SETTINGS: tuple[Setting, ...] = (
@@ -94,7 +94,7 @@ _EMBEDDING_FAILURES = Failures(
     shortened=frozenset({413}),
     prefixes={413: TOO_LARGE, 503: SERVER_BUSY},
     too_large_phrase=PROMPT_TOO_LONG,
-    rate_limit_details=rate_limit_details,
+    rate_limit_details=remaining_limits,
 )
 # neither a chat nor a list of documents can be shortened; Elasticsearch repeats a 413 as it is
 _FAILURES = replace(
@@ -214,7 +214,6 @@ SERVICE = Service(
             input_types=frozenset(INPUT_TYPES),
             label="Azure AI Studio",
             batch_size=2048,
-            characters_per_token=3,
             since="8.16",
         ),
         TaskType.COMPLETION: RemoteTask(

@@ -29,7 +29,8 @@ from sidecar.services.openai_shapes import (
     quoting,
 )
 from sidecar.services.openai_tasks import dimensions, embedding_body
-from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, RateLimit, Secret, Text, TextMap
+from sidecar.services.rate_limit_headers import remaining_limits
+from sidecar.services.setting_kinds import SIMILARITY, MaxInputTokens, RateLimit, Secret, Text, TextMap
 from sidecar.services.settings import Listed, Reading, Setting
 
 # the deployment in the address decides on the model
@@ -78,7 +79,7 @@ _SECRETS: tuple[Setting, ...] = (
 )
 _VECTORS: tuple[Setting, ...] = (
     dimensions("https://learn.microsoft.com/en-us/azure/ai-services/openai/reference#request-body-1"),
-    MAX_INPUT_TOKENS,
+    MaxInputTokens(characters_per_token=3),
     SIMILARITY,
 )
 _VECTOR_NAMES = tuple(setting.name for setting in _VECTORS)
@@ -183,14 +184,9 @@ def _unparsable(column: int, reason: str, cause: ValidationError | None = None) 
     )
 
 
-def rate_limit_details(headers: Mapping[str, str]) -> str:
-    tokens, requests = (headers.get(f"x-ratelimit-remaining-{name}", "unknown") for name in ("tokens", "requests"))
-    return f". Remaining tokens [{tokens}]. Remaining requests [{requests}]."
-
-
-_EMBEDDING_FAILURES = replace(EMBEDDING_FAILURES, rate_limit_details=rate_limit_details)
+_EMBEDDING_FAILURES = replace(EMBEDDING_FAILURES, rate_limit_details=remaining_limits)
 _COMPLETION_FAILURES = replace(
-    CHAT_FAILURES, retried=CHAT_FAILURES.retried | {429}, rate_limit_details=rate_limit_details
+    CHAT_FAILURES, retried=CHAT_FAILURES.retried | {429}, rate_limit_details=remaining_limits
 )
 _CHAT_FAILURES = quoting(CHAT_FAILURES, "azure_openai_error")
 
@@ -276,7 +272,6 @@ SERVICE = Service(
             failures=_EMBEDDING_FAILURES,
             dense=Dense("dot_product"),
             max_inputs=2048,
-            characters_per_token=3,
             since="8.14",
             **_COMMON,
         ),

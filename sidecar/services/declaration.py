@@ -7,7 +7,7 @@ sends what ``request`` builds and hands the answer to ``parse`` or the bytes of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from sidecar.core.results import Answer, Result
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamReader, TokenRequest
 from sidecar.services.failures import Failures
-from sidecar.services.setting_kinds import API_KEY
+from sidecar.services.setting_kinds import API_KEY, MaxInputTokens
 from sidecar.services.settings import Reading, Setting
 
 PUBLIC_INPUT_TYPES = frozenset(
@@ -44,12 +44,11 @@ class Task:
     """One task type of a service: what it accepts.
 
     ``settings``, ``task_settings`` and ``secrets`` are read in their order; the checks look at what was read and may
-    complain. ``prepare`` sees the raw ``service_settings`` and ``task_settings`` before anything is read. ``fixed``
-    settings are stored and shown without being accepted. ``screen_task_settings`` sees the task settings of a create or
-    inference request as they came and may raise. ``check_endpoint`` sees settings and secrets when all are read, before
-    unknown keys are reported; ``check_update`` sees the stored settings and those that an update gives, unread,
-    and ``merge_update`` makes the new settings of the stored ones, those that it changes and its body (default: what it
-    gives replaces what is stored).
+    complain. ``prepare`` sees the raw ``service_settings`` and ``task_settings`` before anything is read.
+    ``screen_task_settings`` sees the task settings of a create or inference request as they came and may raise.
+    ``check_endpoint`` sees settings and secrets when all are read, before unknown keys are reported; ``check_update``
+    sees the stored settings and those that an update gives, unread, and ``merge_update`` makes the new settings of the
+    stored ones, those that it changes and its body (default: what it gives replaces what is stored).
     ``shows`` are stored values shown besides the declared ones.
     ``task_settings_of`` says which task settings endpoints with certain settings have, where they differ.
     ``further_settings`` gives the settings that depend on those read before, and ``check_together`` looks at settings
@@ -78,7 +77,6 @@ class Task:
     check_together: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     secrets_first: bool = False
     ignores_top_level: bool = False
-    fixed: Mapping[str, Any] = field(default_factory=dict)
     shows: frozenset[str] = frozenset()
     has_chunking: bool = True
     chunking_since: str = "8.11"
@@ -105,7 +103,6 @@ class RemoteTask(Task):
     the service in that refusal. ``single_input`` names the task in the refusal of more than one input.
     ``max_inputs`` is the provider's hard limit per request. ``batch_size`` is what ingestion sends at once, that limit
     or 20 when neither is declared; ``batch_size_of`` finds what the settings say of it, or ``None``.
-    ``characters_per_token`` times ``max_input_tokens`` is where texts are cut (0: never).
     ``failures_of`` chooses a family by the call, where one is not enough. ``complete`` finishes the stored settings
     after the validation call.
     ``sign`` adds to a built request what depends on its bytes and the time. ``max_inputs_of`` is a hard limit that
@@ -133,7 +130,6 @@ class RemoteTask(Task):
     max_inputs: int | None = None
     batch_size: int | None = None
     batch_size_of: Callable[[Mapping[str, Any]], int | None] | None = None
-    characters_per_token: int = 0
     complete: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
     probe: Callable[[Call], Call] | None = None
     sign: Callable[[ProviderRequest, Call, datetime], ProviderRequest] | None = None
@@ -149,6 +145,11 @@ class RemoteTask(Task):
     def most_inputs(self, settings: Mapping[str, Any]) -> int | None:
         """How many inputs the provider takes in one request, ``None`` where it names no limit."""
         return self.max_inputs_of(settings) if self.max_inputs_of else self.max_inputs
+
+    def most_characters(self, settings: Mapping[str, Any]) -> int | None:
+        """How many characters of a text the provider is sent, ``None`` for all."""
+        declared = next((setting for setting in self.settings if isinstance(setting, MaxInputTokens)), None)
+        return declared.most_characters(settings) if declared else None
 
     def ingest_batch(self, settings: Mapping[str, Any]) -> int:
         """How many inputs ingestion sends in one request, at most what the provider takes."""

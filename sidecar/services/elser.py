@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.core.tasks import TaskType
-from sidecar.services.declaration import Service, Task
-from sidecar.services.elasticsearch import (
+from sidecar.services.allocations import (
     ANSWERED_BY,
     check_allocations,
     check_start,
     merge_allocations,
     threads_and_allocations,
 )
+from sidecar.services.declaration import Service, Task
 from sidecar.services.setting_kinds import Text
 
 DEFAULT_MODEL = ".elser_model_2"

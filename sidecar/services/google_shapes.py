@@ -1,4 +1,4 @@
-"""What Google's model services share: error bodies, failures, and the texts of generated answers.
+"""What Google's model services share: purposes of texts, error bodies, failures, and the texts of generated answers.
 
 Source: Gemini API reference, "GenerateContentResponse"; Google Cloud API design guide, "Errors".
 """
@@ -10,11 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 from sidecar.core.results import Completion, StreamItem
+from sidecar.core.tasks import InputType
 from sidecar.services.calls import Call, ProviderAnswer, as_list, as_object, as_text, field_missing
 from sidecar.services.failures import NOT_FOUND, PERMISSION, UNSUCCESSFUL, Failures, Words
 from sidecar.services.openai_shapes import parse_stream_json
 from sidecar.services.sse import Event, EventDecoder
 from sidecar.services.stream_reader import EventReader
+
+# what Google calls the purposes of a text
+TASK_TYPES = {
+    InputType.INGEST: "RETRIEVAL_DOCUMENT",
+    InputType.SEARCH: "RETRIEVAL_QUERY",
+    InputType.CLASSIFICATION: "CLASSIFICATION",
+    InputType.CLUSTERING: "CLUSTERING",
+}
 
 
 def google_failures(title: str, chat_type: str | None = None) -> Failures:

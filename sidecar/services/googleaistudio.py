@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from sidecar.core.errors import ValidationError
 from sidecar.core.results import Completion, CompletionDelta, DenseEmbeddings, StreamItem
-from sidecar.core.tasks import InputType, TaskType
+from sidecar.core.tasks import TaskType
 from sidecar.services.calls import (
     Call,
     ProviderAnswer,
@@ -21,9 +21,9 @@ from sidecar.services.calls import (
     field_missing,
 )
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
-from sidecar.services.google_shapes import GoogleStream, first_text, google_failures, parse_first_text
+from sidecar.services.google_shapes import TASK_TYPES, GoogleStream, first_text, google_failures, parse_first_text
 from sidecar.services.openai_shapes import dense_vector
-from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, PositiveInt, RateLimit, Text
+from sidecar.services.setting_kinds import SIMILARITY, MaxInputTokens, PositiveInt, RateLimit, Text
 from sidecar.services.settings import Listed, Setting
 
 TITLE = "Google AI Studio"
@@ -32,12 +32,6 @@ BASE_URL = "https://generativelanguage.googleapis.com/v1/models"
 MAX_INPUTS = 100
 # the one model that callers may tell what a text is for
 MODEL_WITH_INPUT_TYPES = "embedding-001"
-TASK_TYPES = {
-    InputType.INGEST: "RETRIEVAL_DOCUMENT",
-    InputType.SEARCH: "RETRIEVAL_QUERY",
-    InputType.CLASSIFICATION: "CLASSIFICATION",
-    InputType.CLUSTERING: "CLUSTERING",
-}
 
 FAILURES = google_failures(TITLE)
 _MODEL: Setting = Text(name="model_id", required=True, listed=Listed("Model ID", "ID of the LLM you're using."))
@@ -119,7 +113,13 @@ SERVICE = Service(
     tasks={
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending=f"Failed to send {TITLE} embeddings request",
-            settings=(_MODEL, MAX_INPUT_TOKENS, SIMILARITY, PositiveInt(name="dimensions"), _RATE_LIMIT),
+            settings=(
+                _MODEL,
+                MaxInputTokens(characters_per_token=3),
+                SIMILARITY,
+                PositiveInt(name="dimensions"),
+                _RATE_LIMIT,
+            ),
             check_call=check_input_type,
             request=request_embeddings,
             parse=parse_vectors,
@@ -128,7 +128,6 @@ SERVICE = Service(
             input_types=PUBLIC_INPUT_TYPES,
             label=TITLE,
             max_inputs=MAX_INPUTS,
-            characters_per_token=3,
             since="8.16",
         ),
         TaskType.COMPLETION: RemoteTask(

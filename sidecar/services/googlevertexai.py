@@ -15,16 +15,15 @@ from sidecar.services import gemini_chat, model_garden
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamReader, field_missing, is_number
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures
-from sidecar.services.google_shapes import google_failures
+from sidecar.services.google_shapes import TASK_TYPES, google_failures
 from sidecar.services.google_token import request_token
-from sidecar.services.googleaistudio import TASK_TYPES
 from sidecar.services.openai_shapes import dense_vector
 from sidecar.services.setting_kinds import (
-    MAX_INPUT_TOKENS,
     SIMILARITY,
     Choice,
     Flag,
     Int,
+    MaxInputTokens,
     PositiveInt,
     RateLimit,
     Refused,
@@ -69,7 +68,7 @@ _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
     Text(name="location", since="9.5"),
     _PROJECT,
     _MODEL,
-    MAX_INPUT_TOKENS,
+    MaxInputTokens(characters_per_token=3),
     SIMILARITY,
     PositiveInt(name="dimensions"),
     PositiveInt(name="max_batch_size", maximum=MAX_INPUTS, since="9.4"),
@@ -317,7 +316,6 @@ SERVICE = Service(
             label=TITLE,
             max_inputs=MAX_INPUTS,
             batch_size_of=lambda settings: settings.get("max_batch_size"),
-            characters_per_token=3,
             since="8.16",
         ),
         TaskType.RERANK: RemoteTask(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from sidecar.core.errors import OtherError
-from sidecar.core.results import DenseEmbeddings, RankedDocument, Ranking, SparseEmbedding, SparseEmbeddings
+from sidecar.core.results import RankedDocument, Ranking
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import (
     Call,
@@ -22,34 +22,21 @@ from sidecar.services.calls import (
     is_number,
     is_whole,
     plain_bearer,
-    unexpected_token,
 )
 from sidecar.services.declaration import Dense, RemoteTask, Service
-from sidecar.services.failures import RATE_LIMIT, TOO_LARGE, Failures, Words, words_of_error_object, words_of_error_text
+from sidecar.services.failures import Failures, Words, words_of_error_object, words_of_error_text
+from sidecar.services.hugging_face_shapes import FAILURES, REQUEST_LIMIT, URL, parse_dense, request_inputs, sparse_task
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
     MAX_TOKENS_FORM,
     ChatStream,
     chat_body,
-    dense_vector,
     parse_completion,
 )
-from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, Flag, PositiveInt, RateLimit, Text, Url
-from sidecar.services.settings import Listed, Setting
+from sidecar.services.setting_kinds import SIMILARITY, Flag, MaxInputTokens, PositiveInt, Text
+from sidecar.services.settings import Setting
 
-# the sparse route has no setting for it: Elasticsearch fixes and shows this limit
-SPARSE_MAX_INPUT_TOKENS = 512
-
-URL = Url(name="url", required=True, listed=Listed("URL", "The URL endpoint to use for the requests."))
-_RATE_LIMIT = RateLimit(requests_per_minute=3000, owner="hugging_face")
 _RERANK_TASK_SETTINGS: tuple[Setting, ...] = (Flag(name="return_documents"), PositiveInt(name="top_n"))
-
-FAILURES = Failures(
-    words=words_of_error_text,
-    retried=frozenset({429, 502, 503}),
-    shortened=frozenset({413}),
-    prefixes={502: RATE_LIMIT, 503: RATE_LIMIT, 413: TOO_LARGE},
-)
 
 
 def words_of_chat(answer: ProviderAnswer) -> Words | None:
@@ -78,38 +65,6 @@ def words_of_event(data: str) -> Words | None:
 CHAT_FAMILY = replace(CHAT_FAILURES, words=words_of_chat, stream_words=words_of_event, chat_type="hugging_face_error")
 # completions read OpenAI's error object only, so the text of a plain one is not quoted
 COMPLETION_FAMILY = replace(CHAT_FAILURES, words=words_of_error_object)
-
-
-def request_inputs(call: Call) -> ProviderRequest:
-    return ProviderRequest.json(call.settings["url"], {"inputs": call.texts}, plain_bearer(call))
-
-
-def parse_dense(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
-    """``[[...]]`` or ``{"embeddings": [[...]]}``."""
-    body = answer.json()
-    vectors = body.get("embeddings") if isinstance(body, dict) else body
-    if not isinstance(vectors, list):
-        raise field_missing("embeddings", "Hugging Face embeddings")
-    return DenseEmbeddings(tuple(dense_vector(vector) for vector in vectors))
-
-
-def parse_sparse(answer: ProviderAnswer, call: Call) -> SparseEmbeddings:
-    """``[{"token": weight}]``, or Text Embeddings Inference's ``[[{"index", "value"}]]`` with the index as token."""
-    body = answer.json()
-    if not isinstance(body, list):
-        raise unexpected_token("START_ARRAY", body)
-    return SparseEmbeddings(tuple(SparseEmbedding(_token_weights(item)) for item in body))
-
-
-def _token_weights(item: Any) -> dict[str, float]:
-    if isinstance(item, list):
-        item = {str(entry.get("index")): entry.get("value") for entry in item if isinstance(entry, dict)}
-    if not isinstance(item, dict):
-        raise unexpected_token("START_OBJECT", item)
-    for weight in item.values():
-        if not is_number(weight):
-            raise unexpected_token("VALUE_NUMBER", weight)
-    return item
 
 
 def request_rerank(call: Call) -> ProviderRequest:
@@ -157,25 +112,10 @@ def stream(call: Call) -> ChatStream:
     return ChatStream(call, family, "Hugging Face")
 
 
-def sparse_task(service_title: str, since: str) -> RemoteTask:
-    """The sparse route, which ``hugging_face_elser`` shares."""
-    return RemoteTask(
-        sending=f"Failed to send {service_title} request from inference entity id [{{id}}]",
-        settings=(URL, _RATE_LIMIT),
-        fixed={"max_input_tokens": SPARSE_MAX_INPUT_TOKENS},
-        request=request_inputs,
-        parse=parse_sparse,
-        failures=FAILURES,
-        characters_per_token=3,
-        has_chunking=False,
-        since=since,
-    )
-
-
 def _chat_task(since: str, failures: Failures) -> RemoteTask:
     return RemoteTask(
         sending="Failed to send Hugging Face {task} request from inference entity id [{id}]",
-        settings=(Text(name="model_id"), URL, _RATE_LIMIT),
+        settings=(Text(name="model_id"), URL, REQUEST_LIMIT),
         request=request_chat,
         parse=parse_completion,
         stream=stream,
@@ -191,18 +131,23 @@ SERVICE = Service(
     tasks={
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send Hugging Face text_embedding request from inference entity id [{id}]",
-            settings=(URL, SIMILARITY, PositiveInt(name="dimensions"), MAX_INPUT_TOKENS, _RATE_LIMIT),
+            settings=(
+                URL,
+                SIMILARITY,
+                PositiveInt(name="dimensions"),
+                MaxInputTokens(characters_per_token=3),
+                REQUEST_LIMIT,
+            ),
             request=request_inputs,
             parse=parse_dense,
             failures=FAILURES,
             dense=Dense("cosine", compares_dimensions=False),
-            characters_per_token=3,
             since="8.12",
         ),
         TaskType.SPARSE_EMBEDDING: sparse_task("Hugging Face ELSER", "8.12"),
         TaskType.RERANK: RemoteTask(
             sending="Failed to send Hugging Face rerank request from inference entity id [{id}]",
-            settings=(URL, _RATE_LIMIT),
+            settings=(URL, REQUEST_LIMIT),
             task_settings=_RERANK_TASK_SETTINGS,
             request=request_rerank,
             parse=parse_ranking,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sidecar.core.tasks import TaskType
 from sidecar.services.declaration import Service
-from sidecar.services.hugging_face import sparse_task
+from sidecar.services.hugging_face_shapes import sparse_task
 
 SERVICE = Service(
     name="hugging_face_elser",

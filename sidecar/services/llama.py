@@ -9,7 +9,7 @@ from sidecar.core.results import DenseEmbeddings
 from sidecar.core.tasks import TaskType
 from sidecar.services.calls import PLAIN_JSON, Call, ProviderAnswer, ProviderRequest, plain_bearer
 from sidecar.services.declaration import Dense, RemoteTask, Service
-from sidecar.services.hugging_face import parse_dense
+from sidecar.services.hugging_face_shapes import parse_dense
 from sidecar.services.openai_shapes import (
     CHAT_FAILURES,
     EMBEDDING_FAILURES,
@@ -18,7 +18,7 @@ from sidecar.services.openai_shapes import (
     quoting,
 )
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, PositiveInt, RateLimit, Secret, Text, Url
+from sidecar.services.setting_kinds import SIMILARITY, MaxInputTokens, PositiveInt, RateLimit, Secret, Text, Url
 from sidecar.services.settings import Listed, Reading
 
 
@@ -91,7 +91,7 @@ SERVICE = Service(
                 _URL,
                 PositiveInt(name="dimensions"),
                 SIMILARITY,
-                MAX_INPUT_TOKENS,
+                MaxInputTokens(characters_per_token=3),
                 _RATE_LIMIT,
             ),
             secrets=_SECRETS,
@@ -100,7 +100,6 @@ SERVICE = Service(
             parse=parse,
             failures=quoting(EMBEDDING_FAILURES),
             dense=Dense("dot_product", compares_dimensions=False),
-            characters_per_token=3,
             since="9.4",
         ),
         TaskType.COMPLETION: _CHAT.task(TaskType.COMPLETION, "9.4"),

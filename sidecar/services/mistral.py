@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from sidecar.core.results import DenseEmbeddings
 from sidecar.core.tasks import TaskType
-from sidecar.services.azureopenai import rate_limit_details
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, bearer, plain_bearer
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import SERVER_BUSY, TOO_LARGE
 from sidecar.services.openai_shapes import CHAT_FAILURES, EMBEDDING_FAILURES, NO_USAGE_FORM, parse_embeddings, quoting
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.setting_kinds import SIMILARITY, PositiveInt, RateLimit, Text
+from sidecar.services.rate_limit_headers import remaining_limits
+from sidecar.services.setting_kinds import SIMILARITY, MaxInputTokens, PositiveInt, RateLimit, Text
 from sidecar.services.settings import Listed
 
 EMBEDDINGS_URL = "https://api.mistral.ai/v1/embeddings"
@@ -30,9 +30,8 @@ _MODEL = Text(
         older_description="Refer to the Mistral models documentation for the list of available text embedding models.",
     ),
 )
-_MAX_INPUT_TOKENS = PositiveInt(
-    name="max_input_tokens",
-    mutable=True,
+_MAX_INPUT_TOKENS = MaxInputTokens(
+    characters_per_token=3,
     listed=Listed(
         "Maximum Input Tokens",
         "Allows you to specify the maximum number of tokens per input.",
@@ -42,7 +41,7 @@ _MAX_INPUT_TOKENS = PositiveInt(
 _RATE_LIMIT = RateLimit(requests_per_minute=240)
 # none of the four forms of error body of this route is OpenAI's, so nothing is quoted
 _EMBEDDING_FAILURES = replace(
-    EMBEDDING_FAILURES, prefixes={413: TOO_LARGE, 503: SERVER_BUSY}, rate_limit_details=rate_limit_details
+    EMBEDDING_FAILURES, prefixes={413: TOO_LARGE, 503: SERVER_BUSY}, rate_limit_details=remaining_limits
 )
 
 _CHAT = ChatProvider(
@@ -79,7 +78,6 @@ SERVICE = Service(
             failures=_EMBEDDING_FAILURES,
             dense=Dense("dot_product", compares_dimensions=False),
             batch_size=96,
-            characters_per_token=3,
             since="8.15",
         ),
         TaskType.COMPLETION: _CHAT.task(TaskType.COMPLETION, "8.19"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.core.results import Completion
-from sidecar.services import anthropic
+from sidecar.services.anthropic_shapes import FAILURES as ANTHROPIC_FAILURES
 from sidecar.services.anthropic_shapes import MessageStream, chat_fields, max_tokens, parse_message
 from sidecar.services.anthropic_shapes import check_chat as check_anthropic_chat
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamReader, no_reasoning
@@ -40,7 +40,7 @@ class Maker:
 
 
 MAKERS: Mapping[str, Maker] = {
-    "ANTHROPIC": Maker(None, anthropic.FAILURES),
+    "ANTHROPIC": Maker(None, ANTHROPIC_FAILURES),
     "META": Maker(NO_USAGE_FORM, quoting(CHAT_FAILURES, "llama_error")),
     "MISTRAL": Maker(NO_USAGE_FORM, quoting(CHAT_FAILURES, "mistral_error")),
     "HUGGING_FACE": Maker(MAX_TOKENS_FORM, quoting(CHAT_FAILURES, "hugging_face_error")),

@@ -17,7 +17,7 @@ from sidecar.services.openai_shapes import (
     quoting,
 )
 from sidecar.services.openai_tasks import ChatProvider
-from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, Choice, RateLimit, Text, Url
+from sidecar.services.setting_kinds import SIMILARITY, Choice, MaxInputTokens, RateLimit, Text, Url
 from sidecar.services.settings import Listed
 
 EMBEDDINGS_URL = "https://integrate.api.nvidia.com/v1/embeddings"
@@ -98,7 +98,7 @@ SERVICE = Service(
     tasks={
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send NVIDIA text_embedding request from inference entity id [{id}]",
-            settings=(_MODEL, _url(EMBEDDINGS_URL), _RATE_LIMIT, SIMILARITY, MAX_INPUT_TOKENS),
+            settings=(_MODEL, _url(EMBEDDINGS_URL), _RATE_LIMIT, SIMILARITY, MaxInputTokens(characters_per_token=3)),
             task_settings=(
                 Choice(name="input_type", choices=("ingest", "internal_ingest", "internal_search", "search")),
                 Choice(name="truncate", choices=("end", "none", "start")),
@@ -109,7 +109,6 @@ SERVICE = Service(
             dense=Dense("dot_product"),
             input_types=frozenset({InputType.INGEST, InputType.SEARCH}),
             label="NVIDIA",
-            characters_per_token=3,
             since="9.4",
         ),
         TaskType.RERANK: RemoteTask(

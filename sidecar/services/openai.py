@@ -25,7 +25,17 @@ from sidecar.services.openai_shapes import (
     parse_embeddings,
 )
 from sidecar.services.openai_tasks import dimensions, embedding_body
-from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, RateLimit, Secret, Text, TextMap, Url, UrlType
+from sidecar.services.setting_kinds import (
+    MAX_INPUT_TOKENS,
+    SIMILARITY,
+    MaxInputTokens,
+    RateLimit,
+    Secret,
+    Text,
+    TextMap,
+    Url,
+    UrlType,
+)
 from sidecar.services.settings import Listed, Reading, Setting
 
 EMBEDDINGS_URL = "https://api.openai.com/v1/embeddings"
@@ -50,7 +60,7 @@ _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
     UrlType(),
     _ORGANIZATION,
     SIMILARITY,
-    MAX_INPUT_TOKENS,
+    MaxInputTokens(characters_per_token=3),
     dimensions("https://platform.openai.com/docs/api-reference/embeddings/create#embeddings-create-dimensions"),
     _URL,
     _MODEL,
@@ -191,7 +201,6 @@ _TEXT_EMBEDDING = RemoteTask(
     failures=EMBEDDING_FAILURES,
     dense=Dense("dot_product"),
     max_inputs=2048,
-    characters_per_token=3,
     since="8.12",
     **_COMMON,
 )

@@ -19,7 +19,7 @@ from sidecar.services.openai_shapes import (
 )
 from sidecar.services.openai_tasks import ChatProvider, embedding_body
 from sidecar.services.reading import SET_BY_USER
-from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, Flag, PositiveInt, RateLimit, Text, Url
+from sidecar.services.setting_kinds import SIMILARITY, Flag, MaxInputTokens, PositiveInt, RateLimit, Text, Url
 from sidecar.services.settings import Listed
 
 _MODEL = Text(name="model_id", listed=Listed("Model ID", "The name of the model to use for the inference task."))
@@ -67,13 +67,19 @@ SERVICE = Service(
     tasks={
         TaskType.TEXT_EMBEDDING: RemoteTask(
             sending="Failed to send OpenShift AI text_embedding request from inference entity id [{id}]",
-            settings=(_MODEL, _URL, _RATE_LIMIT, PositiveInt(name="dimensions"), SIMILARITY, MAX_INPUT_TOKENS),
+            settings=(
+                _MODEL,
+                _URL,
+                _RATE_LIMIT,
+                PositiveInt(name="dimensions"),
+                SIMILARITY,
+                MaxInputTokens(characters_per_token=3),
+            ),
             shows=frozenset({SET_BY_USER}),
             request=request_embeddings,
             parse=parse_embeddings,
             failures=quoting(EMBEDDING_FAILURES),
             dense=Dense("dot_product"),
-            characters_per_token=3,
             since="9.4",
         ),
         TaskType.RERANK: RemoteTask(

@@ -240,7 +240,7 @@ def shown_settings(task: Task, endpoint: Endpoint, generation: Generation) -> di
     """The service settings that GET shows."""
     visible = {s.name for s in task.settings if s.shown and s.is_known(generation)}
     hidden = ({s.name for s in task.settings} - visible | {SET_BY_USER}) - task.shows
-    known = {s.name for s in task.settings} | task.fixed.keys() | task.shows | _learned(task)
+    known = {s.name for s in task.settings} | task.shows | _learned(task)
     shown = {name: value for name, value in endpoint.service_settings.items() if name in known and name not in hidden}
     if not isinstance(task, RemoteTask):
         return shown
@@ -269,7 +269,7 @@ def _read_service_settings(task: Task, reading: Reading) -> dict[str, Any]:
     reading.finish()
     if isinstance(task, RemoteTask) and task.dense:
         settings[SET_BY_USER] = "dimensions" in settings
-    return {**settings, **task.fixed}
+    return settings
 
 
 def _read_task_settings(task: Task, settings: dict[str, Any], reading: Reading) -> dict[str, Any]:

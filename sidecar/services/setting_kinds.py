@@ -102,6 +102,30 @@ class PositiveInt(Setting):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaxInputTokens(PositiveInt):
+    """The most tokens of one text: texts are cut at ``characters_per_token`` times as many characters (0: never)."""
+
+    name: str = "max_input_tokens"
+    mutable: bool = True
+    characters_per_token: int = 0
+
+    def most_characters(self, settings: Mapping[str, Any]) -> int | None:
+        """How many characters of a text an endpoint with ``settings`` is sent, ``None`` for all."""
+        return self.characters_per_token * (settings.get(self.name) or 0) or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedMaxInputTokens(MaxInputTokens):
+    """The same as a property of the service: stored and shown as ``tokens``, not accepted."""
+
+    mutable: bool = False
+    tokens: int
+
+    def read(self, reading: Reading) -> Any:
+        return self.tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Int(Setting):
     """Any whole number."""
 
@@ -298,7 +322,7 @@ class Refused(Setting):
 
 
 SIMILARITY = Choice(name="similarity", choices=("cosine", "dot_product", "l2_norm"))
-MAX_INPUT_TOKENS = PositiveInt(name="max_input_tokens", mutable=True)
+MAX_INPUT_TOKENS = MaxInputTokens()
 API_KEY = Secret(
     name="api_key",
     required=True,

@@ -45,7 +45,7 @@ from sidecar.services.openai_shapes import (
     dense_vector,
     parse_completion,
 )
-from sidecar.services.setting_kinds import SIMILARITY, Flag, PositiveInt, RateLimit, Secret, Text, Url
+from sidecar.services.setting_kinds import SIMILARITY, Flag, MaxInputTokens, PositiveInt, RateLimit, Secret, Text, Url
 from sidecar.services.settings import Listed, Setting
 
 TOKEN_URL = "https://iam.cloud.ibm.com/identity/token"  # noqa: S105 - an address
@@ -72,9 +72,8 @@ _EMBEDDING_SETTINGS: tuple[Setting, ...] = (
     _PROJECT,
     _URL,
     _API_VERSION,
-    PositiveInt(
-        name="max_input_tokens",
-        mutable=True,
+    MaxInputTokens(
+        characters_per_token=3,
         listed=Listed("Maximum Input Tokens", "Allows you to specify the maximum number of tokens per input."),
     ),
     SIMILARITY,
@@ -261,7 +260,6 @@ SERVICE = Service(
             failures=FAILURES,
             dense=Dense("dot_product", compares_dimensions=False),
             max_inputs=1000,
-            characters_per_token=3,
             since="8.16",
         ),
         TaskType.RERANK: RemoteTask(

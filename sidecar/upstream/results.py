@@ -24,7 +24,8 @@ def joined(results: list[Result]) -> Result:
     first = results[0]
     if isinstance(first, DenseEmbeddings):
         vectors = itertools.chain.from_iterable(r.vectors for r in results if isinstance(r, DenseEmbeddings))
-        return replace(first, vectors=tuple(vectors))
+        marks = [r.is_truncated or (False,) * len(r.vectors) for r in results if isinstance(r, DenseEmbeddings)]
+        return replace(first, vectors=tuple(vectors), is_truncated=tuple(itertools.chain.from_iterable(marks)))
     if isinstance(first, SparseEmbeddings):
         items = itertools.chain.from_iterable(r.items for r in results if isinstance(r, SparseEmbeddings))
         return SparseEmbeddings(tuple(items))
@@ -32,15 +33,19 @@ def joined(results: list[Result]) -> Result:
 
 
 def with_marks(answer: Answer, truncated: Sequence[bool]) -> Answer:
-    """``answer`` with the results marked whose text was cut. Only sparse results can say so."""
-    if not isinstance(answer.result, SparseEmbeddings):
-        return answer
-    marks = itertools.chain(truncated, itertools.repeat(False))
-    items = tuple(
-        SparseEmbedding(item.tokens, item.is_truncated or mark)
-        for item, mark in zip(answer.result.items, marks, strict=False)
-    )
-    return replace(answer, result=SparseEmbeddings(items))
+    """``answer`` with the embeddings marked whose text was cut; other results cannot say so."""
+    result, marks = answer.result, itertools.chain(truncated, itertools.repeat(False))
+    if isinstance(result, SparseEmbeddings):
+        items = tuple(
+            SparseEmbedding(item.tokens, item.is_truncated or mark)
+            for item, mark in zip(result.items, marks, strict=False)
+        )
+        return replace(answer, result=SparseEmbeddings(items))
+    if isinstance(result, DenseEmbeddings):
+        known = result.is_truncated or (False,) * len(result.vectors)
+        is_truncated = tuple(was or mark for was, mark in zip(known, marks, strict=False))
+        return replace(answer, result=replace(result, is_truncated=is_truncated))
+    return answer
 
 
 def check_numbers(result: Result) -> None:

@@ -399,11 +399,10 @@ def _halved(call: Call) -> Call:
 
 
 def _cut(task: RemoteTask, call: Call) -> tuple[Call, list[bool]]:
-    """The call with every text cut to the endpoint's ``max_input_tokens``, and which texts were."""
-    limit = call.settings.get("max_input_tokens")
-    if not task.characters_per_token or not limit:
+    """The call with every text cut to what the endpoint's ``max_input_tokens`` stands for, and which texts were."""
+    characters = task.most_characters(call.settings)
+    if characters is None:
         return call, []
-    characters = limit * task.characters_per_token
     texts = call.texts
     truncated = [len(text) > characters for text in texts]
     return (call.with_texts(text[:characters] for text in texts), truncated) if any(truncated) else (call, [])

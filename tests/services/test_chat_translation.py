@@ -19,7 +19,7 @@ from sidecar.core.requests import ChatRequest, InferenceRequest
 from sidecar.core.results import ChatChunk, CompletionDelta, StreamItem
 from sidecar.core.tasks import TaskType
 from sidecar.inference.remote import make_call
-from sidecar.services import amazonbedrock, anthropic
+from sidecar.services import amazonbedrock, anthropic, anthropic_shapes
 from sidecar.services.anthropic_shapes import MessageStream, check_chat
 from sidecar.services.bedrock_converse import ConverseStream
 from sidecar.services.calls import Call, StreamFailedError
@@ -215,7 +215,7 @@ def sse(events: list[dict[str, Any]]) -> bytes:
 
 def read(task_type: TaskType, data: bytes) -> list[StreamItem]:
     reader = MessageStream(
-        Call(inference_id="chat-1", task_type=task_type, settings={}, stream=True), anthropic.FAILURES
+        Call(inference_id="chat-1", task_type=task_type, settings={}, stream=True), anthropic_shapes.FAILURES
     )
     return [*reader.feed(data), *reader.finish()]
 

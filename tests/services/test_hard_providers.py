@@ -122,6 +122,24 @@ async def test_of_a_list_only_the_text_that_is_too_long_is_cut_and_marked(sideca
     assert found == [(5, False), (768, True), (1400, False), (768, True), (5, False)]
 
 
+async def test_dense_vectors_of_cut_texts_are_marked_across_parts_of_a_call(sidecar: Sidecar) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        texts = (await request.json())["inputs"]
+        if len(texts) > 3 or any(len(text) > 1000 for text in texts):
+            return web.json_response({"error": "too long"}, status=413)
+        return web.json_response([[float(len(text)), 1.0] for text in texts])
+
+    texts = ["short", "x" * 5000, "y" * 900, "z" * 1600, "brief", "v" * 1400]
+    async with provider(answer) as url:
+        await sidecar.create("text_embedding/tei", "hugging_face", url=url, max_input_tokens=512)
+        address = f"{sidecar.url}/_inference/text_embedding/tei"
+        async with sidecar.session.post(address, json={"input": texts}) as response:
+            body = await response.json()
+            # by the endpoint's own limit, 512 tokens of three characters, and by half for the provider
+            assert [item["embedding"][0] for item in body["text_embedding"]] == [5, 768, 900, 768, 5, 700]
+            assert response.headers["X-Sidecar-Truncated"] == "1, 3, 5"
+
+
 async def test_a_provider_for_whom_everything_is_too_large_is_not_asked_for_each_text(sidecar: Sidecar) -> None:
     calls = 0
 
