@@ -16,7 +16,7 @@ from tests.clients.programs import JAVASCRIPT_PACKAGES, LIBRARIES, NODE_MODULES,
 MISSING = "the libraries are not there: make clients"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its endpoint's secret is none that sidecars of other tests could read
 def front(elasticsearch_basic: str) -> Iterator[str]:
     with programs.front_with_chats(elasticsearch_basic) as url:
         yield url
