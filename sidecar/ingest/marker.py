@@ -24,6 +24,7 @@ from typing import Any
 from sidecar.elastic.source import values_at, well_formed
 
 MARKER_FIELD = "sidecar"
+_BELOW = f"{MARKER_FIELD}."
 _ERROR_LENGTH = 500
 
 MARKER_MAPPING: dict[str, Any] = {
@@ -82,6 +83,8 @@ class Marker:
     @classmethod
     def read(cls, source: Mapping[str, Any]) -> Marker:
         """The marker of a document's source; an empty one when there is none or only parts of one."""
+        if MARKER_FIELD not in source and not any(name.startswith(_BELOW) for name in source):
+            return cls()
         models, foreign_models = _by_field(values_at(source, f"{MARKER_FIELD}.model"))
         hashes, foreign_hashes = _by_field(values_at(source, f"{MARKER_FIELD}.hash"))
         origins, _ = _by_field(values_at(source, f"{MARKER_FIELD}.source"))

@@ -52,7 +52,7 @@ def test_what_is_not_changed_keeps_its_digits() -> None:
 @given(_OBJECTS, st.booleans())
 def test_names_are_counted(value: dict[str, Any], ascii_only: bool) -> None:
     raw = written(value, None, ascii_only)
-    assert has_each_name_once(raw, value) or b'\\\\"' in raw  # behind an escaped backslash no name is seen
+    assert has_each_name_once(raw, value)
 
 
 @pytest.mark.parametrize("raw", [b'{"a":1,"a":2}', b'{"a":{"b":1,"b":[]}}', b'[{"a" : 1, "a":2}]'])
