@@ -24,7 +24,7 @@ LIBRARIES_READY := $(VENV)/clients/.libraries-ready
 NODE := $(VENV)/clients/node
 NODE_READY := $(VENV)/clients/.node-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py)))
+BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py bench/search.py)))
 
 setup: $(READY) $(CLIENT_9_READY)
 
