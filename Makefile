@@ -27,18 +27,25 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py bench/search.py)))
 
 setup: $(READY) $(CLIENT_9_READY)
+# not where it is the first step of another goal
+ifeq ($(MAKECMDGOALS),$(filter setup,$(MAKECMDGOALS)))
+	@echo "Ready: $(BIN)/sidecar serve"
+endif
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found (PYTHON=... names one)." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
 
 $(READY): pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[dev]'
+	@echo "Installing the sidecar and what its tests need, a minute or two ..."
+	@$(PIP) install --editable '.[dev]'
 	@touch $@
 
 $(CLIENT_9_READY): | $(BIN)/python
-	rm -rf $(CLIENT_9)
-	$(PIP) install --no-warn-conflicts --target $(CLIENT_9) 'elasticsearch[async]>=9.4,<10'
+	@echo "Installing the 9.x client, with which the tests try the sidecar as well ..."
+	@rm -rf $(CLIENT_9)
+	@$(PIP) install --no-warn-conflicts --target $(CLIENT_9) 'elasticsearch[async]>=9.4,<10'
 	@touch $@
 
 # ARGS="..." goes on to the program
