@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from json.scanner import make_scanner
 from typing import Any, NoReturn
 
 from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_NUMBER_LENGTH, MAX_VALUES, as_utf8, too_many_values
@@ -98,7 +99,10 @@ def _fraction(letters: str) -> float:
 _PLAIN_JSON = json.JSONDecoder(
     object_pairs_hook=_without_duplicates, parse_constant=_refuse, parse_int=_whole_number, parse_float=_fraction
 )
-_read_scalar: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(parse_constant=_refuse).raw_decode
+# typeshed does not know that it takes a decoder
+_read_scalar: Callable[[str, int], tuple[Any, int]] = make_scanner(
+    json.JSONDecoder(parse_constant=_refuse)  # type: ignore[arg-type]
+)
 
 
 def _blank_end(text: str, at: int) -> int:
@@ -161,13 +165,19 @@ class _Walk:
             left -= 1
             try:
                 value, end = _read_scalar(text, at)
-            except ValueError:
+            except (StopIteration, ValueError):
                 raise NotPlainError from None
             if end - at > MAX_NUMBER_LENGTH and type(value) is not str:
                 raise NotPlainError
             append(value)
             at = end + 1
-            if text[end:at] != "," or text[at : at + 1] in _NO_SCALAR or left < 0:
+            if text[end:at] != "," or left < 0:
+                break
+            char = text[at : at + 1]
+            if char == " ":
+                at += 1
+                char = text[at : at + 1]
+            if char in _NO_SCALAR:
                 break
         self._left = left
         return end
@@ -214,7 +224,7 @@ class _Walk:
     def _scalar(self, at: int) -> tuple[Any, int]:
         try:
             value, end = _read_scalar(self._text, at)
-        except ValueError:
+        except (StopIteration, ValueError):
             raise NotPlainError from None
         if end - at > MAX_NUMBER_LENGTH and type(value) is not str:
             raise NotPlainError
