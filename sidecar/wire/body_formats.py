@@ -11,7 +11,8 @@ from sidecar.core.errors import OtherError, SidecarError, XContentParseError
 from sidecar.core.generations import Generation
 from sidecar.wire.cbor_reader import read_cbor
 from sidecar.wire.json_scanner import JsonScanner
-from sidecar.wire.json_values import NotPlainError, read_json
+from sidecar.wire.json_text import MAX_SETTINGS_VALUES
+from sidecar.wire.json_values import AT_ONCE_BYTES, NotPlainError, let_go, read_json
 from sidecar.wire.json_writer import plain, write_json, write_large_json
 from sidecar.wire.media_types import Format
 from sidecar.wire.token_reader import Token, TokenReader, ValueReader
@@ -52,6 +53,8 @@ def read_body(data: bytes, read: Callable[[TokenReader], _T], *, names_end_of_in
     try:
         return read(ValueReader(value))
     except (NotPlainError, SidecarError):
+        if len(data) > AT_ONCE_BYTES:
+            let_go(value)
         return read(JsonScanner(data, names_end_of_input=names_end_of_input))
 
 
@@ -93,7 +96,7 @@ def parse_mapping(data: bytes, generation: Generation) -> dict[str, Any]:
             "Compressor detection can only be called on some xcontent bytes or compressed xcontent bytes",
         )
     try:
-        value = read_json(data)
+        value = read_json(data, MAX_SETTINGS_VALUES)
     except NotPlainError:
         value = None
     if isinstance(value, dict):

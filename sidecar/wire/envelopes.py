@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from sidecar.core.errors import (
@@ -22,6 +23,7 @@ from sidecar.core.errors import (
 )
 from sidecar.core.generations import Generation
 
+_MOST_FRAMES = 100
 _NEWEST_NOUN = "Inference endpoint"
 _STATUS_NAMES = {413: "request_entity_too_large", 422: "unprocessable_entity"}
 
@@ -111,9 +113,9 @@ def _describe_whole(error: SidecarError, generation: Generation, with_trace: boo
 
 def _trace(error: SidecarError) -> str:
     """The frames of ``error`` as ``module:line`` pairs; nothing of the machine, no values."""
-    frames = traceback.extract_tb(error.__traceback__)
     lines = [f"{error.type}: {error.reason}"]
-    for frame in frames:
-        _, found, inside = frame.filename.rpartition("sidecar/")
-        lines.append(f"\tat {'sidecar/' + inside if found else 'library'}:{frame.lineno} ({frame.name})")
+    # Without the lines of the source, whose look-up takes longer than all else.
+    for frame, number in islice(traceback.walk_tb(error.__traceback__), _MOST_FRAMES):
+        _, found, inside = frame.f_code.co_filename.rpartition("sidecar/")
+        lines.append(f"\tat {'sidecar/' + inside if found else 'library'}:{number} ({frame.f_code.co_name})")
     return "\n".join(lines)

@@ -45,7 +45,7 @@ class JsonScanner(JsonText):
     ``patience`` bounds the seconds spent: a text that takes longer is refused without a place.
     """
 
-    def __init__(self, data: bytes, *, names_end_of_input: bool = True, patience: float = 5.0) -> None:
+    def __init__(self, data: bytes, *, names_end_of_input: bool = True, patience: float = 3.0) -> None:
         super().__init__(data, names_end_of_input=names_end_of_input)
         self._deadline = time.monotonic() + patience
         self._open: list[_Container] = []

@@ -14,6 +14,8 @@ from sidecar.core.errors import OtherError, XContentParseError
 MAX_NUMBER_LENGTH = 1000
 # Elasticsearch counts no values; here a body of more is refused, since every value costs more than its letters.
 MAX_VALUES = 1_500_000
+# An endpoint's settings stay in memory for longer than one step of the loop may take to let them go.
+MAX_SETTINGS_VALUES = 100_000
 # An object or array takes more memory and time than a text or number, also when it is let go.
 CONTAINER_COUNTS_AS = 10
 
@@ -293,9 +295,9 @@ def beyond(what: str, found: int, limit: int, method: str) -> XContentParseError
     return XContentParseError(message, cause=OtherError("stream_constraints_exception", message))
 
 
-def too_many_values() -> XContentParseError:
-    """A text of more than ``MAX_VALUES`` values."""
-    error = beyond("Token count", MAX_VALUES + 1, MAX_VALUES, "getMaxTokenCount")
+def too_many_values(most: int = MAX_VALUES) -> XContentParseError:
+    """A text of more than ``most`` values."""
+    error = beyond("Token count", most + 1, most, "getMaxTokenCount")
     return XContentParseError(error.reason, status=413, cause=error.cause)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from json.scanner import make_scanner
 from typing import Any, NoReturn
 
+from sidecar.core.errors import SidecarError
 from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_NUMBER_LENGTH, MAX_VALUES, as_utf8, too_many_values
 
 # How deep a value may be, below Python's own limit of nested calls.
@@ -29,18 +30,19 @@ _NO_SCALAR = frozenset(" \t\r\n{[")
 _WINDOW = 8192
 _WINDOW_DEPTH = 4
 _FEW = 16
+_LET_GO_AT_ONCE = 5000
 
 
 class NotPlainError(Exception):
     """Something that only the scanner decides."""
 
 
-def read_json(data: bytes) -> Any:
+def read_json(data: bytes, most_values: int = MAX_VALUES) -> Any:
     """The JSON object or array that ``data`` begins with; what stands behind it is not looked at.
 
     Raises ``NotPlainError`` for what is not JSON, and for all that Elasticsearch's parser reads in a way of its own:
     comments, names that stand twice, other encodings than UTF-8, great depth. Raises ``XContentParseError`` for more
-    than ``MAX_VALUES`` values.
+    than ``most_values`` values in a large text.
     """
     try:
         text = as_utf8(data).decode()
@@ -48,13 +50,32 @@ def read_json(data: bytes) -> Any:
         if text[start : start + 1] not in _OPENERS:
             raise NotPlainError  # What may stand behind a bare number or word is a matter of its own.
         if len(data) > AT_ONCE_BYTES:
-            return _Walk(text).value(start)
+            walk = _Walk(text, most_values)
+            try:
+                return walk.value(start)
+            except (NotPlainError, SidecarError):
+                walk.let_go()
+                raise
         value, _end = _PLAIN_JSON.raw_decode(text, start)
     except (ValueError, RecursionError):
         raise NotPlainError from None
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH and count_containers(value)[1] > MAX_DEPTH:
         raise NotPlainError
     return value
+
+
+def let_go(value: Any, levels: int = 3) -> None:
+    """Empties a large value, whose end would otherwise be one long step of the interpreter."""
+    if type(value) is list:
+        while value:
+            part = value[-_LET_GO_AT_ONCE:]
+            del value[-_LET_GO_AT_ONCE:]
+            if levels:
+                for item in part:
+                    let_go(item, levels - 1)
+    elif type(value) is dict:
+        while value:
+            let_go(value.popitem()[1], levels - 1 if levels else 0)
 
 
 def count_containers(value: Any) -> tuple[int, int]:
@@ -113,9 +134,9 @@ def _blank_end(text: str, at: int) -> int:
 class _Walk:
     """One way through a large text, a value at a time."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most_values: int) -> None:
         self._text = text
-        self._left = MAX_VALUES
+        self._left = self._most_values = most_values
         self._root: list[Any] = []
         # Where values go, outermost first; in objects, the name that waits for its value.
         self._open: list[Any] = []
@@ -127,7 +148,7 @@ class _Walk:
         """The value that begins at ``at``."""
         while at >= 0:
             if self._left < 0:
-                raise too_many_values()
+                raise too_many_values(self._most_values)
             char = self._text[at : at + 1]
             if char in _OPENERS:
                 at = self._small(at) or self._enter(at, char)
@@ -181,6 +202,10 @@ class _Walk:
                 break
         self._left = left
         return end
+
+    def let_go(self) -> None:
+        """Empties what was read so far."""
+        let_go(self._root)
 
     def _put(self, value: Any) -> None:
         if self._is_object:
