@@ -1,6 +1,6 @@
 """Retrieval quality end to end: the Cranfield collection in a real index, asked by the engine in every way it has.
 
-    python -m bench.quality DIRECTORY [--elasticsearch-url URL] [--index NAME] [--slice N/M] [--no-rerank]
+    python -m bench.quality DIRECTORY [--elasticsearch-url URL] [--index NAME] [--slice N/M] [--reranked HITS]
 
 DIRECTORY holds the collection (``bench.cranfield`` says in which form). Without a URL a node with a Basic licence is
 started. The index is filled with the built-in models; one that is there already gets only what it lacks, so a run that
@@ -41,7 +41,7 @@ INDEX = "quality-cranfield"
 SPARSE, DENSE, RERANK = ".elser-2-elasticsearch", ".multilingual-e5-small-elasticsearch", ".rerank-v1-elasticsearch"
 MEASURES = ("nDCG@10", "R@100")
 RERANKED = 50
-"""Hits that are reranked; those behind keep their order."""
+"""Hits that are reranked unless told otherwise: the list ends with them."""
 STANDARD = "BM25, standard analyser"
 ENGLISH = "BM25, English analyser"
 NAMES = {
@@ -73,24 +73,24 @@ async def fill(bench: Workbench, index: str, collection: Collection) -> None:
     await bench.client.indices.refresh(index=index)
 
 
-def ways(found: Mapping[str, Template], *, are_reranked: bool) -> dict[str, Template]:
+def ways(found: Mapping[str, Template], *, reranked_hits: int) -> dict[str, Template]:
     """What is compared: the legs, their fusions, and these reranked. ``found``: what the index can have."""
     result = {ENGLISH: found[LegKind.WORDS.value]}
     result[STANDARD] = {"standard": {"query": {"match": {"text.standard": {"query": PLACE}}}}}
     result |= {name: found[key] for key, name in NAMES.items()}
-    for key in (RANK_FUSION, DEFAULT) if are_reranked else ():
-        result[f"{NAMES[key]}, reranked"] = reranked(found[key])
+    for key in (RANK_FUSION, DEFAULT) if reranked_hits else ():
+        result[f"{NAMES[key]}, reranked"] = reranked(found[key], reranked_hits)
     return result
 
 
-def reranked(template: Template) -> Template:
-    """The first hits in the reranker's order, the others behind them as they were."""
+def reranked(template: Template, hits: int) -> Template:
+    """The first ``hits`` in the reranker's order."""
     body = {
         "retriever": template,
         "field": "text",
         "inference_id": RERANK,
         "inference_text": PLACE,
-        "rank_window_size": RERANKED,
+        "rank_window_size": hits,
     }
     return {"text_similarity_reranker": body}
 
@@ -112,7 +112,7 @@ async def measure(bench: Workbench, options: argparse.Namespace, collection: Col
     }
     scope = await Preparation(catalog, bench.embedder).scope(options.index, {}, version)
     rankings = {}
-    for name, template in ways(default_templates(scope), are_reranked=options.rerank).items():
+    for name, template in ways(default_templates(scope), reranked_hits=options.reranked).items():
         began = time.monotonic()
         found = await asking.rankings(template, questions, WINDOW)
         print(f"{name}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
@@ -149,7 +149,9 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the index there")
     parser.add_argument("--slice", default="1/1", help="only the Nth of M parts of the queries, such as 1/5")
     parser.add_argument("--measure", action="append", help="as ir-measures names it; may be repeated")
-    parser.add_argument("--no-rerank", dest="rerank", action="store_false", help="leave out what takes longest")
+    parser.add_argument(
+        "--reranked", type=int, default=RERANKED, help="hits that are reranked; 0: none, which is quick"
+    )
     options = parser.parse_args()
     with ExitStack() as stack:
         url = options.elasticsearch_url

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from sidecar.core.errors import RelayedError
 from sidecar.elastic.version import ServerVersion
 from sidecar.search.engine import Search, SearchEngine
@@ -44,7 +46,8 @@ class Asking:
         Raises:
             SidecarError: a search fails, with its cause.
         """
-        turn = asyncio.Semaphore(AT_ONCE)
+        # A local reranker has all cores busy with one question: several at once would run out of their time.
+        turn = asyncio.Semaphore(1 if b'"text_similarity_reranker"' in orjson.dumps(template) else AT_ONCE)
 
         async def one(text: str) -> list[Scored]:
             async with turn:

@@ -1,6 +1,7 @@
 """A small index with all kinds of vectors, filled once per test with the built-in models."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -9,7 +10,7 @@ from elasticsearch import AsyncElasticsearch
 from tests.ingest.library import DENSE_MAP, SPARSE_MAP, backfill, fill
 from tests.ingest.local_embedder import LocalEmbedder
 
-LIBRARY = {
+LIBRARY: dict[str, dict[str, Any]] = {
     "lamp": {"text": "The keeper of the lighthouse trims the lamp every evening.", "n": 1},
     "song": {"text": "Humpback whales sing for hours in the breeding season.", "n": 2},
     "tide": {"text": "The moon pulls the ocean, so the water rises and falls twice a day.", "n": 3},
