@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -55,7 +56,11 @@ async def hang_up(node: BareNode, reader: asyncio.StreamReader, writer: asyncio.
 
 
 @asynccontextmanager
-async def bare_node(answering: Answering = always(OK)) -> AsyncIterator[BareNode]:  # noqa: B008 - a constant
+async def bare_node(
+    answering: Answering = always(OK),  # noqa: B008 - a constant
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[BareNode]:
+    """A node at ``url`` until the block is left; with ``ssl_context`` it speaks TLS."""
     node = BareNode()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,9 +71,9 @@ async def bare_node(answering: Answering = always(OK)) -> AsyncIterator[BareNode
         finally:
             writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=ssl_context)
     host, port = server.sockets[0].getsockname()[:2]
-    node.url = f"http://{host}:{port}"
+    node.url = f"{'http' if ssl_context is None else 'https'}://{host}:{port}"
     try:
         yield node
     finally:
