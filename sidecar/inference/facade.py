@@ -40,7 +40,6 @@ from sidecar.runtime.errors import ModelError, NotFiniteError
 from sidecar.services.catalogue import Catalogue
 from sidecar.services.declaration import RemoteTask, Service, Task
 from sidecar.services.reading import (
-    cannot_be_updated,
     merge_task_settings,
     read_endpoint,
     read_update,
@@ -268,8 +267,8 @@ class Inference:
             SidecarError: with Elasticsearch's wording; nothing is changed then.
         """
         named = body.get(SERVICE)
-        if len(body) > 1 and isinstance(named, str):
-            # typed clients always send it; whether it is the endpoint's own is looked at when that is known
+        if len(body) > 1 and isinstance(named, str) and await self._is_service_of(inference_id, named):
+            # typed clients always send it
             body = {name: value for name, value in body.items() if name != SERVICE}
         check_update_body(body, generation)
         task_type = resolve_task_type(url_task_type, body.get("task_type"), generation)
@@ -281,8 +280,6 @@ class Inference:
             ) from None
         if stored.endpoint.task_type is not task_type:
             raise StatusError("Task type must match the task type of the existing endpoint")
-        if SERVICE not in body and isinstance(named, str) and named not in ("", stored.endpoint.service):
-            raise cannot_be_updated({SERVICE: named})
         service = self._catalogue.service(stored.endpoint.service, generation)
         task = service.tasks[task_type]
         update = read_update(task, stored.endpoint, stored.secrets, body, generation)
@@ -476,6 +473,15 @@ class Inference:
     def _is_local(self, endpoint: Endpoint) -> bool:
         service = self._catalogue.get(endpoint.service)
         return service is not None and service.is_local
+
+    async def _is_service_of(self, inference_id: str, name: str) -> bool:
+        """Whether an update may name this service: the endpoint's own, or none at all."""
+        if not name:
+            return True
+        try:
+            return (await self._stored(inference_id)).endpoint.service == name
+        except ResourceNotFoundError:
+            return False
 
     async def _stored(self, inference_id: str) -> StoredEndpoint:
         if inference_id in PRECONFIGURED:
