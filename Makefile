@@ -24,7 +24,7 @@ LIBRARIES_READY := $(VENV)/clients/.libraries-ready
 NODE := $(VENV)/clients/node
 NODE_READY := $(VENV)/clients/.node-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py bench/search.py)))
+BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py bench/search.py bench/front.py)))
 
 setup: $(READY) $(CLIENT_9_READY)
 # not where it is the first step of another goal
