@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import uvloop
 
 from bench.generated_requests import Generated, requests
 from sidecar.server import serve
@@ -53,7 +54,8 @@ def _service(pipe: Connection, port: int, data_dir: str) -> None:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `sidecar serve` does
+        runner.run(run())
 
 
 async def _send(session: aiohttp.ClientSession, request: Generated) -> str:

@@ -159,7 +159,7 @@ class Connection(RequestHandler):
             self._unread = None
 
     def _give_up(self) -> None:
-        if isinstance(self.transport, asyncio.WriteTransport):
+        if self.transport is not None:
             _log.info("caller_stopped_reading", remote=_address(self))
             self.transport.abort()
 

@@ -55,9 +55,16 @@ def _events(value: Any) -> Iterator[yaml.Event]:
     elif isinstance(value, str):
         yield yaml.ScalarEvent(None, None, _ANY, value, style='"')
     else:
-        yield yaml.ScalarEvent(None, None, _ANY, orjson.dumps(value, default=str, option=_NUMPY).decode())
+        yield yaml.ScalarEvent(None, None, _ANY, _digits(value))
 
 
 def _style(name: str) -> str | None:
     """Quotes for a name that would be read as something else than a text without them."""
     return None if isinstance(scalar_value(name, None, is_plain=True), str) else '"'
+
+
+def _digits(value: Any) -> str:
+    try:
+        return orjson.dumps(value, default=str, option=_NUMPY).decode()
+    except orjson.JSONEncodeError:  # Beyond 64 bits.
+        return str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import resource
@@ -168,3 +169,20 @@ async def test_the_last_file_handles_are_not_given_to_idle_connections(services:
     assert len(service.events("connections_short")) == 1
     for _, writer in idle:
         writer.close()
+
+
+async def test_a_caller_that_does_not_read_is_left(services: Services) -> None:
+    service = await services.start(write_timeout="500ms")
+    reader, writer = await connect(service)
+    transport = writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
+    writer.write(b"GET /_inference/_services HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+    await asyncio.sleep(3)
+    transport.resume_reading()
+    async with asyncio.timeout(30):
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+    service.stop()
+    assert await service.ended() == 0
+    assert service.events("caller_stopped_reading")
