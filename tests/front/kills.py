@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -196,9 +196,10 @@ async def stage(url: str, directory: Path, restart_node: str | None = None) -> A
             await asyncio.gather(provider.start(), sidecar.start())
             await _prepare(cluster, f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[0]}", index)
             yield Stage(cluster, sidecar, provider, index, restart_node)
-            async with aiohttp.ClientSession() as session:
-                await session.delete(f"http://127.0.0.1:{ports[1]}/_inference/{ENDPOINT}-{index}?force=true")
         finally:
+            with suppress(aiohttp.ClientError):  # a sidecar that is down leaves it, and its key is gone
+                async with aiohttp.ClientSession() as session:
+                    await session.delete(f"http://127.0.0.1:{ports[1]}/_inference/{ENDPOINT}-{index}?force=true")
             sidecar.kill()
             provider.kill()
             await cluster.indices.delete(index=index, ignore_unavailable=True)
