@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from sidecar.core.errors import IllegalArgumentError
 
@@ -25,6 +25,9 @@ class LongTexts(StrEnum):
     TRUNCATE = "truncate"
     FAIL = "fail"
     CHUNK = "chunk"
+
+
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
 class OnFailure(StrEnum):
@@ -72,19 +75,30 @@ class Binding:
 
 def _from_object(value: Mapping[str, Any]) -> Binding:
     source, target, inference_id = (value.get(name) for name in ("source", "target", "inference_id"))
-    names = (source,) if isinstance(source, str) else tuple(source or ())
-    if not (names and isinstance(target, str) and isinstance(inference_id, str)):
+    names = (source,) if isinstance(source, str) else tuple(source) if isinstance(source, list) else ()
+    is_named = bool(names) and all(isinstance(name, str) and name for name in names)
+    if not (is_named and isinstance(target, str) and isinstance(inference_id, str)):
         raise IllegalArgumentError("a map needs [source], [target] and [inference_id]")
+    chunking_settings = value.get("chunking_settings")
+    if not isinstance(chunking_settings, Mapping | None):
+        raise IllegalArgumentError(f"[chunking_settings] must be an object, not [{chunking_settings}]")
     return Binding(
         sources=names,
         target=target,
         inference_id=inference_id,
         passages=bool(value.get("passages", False)),
-        chunking_settings=value.get("chunking_settings"),
-        long_texts=LongTexts(value.get("long_texts", LongTexts.TRUNCATE)),
-        on_failure=OnFailure(value.get("on_failure", OnFailure.FAIL)),
+        chunking_settings=chunking_settings,
+        long_texts=_one_of(LongTexts, "long_texts", value.get("long_texts", LongTexts.TRUNCATE)),
+        on_failure=_one_of(OnFailure, "on_failure", value.get("on_failure", OnFailure.FAIL)),
         overwrite=bool(value.get("overwrite", False)),
     )
+
+
+def _one_of(kind: type[_Word], name: str, value: Any) -> _Word:
+    try:
+        return kind(value)
+    except ValueError:
+        raise IllegalArgumentError(f"[{name}] must be one of [{', '.join(kind)}], not [{value}]") from None
 
 
 def entry_of(binding: Binding) -> str | dict[str, Any]:
@@ -152,7 +166,12 @@ def bindings_of(mapping: Mapping[str, Any]) -> tuple[Binding, ...]:
         IllegalArgumentError: an entry cannot be read.
     """
     meta = (mapping.get("_meta") or {}).get(META_KEY) or {}
-    return tuple(Binding.parse(entry) for entry in meta.get("maps") or ())
+    if not isinstance(meta, Mapping):
+        raise IllegalArgumentError(f"[_meta.{META_KEY}] must be an object, not [{meta}]")
+    maps = meta.get("maps") or ()
+    if not isinstance(maps, list | tuple):
+        raise IllegalArgumentError(f"[_meta.{META_KEY}.maps] must be a list, not [{maps}]")
+    return tuple(Binding.parse(entry) for entry in maps)
 
 
 def semantic_fields(mapping: Mapping[str, Any], default_inference_id: str = "") -> tuple[SemanticText, ...]:

@@ -250,7 +250,7 @@ class BulkWrite:
         works: dict[int, _Work] = {}
         for position, part in enumerate(parts):
             if isinstance(part, BulkAction) and part.source:
-                work = self._read_action(part, plans[self._name(part)], pipelines)
+                work = self._read_action(part, plans[self._name(part), part.operation], pipelines)
                 if work is not None:
                     works[position] = work
         await self._examine(list(works.values()))
@@ -294,11 +294,15 @@ class BulkWrite:
         name = action.meta.get("_index", self._index)
         return name if isinstance(name, str) else ""
 
-    async def _plans(self, parts: Sequence[Part]) -> Mapping[str, WritePlan]:
-        names = list(dict.fromkeys(self._name(part) for part in parts if isinstance(part, BulkAction)))
-        return dict(zip(names, await asyncio.gather(*map(self._context.plan, names)), strict=True))
+    async def _plans(self, parts: Sequence[Part]) -> Mapping[tuple[str, str], WritePlan]:
+        """The plans by index and operation: who may create need not be one who may update."""
+        asked = list(
+            dict.fromkeys((self._name(part), part.operation) for part in parts if isinstance(part, BulkAction))
+        )
+        plans = await asyncio.gather(*(self._context.plan(name, operation) for name, operation in asked))
+        return dict(zip(asked, plans, strict=True))
 
-    async def _pipelines(self, parts: Sequence[Part], plans: Mapping[str, WritePlan]) -> Pipelines:
+    async def _pipelines(self, parts: Sequence[Part], plans: Mapping[tuple[str, str], WritePlan]) -> Pipelines:
         names = {plan.default_pipeline or plan.final_pipeline for plan in plans.values()}
         names |= {part.meta.get("pipeline") for part in parts if isinstance(part, BulkAction)}
         if {*names, self._pipeline} <= {None, "_none"}:
@@ -362,7 +366,7 @@ class BulkWrite:
         if outcome.source is None:
             return
         moved = outcome.index not in (self._name(work.action), work.plan.index)
-        plan = await self._context.plan(outcome.index) if moved else document.plan
+        plan = await self._context.plan(outcome.index, work.action.operation) if moved else document.plan
         if plan:
             _examine_one(work, document, outcome.source, plan)
 

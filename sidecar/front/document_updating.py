@@ -59,7 +59,7 @@ async def update_document(exchange: Exchange) -> web.StreamResponse:
         SidecarError: an inference failed; nothing was written.
     """
     context = await WriteContext.of(exchange)
-    plan = await context.plan(exchange.values["index"])
+    plan = await context.plan(exchange.values["index"], "update")
     pipelines = await pipelines_of(exchange, plan, None)
     body = await read_body(exchange, strict=True) if plan or pipelines.infers else None
     request = UpdateRequest.read(body.document, exchange.parameters) if body is not None else None

@@ -28,7 +28,7 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
         SidecarError: an inference failed; nothing was written.
     """
     context = await WriteContext.of(exchange)
-    plan = await context.plan(exchange.values["index"])
+    plan = await context.plan(exchange.values["index"], _operation(exchange))
     pipelines = await pipelines_of(exchange, plan, exchange.parameters.get("pipeline"))
     if not (plan or pipelines.infers):
         return await exchange.forward(warnings=context.notes)
@@ -43,6 +43,12 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
         return await exchange.forward(written.body, headers=headers, warnings=context.notes)
     answer = await exchange.call(exchange.request.method, without_shape(exchange.target), written.body)
     return respond(context, answer, written.errors)
+
+
+def _operation(exchange: Exchange) -> str:
+    """What the caller must be allowed to do: without an id, documents are always new."""
+    is_create = "id" not in exchange.values or exchange.path.rstrip("/").split("/")[-2:-1] == ["_create"]
+    return "create" if is_create or exchange.parameters.get("op_type") == "create" else "index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ async def filled(
         if outcome.source is not None:
             examined = outcome.source
         if outcome.index not in (index, plan.index):
-            plan = await context.plan(outcome.index)
+            plan = await context.plan(outcome.index, _operation(context.exchange))
     body = source.raw
     if plan and (outcome is None or outcome.source is not None):
         filling = examine(examined, plan)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from aiohttp import http_exceptions, web
@@ -35,6 +36,9 @@ from sidecar.wire.path_codec import parse_query
 from sidecar.wire.warning_header import warning_header
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# With one of these, or with parameters of their own, names are an expression that only the cluster can resolve.
+_PATTERN = frozenset("*<")
+_OF_THE_EXPRESSION = ("ignore_unavailable", "allow_no_indices", "expand_wildcards")
 # Below this a body is read before it is sent on: one write each way instead of a stream.
 _SMALL = 64 * 1024
 
@@ -272,6 +276,21 @@ class Exchange:
             aiohttp.ClientError: no node answers; shown as 503.
         """
         return await self.front.privileges.granted(self.caller_headers, index, privilege)
+
+    async def may_search(self, index: str, pit: Mapping[str, Any] | None = None) -> bool:
+        """Whether the caller may search something of the expression ``index`` (``""``: everything), or of ``pit``.
+
+        A pattern stands for what the caller may read of it, so it is for the cluster to resolve.
+
+        Raises:
+            aiohttp.ClientError: no node answers; shown as 503.
+        """
+        given = {name: self.parameters[name] for name in _OF_THE_EXPRESSION if name in self.parameters}
+        if pit is None and index not in ("", "_all") and not given and _PATTERN.isdisjoint(index):
+            return await self.check_privileges(index, "read")
+        path = f"/{quote(index, safe='')}/_search" if index and pit is None else "/_search"
+        query = f"?{urlencode(given)}" if given and pit is None else ""
+        return await self.front.privileges.searches(self.caller_headers, path + query, pit)
 
     # --- to the caller -------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import orjson
 from aiohttp import web
@@ -38,6 +39,7 @@ class Item:
     header: bytes
     body: bytes
     answer: dict[str, Any] | None = None
+    is_refused: bool = False
     planted: tuple[Planted, ...] = ()
 
 
@@ -48,7 +50,9 @@ async def multi_search(exchange: Exchange) -> web.StreamResponse:
         return await exchange.forward()
     started = time.monotonic()
     changed = await asyncio.gather(*(_prepared(exchange, item) for item in items))
-    return await _answered(exchange, list(items), started) if any(changed) else await exchange.forward()
+    if not any(changed) or all(item.is_refused for item in items):
+        return await exchange.forward()
+    return await _answered(exchange, items, started)
 
 
 async def multi_search_templates(exchange: Exchange) -> web.StreamResponse:
@@ -92,7 +96,9 @@ async def _prepared(exchange: Exchange, item: Item) -> bool:
             parameters |= {name: _parameter(header[name]) for name in _OF_A_HEADER if name in header}
             outcome = await executed(exchange, index, body, parameters, data=item.body, is_plain=True)
             if outcome is None:
-                return False
+                item.answer = await _refusal(exchange, index, parameters)
+                item.is_refused = item.answer is not None
+                return item.is_refused
             value = outcome.value if outcome.reply is None else outcome.reply.json()
             item.answer = {**value, "status": outcome.status}
             return True
@@ -105,6 +111,14 @@ async def _prepared(exchange: Exchange, item: Item) -> bool:
     if new.is_changed:
         item.body, item.planted = write_object(new.body), tuple(new.planted)
     return new.is_changed
+
+
+async def _refusal(exchange: Exchange, index: str, parameters: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the cluster says to a caller who may not search ``index``: a tree of ours would spoil all other searches."""
+    path = f"/{quote(index, safe='')}/_search?" if index else "/_search?"
+    given = {name: value for name, value in parameters.items() if name in _OF_A_HEADER}
+    answer = await exchange.call("POST", path + urlencode(given), b'{"size":0}')
+    return {"error": answer.json().get("error"), "status": answer.status} if answer.status in (403, 404) else None
 
 
 async def _rendered(exchange: Exchange, item: Item) -> bool:

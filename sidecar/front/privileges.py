@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import orjson
 from multidict import CIMultiDict
 
-from sidecar.front.cluster import Cluster
+from sidecar.front.cluster import Answer, Cluster
 
 _PATH = "/_security/user/_has_privileges"
 # Long enough for a stream of bulks, short enough that a withdrawn right stops costing at once.
@@ -22,8 +23,11 @@ _FRESH_SECONDS = 5.0
 _SECURITY_OFF_SECONDS = 60.0
 _REMEMBERED = 4096
 _CREDENTIALS = ("Authorization", "es-security-runas-user", "es-secondary-authorization", "X-Client-Authentication")
-# What a node without security, or with security switched off, says to that path.
-_WITHOUT_SECURITY = frozenset({400, 404, 405, 500, 501})
+# What a node with security switched off says to that path. A caller can bring about other errors (a header that
+# stands twice), so a status alone must not open the door for everybody.
+_WITHOUT_SECURITY = "no handler found for uri"
+# Whatever of it may be searched is counted, and nothing of it is read.
+_NOTHING: dict[str, Any] = {"size": 0, "query": {"match_none": {}}, "track_total_hits": False}
 
 
 class Privileges:
@@ -43,14 +47,37 @@ class Privileges:
         Raises:
             aiohttp.ClientError: no node answers.
         """
+        return await self._remembered(headers, index, privilege, lambda: self._ask(headers, index, privilege))
+
+    async def searches(self, headers: CIMultiDict[str], target: str, pit: Mapping[str, Any] | None = None) -> bool:
+        """Whether a search at ``target`` (raw path and query) reaches any shard for the caller with these ``headers``.
+
+        For patterns and points in time, of which the cluster shows every caller what that caller may read.
+
+        Raises:
+            aiohttp.ClientError: no node answers.
+        """
+        body = orjson.dumps(_NOTHING if pit is None else {**_NOTHING, "pit": pit})
+
+        async def ask() -> bool:
+            if await self._ask(headers, "*", "read"):
+                return True
+            answer = await self._post(headers, target, body)
+            return answer.status == 200 and answer.json().get("_shards", {}).get("total", 0) > 0
+
+        return await self._remembered(headers, target, body.decode(), ask)
+
+    async def _remembered(
+        self, headers: CIMultiDict[str], what: str, how: str, ask: Callable[[], Awaitable[bool]]
+    ) -> bool:
         now = self._clock()
         if now < self._off_until:
             return True
-        key = (_digest(headers), index, privilege)
+        key = (_digest(headers), what, how)
         known = self._known.get(key)
         if known is not None and now < known[0]:
             return known[1]
-        has = await self._ask(headers, index, privilege)
+        has = await ask()
         self._known[key] = (now + _FRESH_SECONDS, has)
         self._known.move_to_end(key)
         while len(self._known) > _REMEMBERED:
@@ -59,15 +86,29 @@ class Privileges:
 
     async def _ask(self, headers: CIMultiDict[str], index: str, privilege: str) -> bool:
         wanted = {"index": [{"names": index.split(","), "privileges": [privilege], "allow_restricted_indices": True}]}
-        sent = CIMultiDict(headers)
-        sent["Content-Type"] = sent["Accept"] = "application/json"
-        answer = await self._cluster.call("POST", _PATH, sent, orjson.dumps(wanted))
+        answer = await self._post(headers, _PATH, orjson.dumps(wanted))
         if answer.status == 200:
             return answer.json().get("has_all_requested") is True
-        if answer.status in _WITHOUT_SECURITY:
+        if _is_without_security(answer):
             self._off_until = self._clock() + _SECURITY_OFF_SECONDS
             return True
         return False
+
+    async def _post(self, headers: CIMultiDict[str], target: str, body: bytes) -> Answer:
+        sent = CIMultiDict(headers)
+        sent["Content-Type"] = sent["Accept"] = "application/json"
+        return await self._cluster.call("POST", target, sent, body)
+
+
+def _is_without_security(answer: Answer) -> bool:
+    if answer.status != 400:
+        return False
+    try:
+        said = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        return False
+    error = said.get("error") if isinstance(said, dict) else None
+    return isinstance(error, str) and error.startswith(_WITHOUT_SECURITY)
 
 
 def _digest(headers: CIMultiDict[str]) -> bytes:

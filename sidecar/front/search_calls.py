@@ -75,7 +75,7 @@ async def rewritten(exchange: Exchange, index: str, body: dict[str, Any], size: 
     collecting.body(body, shown)
     rewriter = Rewriter(scope)
     if collecting.wants:
-        if not await exchange.check_privileges(index or "*", "read"):
+        if not await exchange.may_search(index, _point_in_time(body)):
             return Rewritten(body, is_changed=False)
         vectors = known_vectors(await preparation.vectors(collecting.wants), collecting.wants)
         rewriter = replace(rewriter, vectors=vectors)
@@ -117,11 +117,16 @@ async def executed(
     Raises:
         SidecarError: whatever goes wrong, ``ForeignEndpointError`` where the search is the cluster's after all.
     """
-    if not await exchange.check_privileges(index or "*", "read"):
+    if not await exchange.may_search(index, _point_in_time(body)):
         return None
     search = Search(index, body, parameters, place_in(data))
     executor = CallerExecutor(exchange, is_plain)
     return await exchange.front.searches.search(search, executor, await cluster_version(exchange))
+
+
+def _point_in_time(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    pit = body.get("pit")
+    return pit if isinstance(pit, Mapping) else None
 
 
 def shown(exchange: Exchange, outcome: Outcome) -> web.StreamResponse:

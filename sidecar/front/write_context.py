@@ -17,6 +17,12 @@ from sidecar.inference.endpoint_embedder import EndpointEmbedder
 
 # A text is halved until the model reads all of it; so often is enough for 100,000 tokens and a model of 512.
 _MOST_HALVINGS = 9
+# What each operation needs: the action itself where several named privileges grant it.
+_PRIVILEGES = {
+    "create": "create_doc",
+    "index": "indices:data/write/index:op_type/index",
+    "update": "indices:data/write/update",
+}
 
 
 class WriteContext:
@@ -28,7 +34,7 @@ class WriteContext:
         self.notes: dict[str, None] = {}
         self._finder = TargetFinder(exchange.front.inference, exchange.front.catalog, version)
         self._embedder = RequestEmbedder(EndpointEmbedder(exchange.front.inference), version)
-        self._allowed: dict[str, bool] = {}
+        self._allowed: dict[tuple[str, str], bool] = {}
 
     @classmethod
     async def of(cls, exchange: Exchange) -> WriteContext:
@@ -39,19 +45,24 @@ class WriteContext:
     def finder(self) -> TargetFinder:
         return self._finder
 
-    async def plan(self, index: str) -> WritePlan:
-        """What is to be filled in documents that are written to ``index``: nothing where the caller may not write."""
+    async def plan(self, index: str, operation: str = "create") -> WritePlan:
+        """What is to be filled in documents that are written to ``index``: nothing where the caller may not write.
+
+        ``operation`` is that of an action: ``index``, ``create``, ``update`` or ``delete``.
+        """
         view = await self.exchange.front.catalog.written(index)
         plan = await self._finder.plan(view)
-        if plan and not await self._may_write(view.name):
+        # Rights go by the name that is used, so an alias has its own; only date math is resolved before.
+        named = view.name if index.startswith("<") else index
+        if plan and not await self._may_write(named, _PRIVILEGES.get(operation, "create_doc")):
             return WritePlan(view.name, has_semantic_text=plan.has_semantic_text)
         self.note(plan.complaints)
         return plan
 
-    async def _may_write(self, index: str) -> bool:
-        if index not in self._allowed:
-            self._allowed[index] = await self.exchange.check_privileges(index, "create_doc")
-        return self._allowed[index]
+    async def _may_write(self, index: str, privilege: str) -> bool:
+        if (index, privilege) not in self._allowed:
+            self._allowed[index, privilege] = await self.exchange.check_privileges(index, privilege)
+        return self._allowed[index, privilege]
 
     def note(self, texts: Iterable[str]) -> None:
         """Texts for the answer's ``Warning`` headers, each once."""

@@ -52,6 +52,35 @@ def test_binding_and_unbinding_touch_their_targets_alone(held: list[Binding], ad
     assert unbound(bound(None, [added])) == {}
 
 
+@pytest.mark.parametrize(
+    "meta", [7, ["text:t=x"], {"maps": 7}, {"maps": "text:t=x"}, {"maps": {"a": 1}}, {"maps": [None]}]
+)
+def test_what_is_no_list_of_bindings_is_refused(meta: Any) -> None:
+    with pytest.raises(IllegalArgumentError):
+        bindings_of({"_meta": {"sidecar": meta}})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"source": 5},
+        {"source": {"a": 1}},
+        {"source": ["a", 5]},
+        {"target": 1},
+        {"inference_id": []},
+        {"chunking_settings": 5},
+        {"long_texts": "never"},
+        {"long_texts": []},
+        {"on_failure": {}},
+    ],
+)
+def test_an_entry_with_a_value_of_the_wrong_type_is_refused(wrong: dict[str, Any]) -> None:
+    right = {"source": "text", "target": "tokens", "inference_id": "sparse"}
+    assert Binding.parse(right).sources == ("text",)
+    with pytest.raises(IllegalArgumentError):
+        Binding.parse(right | wrong)
+
+
 @pytest.mark.parametrize("wrong", ["text:tokens", "tokens=x", ":t=x", "a,:t=x", 7, {"source": "a"}, {"target": "t"}])
 def test_what_is_no_binding_is_refused(wrong: Any) -> None:
     with pytest.raises(IllegalArgumentError):

@@ -63,3 +63,51 @@ async def test_without_security_everybody_may_and_nobody_is_asked_about_again() 
         assert await privileges.granted(MINE, "a", "write")
         assert len(node.bodies) == 2
         await cluster.close()
+
+
+async def _twice(node: BareNode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A node with security, which refuses headers that stand twice before it looks who asks; SEEN on 9.4.3."""
+    while True:
+        head = await node.read(reader)
+        reason = "multiple values for single-valued header [X-Opaque-Id]."
+        body = json.dumps({"error": {"type": "illegal_argument_exception", "reason": reason}, "status": 400}).encode()
+        status = "400 Bad Request"
+        if head.lower().count(b"x-opaque-id") < 2:
+            status, body = "200 OK", b'{"has_all_requested":false}'
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+async def test_an_error_that_a_caller_brings_about_does_not_pass_for_security_switched_off() -> None:
+    async with bare_node(_twice) as node:
+        cluster = Cluster([node.url])
+        privileges = Privileges(cluster)
+        twice = CIMultiDict([("X-Opaque-Id", "a"), ("X-Opaque-Id", "b")])
+        assert not await privileges.granted(twice, "a", "create_doc")
+        assert not await privileges.granted(THEIRS, "a", "create_doc")
+        assert len(node.bodies) == 2
+        await cluster.close()
+
+
+async def _of_two(node: BareNode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Both keys may not read everything; of a pattern one of them sees two shards, the other none."""
+    while True:
+        head = await node.read(reader)
+        answer: dict[str, object] = {"has_all_requested": False}
+        if b"/_search" in head:
+            answer = {"_shards": {"total": 2 if b"ApiKey mine" in head else 0}}
+        body = json.dumps(answer).encode()
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+async def test_a_pattern_is_for_the_cluster_to_resolve_for_each_caller() -> None:
+    async with bare_node(_of_two) as node:
+        cluster = Cluster([node.url])
+        privileges = Privileges(cluster)
+        for _ in range(2):
+            assert await privileges.searches(MINE, "/lo*/_search")
+            assert not await privileges.searches(THEIRS, "/lo*/_search")
+        assert len(node.bodies) == 4
+        assert json.loads(node.bodies[1])["size"] == 0
+        await privileges.searches(MINE, "/_search", {"id": "of-a-point-in-time"})
+        assert json.loads(node.bodies[-1])["pit"] == {"id": "of-a-point-in-time"}
+        await cluster.close()
