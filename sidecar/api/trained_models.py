@@ -15,15 +15,7 @@ from sidecar.api.keys import INFERENCE
 from sidecar.api.router import Route
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import ResourceNotFoundError
-from sidecar.core.tasks import TaskType
-from sidecar.wire.trained_models import infer_body, read_infer_body
-
-_CONFIGURATIONS = {
-    TaskType.SPARSE_EMBEDDING: "text_expansion",
-    TaskType.TEXT_EMBEDDING: "text_embedding",
-    TaskType.EMBEDDING: "text_embedding",
-    TaskType.RERANK: "text_similarity",
-}
+from sidecar.wire.trained_models import infer_body, read_infer_body, trained_model_body
 
 
 async def infer(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
@@ -43,17 +35,7 @@ async def get_trained_model(call: Call, values: Mapping[str, str]) -> web.Stream
     call.refuse_unknown()
     name = values["model_id"]
     endpoint = await _endpoint(call, name)
-    kind = _CONFIGURATIONS.get(endpoint.task_type)
-    config = {
-        "model_id": name,
-        "model_type": "pytorch",
-        "created_by": "sidecar",
-        "description": f"inference endpoint [{endpoint.inference_id}]",
-        "tags": [],
-        "input": {"field_names": ["text_field"]},
-        **({"inference_config": {kind: {}}} if kind else {}),
-    }
-    return call.answer({"count": 1, "trained_model_configs": [config]})
+    return call.answer(trained_model_body(name, endpoint))
 
 
 async def _endpoint(call: Call, name: str) -> Endpoint:

@@ -1,4 +1,4 @@
-"""``_ml/trained_models/{id}/_infer`` on the wire, by which client libraries ask for vectors.
+"""``_ml/trained_models`` on the wire, by which client libraries look for models and ask for vectors.
 
 Source: Elasticsearch reference, "Infer trained model API"; what langchain, llama-index and haystack send.
 """
@@ -12,9 +12,15 @@ from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import ActionRequestValidationError, IllegalArgumentError, StatusError
 from sidecar.core.requests import InferenceRequest
 from sidecar.core.results import DenseEmbeddings, Result, SparseEmbeddings
-from sidecar.core.tasks import InputType
+from sidecar.core.tasks import InputType, TaskType
 from sidecar.core.time_values import parse_time_value
 
+_CONFIGURATIONS = {
+    TaskType.SPARSE_EMBEDDING: "text_expansion",
+    TaskType.TEXT_EMBEDDING: "text_embedding",
+    TaskType.EMBEDDING: "text_embedding",
+    TaskType.RERANK: "text_similarity",
+}
 DEFAULT_TIMEOUT = "10s"
 """Elasticsearch's own for this call."""
 
@@ -60,3 +66,18 @@ def infer_body(result: Result, endpoint: Endpoint) -> dict[str, Any]:
     else:
         raise StatusError(f"[{endpoint.inference_id}] is a {endpoint.task_type} endpoint; it makes no embeddings")
     return {"inference_results": [{"predicted_value": value} for value in values]}
+
+
+def trained_model_body(name: str, endpoint: Endpoint) -> dict[str, Any]:
+    """The endpoint under the ``name`` that was asked for, as ``GET _ml/trained_models`` shows a model."""
+    kind = _CONFIGURATIONS.get(endpoint.task_type)
+    config = {
+        "model_id": name,
+        "model_type": "pytorch",
+        "created_by": "sidecar",
+        "description": f"inference endpoint [{endpoint.inference_id}]",
+        "tags": [],
+        "input": {"field_names": ["text_field"]},
+        **({"inference_config": {kind: {}}} if kind else {}),
+    }
+    return {"count": 1, "trained_model_configs": [config]}

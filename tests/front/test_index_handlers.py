@@ -142,6 +142,10 @@ async def test_client_libraries_find_the_sidecars_models_where_they_look_for_tra
     assert [len(vector) for vector in vectors] == [place.dimensions] * 2
     sparse = await place.front.ml.infer_trained_model(model_id=SPARSE, docs=docs[:1])
     assert all(weight > 0 for weight in sparse["inference_results"][0]["predicted_value"].values())
+    (shown,) = (await place.front.ml.get_trained_models(model_id=place.dense))["trained_model_configs"]
+    assert (shown["model_id"], shown["inference_config"]) == (place.dense, {"text_embedding": {}})
+    by_model = await place.front.ml.infer_trained_model(model_id=".elser_model_2", docs=docs[:1])
+    assert by_model["inference_results"] == sparse["inference_results"]
     with pytest.raises((NotFoundError, BadRequestError)) as unknown:
         await place.front.ml.infer_trained_model(model_id="nobody", docs=docs)
     assert "sidecar" not in str(unknown.value.body)
