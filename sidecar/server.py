@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from sidecar.api.bodies import BODIES, Bodies
 from sidecar.app import create_app
 from sidecar.connections import CONNECTIONS, ConnectionLimits, Connections, Runner, most_connections
 from sidecar.settings import Settings, UserError
@@ -23,6 +24,8 @@ _CLOSING_SECONDS = 1.0
 _SWITCH_SECONDS = 0.001
 _COLLECT_SECONDS = 60.0
 _YOUNG_OBJECTS = 10_000
+_LOOK_SECONDS = 0.1
+_FEW_BYTES = 64 * 1024
 HTTP_OPTIONS: dict[str, Any] = {
     # Bodies are forwarded as they came; whoever reads one unzips it.
     "auto_decompress": False,
@@ -50,7 +53,7 @@ async def serve(settings: Settings) -> None:
     collecting: asyncio.Task[None] | None = None
     try:
         await runner.setup()
-        collecting = asyncio.create_task(_collect_garbage(), name="garbage")
+        collecting = asyncio.create_task(_collect_garbage(runner.app[BODIES]), name="garbage")
         # Threads that read large bodies give way to the loop after 1 ms, not after 5.
         sys.setswitchinterval(_SWITCH_SECONDS)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,7 +83,7 @@ def create_runner(settings: Settings) -> Runner:
     return Runner(app, app[CONNECTIONS], **HTTP_OPTIONS)
 
 
-async def _collect_garbage() -> None:
+async def _collect_garbage(bodies: Bodies) -> None:
     """Keeps the collector from looking at everything in the midst of a request.
 
     What is there at the start is never looked at again, what a request leaves soon is; all the rest once in a while.
@@ -89,9 +92,13 @@ async def _collect_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 10, 1_000_000)
+    wait = _COLLECT_SECONDS
     while True:
-        await asyncio.sleep(_COLLECT_SECONDS)
-        gc.collect()
+        await asyncio.sleep(wait)
+        wait = _LOOK_SECONDS
+        if bodies.in_flight <= _FEW_BYTES:
+            gc.collect()
+            wait = _COLLECT_SECONDS
 
 
 def _stay() -> None:
