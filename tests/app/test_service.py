@@ -161,7 +161,7 @@ async def test_a_name_that_is_no_setting_is_a_warning(services: Services) -> Non
     ("arguments", "settings", "said"),
     [
         ([], {"port": "abc"}, "SIDECAR_PORT must be a valid integer"),
-        (["--api-generation", "7.0"], {}, "SIDECAR_API_GENERATION must be one of"),
+        (["--api-generation", "7.0"], {}, "SIDECAR_API_GENERATION must be a version of Elasticsearch from 8.11 on"),
         (["--host", "0.0.0.0"], {"upstream_overrides": '{"*": "http://127.0.0.1:1"}'}, "SIDECAR_UPSTREAM_OVERRIDES"),
         (["--set", "prot=1"], {}, "--set prot: write NAME=VALUE"),
         (["--set", "secret_key=tooshort"], {}, "--set secret_key: every process can read the command line"),
