@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 import urllib.error
@@ -21,6 +22,8 @@ from sidecar.server import HTTP_OPTIONS
 from sidecar.settings import load_settings
 from tests.front.provider import provider
 
+# One key for all: the sidecars of several tests keep their endpoints in the same node.
+SHARED = {"front": True, "secret_key": base64.urlsafe_b64encode(bytes(range(32))).decode()}
 StartFront: TypeAlias = Callable[..., Awaitable[str]]
 
 
@@ -31,7 +34,7 @@ async def start_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     async with AsyncExitStack() as stack:
 
         async def start(*urls: str, **settings: object) -> str:
-            values = {"front": True, "elasticsearch_url": ",".join(urls), "data_dir": str(tmp_path), **settings}
+            values = {**SHARED, "elasticsearch_url": ",".join(urls), "data_dir": str(tmp_path), **settings}
             app = create_app(load_settings(values))
             runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1, **HTTP_OPTIONS)
             await runner.setup()
@@ -91,7 +94,7 @@ def filled_front(elasticsearch: str, tmp_path_factory: pytest.TempPathFactory) -
         app, asked = provider()
         services = web.AppRunner(app, access_log=None)
         data = tmp_path_factory.mktemp("front")
-        values = {"front": True, "elasticsearch_url": elasticsearch, "data_dir": str(data)}
+        values = {**SHARED, "elasticsearch_url": elasticsearch, "data_dir": str(data)}
         values["allow_unreadable_secrets"] = True  # a node that serves several test runs keeps their endpoints
         front = web.AppRunner(
             create_app(load_settings(values)), access_log=None, handler_cancellation=True, **HTTP_OPTIONS
