@@ -4,7 +4,8 @@
 
 DIRECTORY holds the collection (``bench.cranfield`` says in which form). Without a URL a node with a Basic licence is
 started. The index is filled with the built-in models; one that is there already gets only what it lacks, so a run that
-was interrupted goes on. Measures are those of ``ir-measures``; intervals are 95 %, p is against the first row.
+was interrupted goes on. A reranked list ends with the hits that were reranked, and so does its recall. Measures are
+those of ``ir-measures``; intervals are 95 %, p is against the first row.
 """
 
 from __future__ import annotations

@@ -279,7 +279,8 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 
 def _print(report: Report, asked: Asked, console: Console) -> None:
-    title = f"{len(asked.questions)} queries, means with 95 % intervals, p against {report.baseline}"
+    count = len(asked.questions)
+    title = f"{count} {'query' if count == 1 else 'queries'}, means with 95 % intervals, p against {report.baseline}"
     console.print(quality_table(report.rows, title))
     for failure in report.failures:
         console.print(_failure(failure, report.explained, asked))

@@ -7,6 +7,8 @@ rerank request are no better judges than the fused list. No weight is fitted to 
 Measured end to end on Cranfield (``bench/quality.py``: 1,400 documents, 225 questions, Elasticsearch 9.4.3, built-in
 models), nDCG@10 and recall at 100: BM25 (English analyser) 0.423 and 0.750, sparse 0.412 and 0.745, dense 0.457 and
 0.800, ``rrf`` of the three 0.467 and 0.809, this default 0.489 and 0.813: 15.5 % over BM25, 4.7 % over ``rrf``.
+Fitting to these questions (``sidecar eval --fit``) gives the same weights and nothing more on held-out ones (0.486).
+Reranking 20 hits by late interaction, on 45 of the questions: 0.484 where the default has 0.486.
 """
 
 from __future__ import annotations

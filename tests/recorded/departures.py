@@ -20,6 +20,7 @@ RARE_WORDS = "rarer wordings of that generation are not kept"
 TYPE_TOGETHER = "that generation reports a wrong type as a status_exception, alone"
 NEWEST_DEFAULTS = "defaults of the newest generation"
 NEWEST_PARSER = "that generation's JSON parser places or nests this error differently"
+NO_SILENT_END = "a stream call answered with no stream is an error; Elasticsearch ends it as if all went well"
 EARLY_WARNING = "the deprecation is told although that generation does not yet"
 
 VERSIONS = ("9.4.3", "8.19.8", "8.16.1", "8.14.1")
@@ -46,6 +47,7 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
     MERGED_SETTINGS: {"9.4.3 8.19.8": ("rerank/task-settings", "rerank/task-settings-bad")},
     SMALL_TOP_N: {"9.4.3 8.19.8": ("rerank/top-n-negative",)},
     NO_SECRET_NEEDED: {"9.4.3 8.19.8 8.16.1": ("update/max-input-tokens", "update/rate-limit")},
+    NO_SILENT_END: {"9.4.3 8.19.8 8.16.1": ("stream/completion-malformed-upstream",)},
     PROVIDER_WORDS: {
         "9.4.3 8.19.8": (
             "upstream/completion-malformed",
