@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from tokenizers.normalizers import BertNormalizer, Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
 
@@ -19,6 +19,9 @@ from sidecar.runtime.token_limits import TokenLimits
 # No word piece comes from more characters than this on average (WordPiece gives up on words of 100), so a longer
 # text is cut before it is tokenised: a text of megabytes costs no more than one of the model's length.
 _CHARACTERS_PER_PIECE = 256
+# The library hands a batch, were it one text, to threads of its own and lets others run meanwhile. Up to so many
+# characters, half a millisecond, the changes of thread take longer than the work.
+_SHORT = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,13 @@ class WordPieces:
         self._frames = special_tokens
         self._special = self._tokenizer.num_special_tokens_to_add(False) if special_tokens else 0
         self._special_in_pair = self._tokenizer.num_special_tokens_to_add(True)
+        self._prompts: dict[str, int] = {}
 
     def encode(self, texts: Sequence[str], prompt: str = "") -> list[Encoded]:
         """Texts one by one, each after ``prompt``."""
         whole = [text.strip() for text in texts]
         cut = [_unicode(self._cut(text)) for text in whole]
-        encodings = self._tokenizer.encode_batch_fast(
-            [prompt + text for text in cut] if prompt else cut, add_special_tokens=self._frames
-        )
+        encodings = self._encoded([prompt + text for text in cut] if prompt else cut)
         prompt_tokens = self._prompt_tokens(prompt) if prompt else 0
         return [
             Encoded(
@@ -106,10 +108,20 @@ class WordPieces:
     def _cut(self, text: str) -> str:
         return text[-self._limit :] if self._cuts_left else text[: self._limit]
 
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        if len(texts) == 1 and len(texts[0]) <= _SHORT:
+            return [self._tokenizer.encode(texts[0], add_special_tokens=self._frames)]
+        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=self._frames)
+        return encodings
+
     def _prompt_tokens(self, prompt: str) -> int:
-        """Tokens of a prompt alone, without the special token behind it."""
-        encoding = self._tokenizer.encode(prompt, add_special_tokens=self._frames)
-        return len(encoding) - (1 if encoding.special_tokens_mask[-1:] == [1] else 0)
+        """Tokens of a prompt alone, without the special token behind it; a model has few prompts, which are kept."""
+        known = self._prompts.get(prompt)
+        if known is None:
+            encoding = self._tokenizer.encode(prompt, add_special_tokens=self._frames)
+            known = len(encoding) - (1 if encoding.special_tokens_mask[-1:] == [1] else 0)
+            self._prompts[prompt] = known
+        return known
 
     def ids(self) -> dict[str, int]:
         """Every token's id."""
