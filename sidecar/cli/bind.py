@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from sidecar.cli.bindings import bindings_table
 from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
+from sidecar.core.errors import IllegalArgumentError
 from sidecar.elastic.bindings import Binding, LongTexts, OnFailure, bindings_of, bound
 from sidecar.elastic.version import server_version
 from sidecar.ingest.fieldmap import FieldMap, parse_field_maps
@@ -53,7 +55,7 @@ def bind(
             replace(one, passages=passages, long_texts=long_texts, on_failure=on_failure, overwrite=overwrite)
             for one in wanted
         ]
-        fields = parse_field_maps([f"{one.sources[0]}:{one.target}={one.inference_id}" for one in wanted])
+        fields = parse_field_maps([f"{','.join(one.sources)}:{one.target}={one.inference_id}" for one in wanted])
         found = asyncio.run(_bind(index, wanted, fields, passages, elasticsearch_url))
         Console().print(bindings_table(found))
 
@@ -63,11 +65,16 @@ async def _bind(
 ) -> dict[str, tuple[Binding, ...]]:
     async with open_workbench(elasticsearch_url) as bench:
         plan = await make_plan(bench.embedder, fields, passages=passages)
-        await prepare_indices(bench.client, index, plan, await server_version(bench.client), updates=False)
         answer = await bench.client.indices.get_mapping(index=index)
-        found = {}
-        for name, about in answer.body.items():
-            meta = bound(about["mappings"].get("_meta"), wanted)
+        metas = {name: _bound(name, about["mappings"].get("_meta"), wanted) for name, about in answer.body.items()}
+        await prepare_indices(bench.client, index, plan, await server_version(bench.client), updates=False)
+        for name, meta in metas.items():
             await bench.client.indices.put_mapping(index=name, meta=meta)
-            found[name] = bindings_of({"_meta": meta})
-        return found
+        return {name: bindings_of({"_meta": meta}) for name, meta in metas.items()}
+
+
+def _bound(index: str, meta: Mapping[str, Any] | None, wanted: list[Binding]) -> dict[str, Any]:
+    try:
+        return bound(meta, wanted)
+    except IllegalArgumentError as error:
+        raise IllegalArgumentError(f"index [{index}]: {error.reason}; see [sidecar unbind]") from error

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
-from sidecar.elastic.bindings import Binding, OnFailure
+from sidecar.elastic.bindings import Binding, OnFailure, UnreadBinding
 from sidecar.elastic.index_catalog import IndexCatalog
 
 
@@ -26,24 +26,28 @@ def bindings(
         Console().print(bindings_table(asyncio.run(_bindings(index, elasticsearch_url))))
 
 
-async def _bindings(index: str, elasticsearch_url: str | None) -> dict[str, tuple[Binding, ...]]:
+async def _bindings(index: str, elasticsearch_url: str | None) -> dict[str, tuple[Binding | UnreadBinding, ...]]:
     async with open_client(elasticsearch_url) as client:
-        found = {}
+        found: dict[str, tuple[Binding | UnreadBinding, ...]] = {}
         for view in await IndexCatalog(client).resolve(index):
             semantic = tuple(
                 Binding(tuple(dict.fromkeys((field.path, *field.sources))), field.name, field.inference_id)
                 for field in view.semantic
             )
-            if view.bindings or semantic:
-                found[view.name] = (*view.bindings, *semantic)
+            if view.bindings or semantic or view.unread:
+                found[view.name] = (*view.bindings, *semantic, *view.unread)
         return found
 
 
-def bindings_table(found: Mapping[str, Sequence[Binding]]) -> Table:
-    """One line per binding."""
+def bindings_table(found: Mapping[str, Sequence[Binding | UnreadBinding]]) -> Table:
+    """One line per binding; those that cannot be followed say why."""
     table = Table("index", "sources", "target", "endpoint", "options")
     for index, held in sorted(found.items()):
         for binding in held:
+            if isinstance(binding, UnreadBinding):
+                cells = (index, ", ".join(binding.sources), binding.target or "", "", f"not followed: {binding.reason}")
+                table.add_row(*map(Text, cells))
+                continue
             options = [
                 *(["passages"] if binding.passages else []),
                 *([f"long texts: {binding.long_texts}"] if binding.long_texts != "truncate" else []),

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sidecar.cli.bindings import bindings_table
 from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
-from sidecar.elastic.bindings import Binding, bindings_of, unbound
+from sidecar.elastic.bindings import Binding, UnreadBinding, read_bindings, unbound
 
 
 def unbind(
@@ -31,14 +31,15 @@ def unbind(
 
 async def _unbind(
     index: str, targets: list[str] | None, elasticsearch_url: str | None
-) -> dict[str, tuple[Binding, ...]]:
+) -> dict[str, tuple[Binding | UnreadBinding, ...]]:
     async with open_client(elasticsearch_url) as client:
         answer = await client.indices.get_mapping(index=index)
-        found = {}
+        found: dict[str, tuple[Binding | UnreadBinding, ...]] = {}
         for name, about in answer.body.items():
             before = about["mappings"].get("_meta")
             meta = unbound(before, targets)
             if meta != before and before is not None:
                 await client.indices.put_mapping(index=name, meta=meta)
-            found[name] = bindings_of({"_meta": meta})
+            bindings, unread = read_bindings({"_meta": meta})
+            found[name] = (*bindings, *unread)
         return found

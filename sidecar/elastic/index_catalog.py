@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from elasticsearch import AsyncElasticsearch, AuthorizationException, BadRequestError, NotFoundError
 
-from sidecar.elastic.bindings import Binding, SemanticText, bindings_of, semantic_fields
+from sidecar.elastic.bindings import Binding, SemanticText, UnreadBinding, read_bindings, semantic_fields
 from sidecar.elastic.version import ServerVersion, server_version
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -25,6 +25,7 @@ class IndexView:
     """One concrete index: its mapping, its bindings, its ``semantic_text`` fields, its pipelines.
 
     ``bindings`` and ``semantic`` name any endpoint; whether it is one of the sidecar's is for the reader to ask.
+    ``unread`` are bindings that cannot be followed, a matter of this index alone.
     """
 
     name: str
@@ -33,6 +34,7 @@ class IndexView:
     semantic: tuple[SemanticText, ...] = ()
     default_pipeline: str | None = None
     final_pipeline: str | None = None
+    unread: tuple[UnreadBinding, ...] = ()
 
 
 class IndexCatalog:
@@ -155,13 +157,15 @@ def write_index(name: str, indices: Mapping[str, Mapping[str, Any]]) -> str | No
 def _view(name: str, about: Mapping[str, Any]) -> IndexView:
     mapping = about.get("mappings") or {}
     index = (about.get("settings") or {}).get("index") or {}
+    bindings, unread = read_bindings(mapping)
     return IndexView(
         name=name,
         mapping=mapping,
-        bindings=bindings_of(mapping),
+        bindings=bindings,
         semantic=semantic_fields(mapping, _DEFAULT_ENDPOINT),
         default_pipeline=_pipeline(index.get("default_pipeline")),
         final_pipeline=_pipeline(index.get("final_pipeline")),
+        unread=unread,
     )
 
 

@@ -21,7 +21,7 @@ from sidecar.front.embedding import Vectors, inference_failure
 from sidecar.front.json_members import Change, Into, changed
 from sidecar.front.source_text import SourceText
 from sidecar.front.source_values import ABSENT, NULL, texts_of, value_at
-from sidecar.front.targets import SemanticTarget, VectorTarget, WritePlan
+from sidecar.front.targets import SemanticTarget, Unfillable, VectorTarget, WritePlan
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, input_hash
 from sidecar.ingest.pieces import Piece
@@ -95,9 +95,13 @@ def examine(
     ``whole`` and ``marker`` are those of the document that the update will leave, where it was read.
 
     Raises:
-        SidecarError: a value that Elasticsearch refuses to embed, or a text that cannot be cut.
+        SidecarError: a value that Elasticsearch refuses to embed, a text that cannot be cut, or one for a field that
+            cannot be filled.
     """
     filling = Filling(source, plan, is_partial, marker or Marker.read(source.document))
+    for unfillable in plan.unfillable:
+        if _would_leave_empty(source.document, unfillable, is_partial=is_partial):
+            raise unfillable.error
     brought = source.document.get(INFERENCE_FIELDS, {})
     if isinstance(brought, dict):
         for field_without in plan.missing:
@@ -114,6 +118,18 @@ def examine(
     if is_partial and touched and touched < len(plan.vectors) and plan.has_marker:
         filling.needs_stored = True  # the marker is replaced whole, and holds the other fields' entries as well
     return filling
+
+
+def _would_leave_empty(document: Mapping[str, Any], unfillable: Unfillable, *, is_partial: bool) -> bool:
+    """Whether a field that cannot be filled would be without the vector of its text, or with that of an older one."""
+    if unfillable.place is None or not unfillable.sources:
+        return True
+    is_brought = any(value is not None for value in values_at(document, unfillable.place))
+    if is_brought and not unfillable.overwrite:
+        return False
+    if is_partial:
+        return any(True for path in unfillable.sources for _ in values_at(document, path))
+    return any(text_at(document, path) is not None for path in unfillable.sources)
 
 
 def _refuse_without_endpoint(source: SourceText, mapped: SemanticText) -> None:

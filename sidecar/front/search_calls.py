@@ -80,7 +80,8 @@ async def rewritten(exchange: Exchange, index: str, body: dict[str, Any], size: 
         vectors = known_vectors(await preparation.vectors(collecting.wants), collecting.wants)
         rewriter = replace(rewriter, vectors=vectors)
     new = rewriter.body(body, shown)
-    return Rewritten(new, new is not body, rewriter.planted, rewriter.warnings)
+    warnings = [*rewriter.warnings, *scope.complaints] if new is not body else rewriter.warnings
+    return Rewritten(new, new is not body, rewriter.planted, warnings)
 
 
 async def rewritten_inside(exchange: Exchange) -> bytes | None:

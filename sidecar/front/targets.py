@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 
 from sidecar.core.chunking import DEFAULT_CHUNKING, parse_chunking_settings
-from sidecar.core.errors import ResourceNotFoundError, SidecarError
+from sidecar.core.errors import IllegalArgumentError, ResourceNotFoundError, SidecarError
 from sidecar.core.generations import DEFAULT_GENERATION
 from sidecar.core.tasks import TaskType
-from sidecar.elastic.bindings import Binding, LongTexts, SemanticText
+from sidecar.elastic.bindings import Binding, LongTexts, OnFailure, SemanticText, UnreadBinding
 from sidecar.elastic.fields import field_at, nested_parent
 from sidecar.elastic.index_catalog import IndexCatalog, IndexView
 from sidecar.elastic.version import ServerVersion
@@ -24,6 +24,8 @@ from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.inference.facade import Inference
 from sidecar.ingest.marker import MARKER_FIELD
 from sidecar.ingest.pieces import Splitter, splitter, whole
+from sidecar.ingest.stop import WrongFieldError
+from sidecar.ingest.target_fields import check_shape
 
 _EMBEDS = (TaskType.SPARSE_EMBEDDING, TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
 _VECTOR_TYPES = ("sparse_vector", "dense_vector", "rank_features")
@@ -62,8 +64,21 @@ class VectorTarget:
 
     @property
     def place(self) -> str:
-        """The path that is written: the nested field of passages, else the vector field itself."""
-        return self.name.rpartition(".")[0] if self.binding.passages else self.name
+        """The path that is written, see ``Binding.place``."""
+        return self.binding.place
+
+
+@dataclass(frozen=True, slots=True)
+class Unfillable:
+    """A field that is bound and cannot be filled: documents with text for it are refused with ``error``, unpaid.
+
+    ``place`` and ``sources`` are paths; ``None`` and none where the binding does not say which: it may be any field.
+    """
+
+    error: SidecarError
+    place: str | None = None
+    sources: tuple[str, ...] = ()
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +102,10 @@ class WritePlan:
     default_pipeline: str | None = None
     final_pipeline: str | None = None
     complaints: tuple[str, ...] = ()
+    unfillable: tuple[Unfillable, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.semantic or self.vectors or self.missing)
+        return bool(self.semantic or self.vectors or self.missing or self.unfillable)
 
     @property
     def inference_ids(self) -> tuple[str, ...]:
@@ -113,7 +129,9 @@ class TargetFinder:
         known = self._plans.get(id(view))
         if known is not None and known[0] is view:
             return known[1]
-        semantic, vectors, complaints, missing = [], [], [], []
+        semantic, vectors, missing = [], [], []
+        complaints = [f"index [{view.name}]: {unread.reason}" for unread in view.unread]
+        unfillable = [_unread(view, unread) for unread in view.unread]
         for semantic_field in view.semantic:
             profile = await self.profile(semantic_field.inference_id)
             if profile is not None and profile.task_type in _EMBEDS:
@@ -126,11 +144,14 @@ class TargetFinder:
                 missing.append(semantic_field)
         for binding in view.bindings:
             profile = await self.profile(binding.inference_id)
-            if profile is None:
-                continue
-            if complaint := _complaint(view, binding, profile):
+            if profile is not None and (complaint := _complaint(view, binding, profile)):
                 complaints.append(complaint)
-            else:
+            elif (error := _misfit(view, binding, profile)) is not None:
+                if binding.on_failure is OnFailure.INDEX_PENDING:
+                    complaints.append(f"field [{binding.target}] of index [{view.name}] is not filled: {error.reason}")
+                else:
+                    unfillable.append(Unfillable(error, binding.place, binding.sources, binding.overwrite))
+            elif profile is not None:
                 vectors.append(_vector_target(binding, profile))
         plan = WritePlan(
             view.name,
@@ -144,6 +165,7 @@ class TargetFinder:
             default_pipeline=view.default_pipeline,
             final_pipeline=view.final_pipeline,
             complaints=tuple(complaints),
+            unfillable=tuple(unfillable),
         )
         self._plans[id(view)] = (view, plan)
         return plan
@@ -175,6 +197,28 @@ def _vector_target(binding: Binding, profile: EndpointProfile) -> VectorTarget:
     settings = dict(binding.chunking_settings or profile.chunking_settings or DEFAULT_CHUNKING)
     circumstances = orjson.dumps(settings, option=orjson.OPT_SORT_KEYS).decode()
     return VectorTarget(binding, profile, _splitter(settings), (circumstances,))
+
+
+def _unread(view: IndexView, unread: UnreadBinding) -> Unfillable:
+    error = IllegalArgumentError(
+        f"index [{view.name}] has a binding that cannot be followed, so a bound field would be left empty:"
+        f" {unread.reason}; mend it, or take it out with [sidecar unbind {view.name}]"
+    )
+    return Unfillable(error, unread.target, unread.sources)
+
+
+def _misfit(view: IndexView, binding: Binding, profile: EndpointProfile | None) -> SidecarError | None:
+    """Why what a binding asks for cannot be made, or cannot be stored; ``None`` where it can."""
+    if profile is None:
+        return ResourceNotFoundError(f"Inference id [{binding.inference_id}] not found for field [{binding.target}]")
+    mapped = field_at(view.mapping, binding.target) or {}
+    if profile.is_sparse and mapped.get("type") == "rank_features":
+        return None
+    try:
+        check_shape(view.name, binding.target, mapped, profile)
+    except WrongFieldError as error:
+        return IllegalArgumentError(str(error))
+    return None
 
 
 def _complaint(view: IndexView, binding: Binding, profile: EndpointProfile) -> str | None:

@@ -11,7 +11,7 @@ from elasticsearch import AsyncElasticsearch
 
 from sidecar.core.chunking import DEFAULT_CHUNKING
 from sidecar.core.errors import IllegalArgumentError
-from sidecar.elastic.bindings import Binding, LongTexts, bindings_of
+from sidecar.elastic.bindings import Binding, LongTexts, UnreadBinding, read_bindings
 from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.inference.embedder import Embedder
 from sidecar.ingest.document import Cutting, Plan, Target
@@ -29,7 +29,7 @@ async def bound_plans(client: AsyncElasticsearch, embedder: Embedder, index: str
     answer = await client.indices.get_mapping(index=index)
     groups: list[tuple[tuple[Binding, ...], list[str]]] = []
     for name, value in answer.items():
-        bindings = bindings_of(value["mappings"])
+        bindings = _readable(name, *read_bindings(value["mappings"]))
         if bindings:
             alike = next((names for held, names in groups if held == bindings), None)
             if alike is None:
@@ -49,9 +49,10 @@ async def bound_plans(client: AsyncElasticsearch, embedder: Embedder, index: str
 async def bound_plan_for_writing(client: AsyncElasticsearch, embedder: Embedder, index: str) -> Plan:
     """What documents that are indexed into ``index`` get; its template counts where it does not exist yet."""
     view = await IndexCatalog(client).written(index)
-    if not view.bindings:
+    bindings = _readable(view.name, view.bindings, view.unread)
+    if not bindings:
         raise _unbound(index)
-    plans = await plans_of(embedder, view.bindings)
+    plans = await plans_of(embedder, bindings)
     if len(plans) > 1:
         raise IllegalArgumentError(
             f"index [{index}] is bound to passages and to other fields: one run indexes either; say which with --map"
@@ -80,6 +81,12 @@ def _cut_if_asked(target: Target, binding: Binding) -> Target:
     settings: Mapping[str, Any] = target.profile.chunking_settings or DEFAULT_CHUNKING
     circumstances = orjson.dumps(dict(settings), option=orjson.OPT_SORT_KEYS).decode()
     return replace(target, cutting=Cutting(into_one(splitter(settings)), (circumstances,)))
+
+
+def _readable(index: str, bindings: tuple[Binding, ...], unread: tuple[UnreadBinding, ...]) -> tuple[Binding, ...]:
+    if unread:
+        raise IllegalArgumentError(f"index [{index}]: {unread[0].reason}; mend it, or take it out with sidecar unbind")
+    return bindings
 
 
 def _unbound(index: str) -> IllegalArgumentError:

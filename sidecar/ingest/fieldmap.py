@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sidecar.core.errors import IllegalArgumentError
+from sidecar.elastic.bindings import overlap
 
 _FORM = "SOURCE_FIELD[,SOURCE_FIELD...]:TARGET_FIELD=INFERENCE_ID"
 
@@ -48,15 +49,11 @@ def parse_field_maps(texts: list[str]) -> tuple[FieldMap, ...]:
     maps = tuple(FieldMap.parse(text) for text in texts)
     for position, one in enumerate(maps):
         for other in maps[position + 1 :]:
-            if _overlap(one.target, other.target):
+            if overlap(one.target, other.target):
                 raise IllegalArgumentError(f"targets [{one.target}] and [{other.target}] overlap")
     for one in maps:
-        if any(_overlap(one.target, path) for other in maps for path in other.sources):
+        if any(overlap(one.target, path) for other in maps for path in other.sources):
             raise IllegalArgumentError(f"target [{one.target}] is also a source")
-        if _overlap(one.target, "sidecar"):
+        if overlap(one.target, "sidecar"):
             raise IllegalArgumentError("the field [sidecar] is kept for the marker")
     return maps
-
-
-def _overlap(one: str, other: str) -> bool:
-    return one == other or one.startswith(other + ".") or other.startswith(one + ".")

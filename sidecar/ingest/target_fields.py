@@ -53,6 +53,22 @@ def vector_field(profile: EndpointProfile, version: ServerVersion) -> dict[str, 
 
 def check_field(index: str, path: str, field: Mapping[str, Any], profile: EndpointProfile) -> None:
     """Raises :class:`WrongFieldError` unless the existing ``field`` can hold the endpoint's embeddings."""
+    check_shape(index, path, field, profile)
+    similarity = field.get("similarity", Similarity.COSINE)
+    if (
+        not profile.is_sparse
+        and similarity == Similarity.DOT_PRODUCT
+        and profile.similarity not in (None, Similarity.DOT_PRODUCT)
+    ):
+        raise WrongFieldError(
+            f"field [{path}] of index [{index}] has similarity [{similarity}], which takes vectors of length 1, but"
+            f" endpoint [{profile.inference_id}] makes vectors for [{profile.similarity}]; map it to another target"
+            f" field, or create the endpoint with similarity [{similarity}] if its vectors have that length"
+        )
+
+
+def check_shape(index: str, path: str, field: Mapping[str, Any], profile: EndpointProfile) -> None:
+    """Raises :class:`WrongFieldError` where no embedding of the endpoint is one for ``field``, whatever is in it."""
     wanted = "sparse_vector" if profile.is_sparse else "dense_vector"
     kind = field.get("type", "object")
     where = f"field [{path}] of index [{index}]"
@@ -68,13 +84,6 @@ def check_field(index: str, path: str, field: Mapping[str, Any], profile: Endpoi
         raise WrongFieldError(
             f"{where} has [{dims}] dims, but endpoint [{profile.inference_id}] makes vectors of"
             f" [{profile.dimensions}]; dims cannot be changed, map it to another target field"
-        )
-    similarity = field.get("similarity", Similarity.COSINE)
-    if similarity == Similarity.DOT_PRODUCT and profile.similarity not in (None, Similarity.DOT_PRODUCT):
-        raise WrongFieldError(
-            f"{where} has similarity [{similarity}], which takes vectors of length 1, but endpoint"
-            f" [{profile.inference_id}] makes vectors for [{profile.similarity}]; map it to another target field, or"
-            f" create the endpoint with similarity [{similarity}] if its vectors have that length"
         )
     element_type = field.get("element_type", "float")
     if (element_type in ("float", "bfloat16")) != (profile.element_type is ElementType.FLOAT) or (

@@ -111,7 +111,7 @@ class SearchEngine:
         shown = DEFAULT_SIZE if size is None else size
         rewriter = await self._preparation.rewriter(scope, search.body, shown)
         body = rewriter.body(search.body, shown)
-        warnings = tuple(rewriter.warnings)
+        warnings = (*rewriter.warnings, *scope.complaints)
         if "sidecar.plan" in search.parameters:
             return Outcome(200, value=orjson.loads(write_object({"forward": body})), warnings=warnings)
         tells = search.parameters.get("sidecar.explain") == "true"
@@ -178,7 +178,7 @@ class SearchEngine:
             if own_pit is None:
                 self._close(executor, pit)
         took = int((loop.time() - started) * 1000)
-        warnings = (*rewriter.warnings, *evaluation.warnings)
+        warnings = (*rewriter.warnings, *evaluation.warnings, *scope.complaints)
         if outcome.reply is not None:
             body = _TOOK.sub(rb"\g<1>%d" % took, outcome.reply.body, count=1)
             return replace(outcome, reply=replace(outcome.reply, body=body), warnings=warnings)

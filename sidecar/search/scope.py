@@ -17,6 +17,8 @@ _MATCHABLE = frozenset(
     {"text", "match_only_text", "search_as_you_type", "keyword", "constant_keyword", "wildcard", "annotated_text"}
 )
 
+_MOST_COMPLAINTS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointKind:
@@ -50,6 +52,13 @@ class SearchScope:
     @property
     def has_semantic_fields(self) -> bool:
         return any(view.semantic for view in self.views)
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """Which bindings are not followed, for ``Warning`` headers: the searches themselves go on without them."""
+        said = [f"index [{view.name}]: {unread.reason}" for view in self.views for unread in view.unread]
+        more = len(said) - _MOST_COMPLAINTS
+        return tuple(said if more <= 0 else [*said[:_MOST_COMPLAINTS], f"and [{more}] more bindings not followed"])
 
     def inference_ids(self) -> Iterator[str]:
         """Every endpoint that the indices name."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sidecar.core.errors import IllegalArgumentError
@@ -16,6 +17,7 @@ from sidecar.elastic.bindings import (
     bindings_of,
     bound,
     entry_of,
+    read_bindings,
     semantic_fields,
     unbound,
 )
@@ -35,13 +37,21 @@ _BINDINGS = st.builds(
 )
 
 
+def meta_of(*entries: Any) -> dict[str, Any]:
+    return {"_meta": {"sidecar": {"maps": list(entries)}}}
+
+
 @given(_BINDINGS)
 def test_an_entry_reads_back_as_its_binding(binding: Binding) -> None:
+    assume(not read_bindings(meta_of(entry_of(binding)))[1])
     assert Binding.parse(entry_of(binding)) == binding
 
 
 @given(st.lists(_BINDINGS, max_size=3, unique_by=lambda one: one.target), _BINDINGS)
 def test_binding_and_unbinding_touch_their_targets_alone(held: list[Binding], added: Binding) -> None:
+    assume(not read_bindings(meta_of(*map(entry_of, held)))[1])
+    left = [one for one in held if one.target != added.target]
+    assume(not read_bindings(meta_of(*map(entry_of, [*left, added])))[1])
     others = {"mine": 1, "sidecar": {"other": True}}
     meta = bound(others, held)
     more = bound(meta, [added])
@@ -50,6 +60,67 @@ def test_binding_and_unbinding_touch_their_targets_alone(held: list[Binding], ad
     assert bindings_of({"_meta": unbound(more, [added.target])}) == kept
     assert unbound(more) == others
     assert unbound(bound(None, [added])) == {}
+
+
+@given(st.lists(_BINDINGS, max_size=4))
+def test_no_two_bindings_that_are_followed_touch_each_others_fields(held: list[Binding]) -> None:
+    followed, unread = read_bindings(meta_of(*map(entry_of, held)))
+    assert {one.target for one in held} == {one.target for one in followed} | {one.target for one in unread}
+    for one in followed:
+        written = {one.target} | {other.target for other in followed if other is not one}
+        assert written.isdisjoint(one.sources)
+    assert len({one.target for one in followed}) == len(followed)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("text:text=e", "target [text] would overwrite its own source field [text]"),
+        ("title,text:text=e", "target [text] would overwrite its own source field [text]"),
+        ("o.text:o=e", "target [o] would overwrite its own source field [o.text]"),
+        ("o:o.tokens=e", "target [o.tokens] would overwrite its own source field [o]"),
+        (
+            {"source": "p.text", "target": "p.tokens", "inference_id": "e", "passages": True},
+            "target [p.tokens] would overwrite its own source field [p.text]",
+        ),
+        ("text:sidecar.model=e", "the field [sidecar] is kept for the marker"),
+        ("text:a..b=e", "[a..b] is not the name of a field"),
+        (
+            {"source": "text", "target": "tokens", "inference_id": "e", "passages": True},
+            "passages lie in a nested field, so their target is [FIELD.tokens]",
+        ),
+    ],
+)
+def test_a_binding_fills_no_field_that_it_reads(entry: Any, reason: str) -> None:
+    with pytest.raises(IllegalArgumentError) as refused:
+        Binding.parse(entry)
+    assert refused.value.reason == reason
+    with pytest.raises(IllegalArgumentError):
+        bound(None, [replace(Binding(("x",), "y", "e"), sources=("y",))])
+
+
+def test_one_entry_that_cannot_be_followed_leaves_the_others() -> None:
+    wrong = {"source": "title", "target": "vector", "inference_id": "e", "long_texts": "never"}
+    followed, unread = read_bindings(meta_of("text:tokens=e", wrong, 7, "a:x=e", "a:x=f", "tokens:more=e"))
+    assert [one.target for one in followed] == ["tokens"]
+    assert [(one.target, one.sources) for one in unread] == [
+        ("vector", ("title",)),
+        (None, ()),
+        ("x", ("a",)),
+        ("x", ("a",)),
+        ("more", ("tokens",)),
+    ]
+    assert "[long_texts] must be one of [truncate, fail, chunk], not [never]" in unread[0].reason
+    assert unread[2].reason == "[_meta.sidecar.maps]: targets [x] and [x] overlap"
+    assert len(read_bindings({"_meta": {"sidecar": "x" * 9999}})[1][0].reason) < 200
+
+
+def test_what_cannot_be_read_can_be_taken_out() -> None:
+    meta = {"mine": 1, "sidecar": {"maps": [7, {"source": 5, "target": "t", "inference_id": "e"}, "text:tokens=e"]}}
+    assert unbound(meta) == {"mine": 1}
+    assert unbound(meta, ["t"])["sidecar"]["maps"] == [7, "text:tokens=e"]
+    assert unbound({"sidecar": 7}) == unbound({"sidecar": {"maps": "x"}}) == {}
+    assert bound({"sidecar": {"maps": [{"target": "t"}]}}, [Binding(("a",), "t", "e")])["sidecar"]["maps"] == ["a:t=e"]
 
 
 @pytest.mark.parametrize(
