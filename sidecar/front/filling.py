@@ -13,19 +13,18 @@ from typing import Any
 
 import orjson
 
-from sidecar.core.chunking import Chunk, Utf16Offsets
 from sidecar.core.errors import ResourceNotFoundError, SidecarError, StatusError
 from sidecar.elastic.bindings import LongTexts, OnFailure, SemanticText
 from sidecar.elastic.source import SEPARATOR, text_at, values_at, well_formed
 from sidecar.front.embedding import Vectors, inference_failure
 from sidecar.front.json_members import Change, Into, changed
 from sidecar.front.source_text import SourceText
-from sidecar.front.source_values import ABSENT, NULL, texts_of, value_at
 from sidecar.front.targets import SemanticTarget, Unfillable, VectorTarget, WritePlan
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, input_hash
 from sidecar.ingest.pieces import Piece
-from sidecar.ingest.semantic_field import INFERENCE_FIELDS
+from sidecar.ingest.semantic_field import INFERENCE_FIELDS, Stretch, chunks_of, inference_results, stretches
+from sidecar.ingest.semantic_values import ABSENT, NULL, texts_of, value_at
 from sidecar.ingest.vector import UnusableVectorError, merged_value
 
 Tree = dict[str, Any]
@@ -33,10 +32,10 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _SourcePieces:
-    """The pieces of one source field with their offsets in UTF-16 units."""
+    """The pieces of one source field with their offsets."""
 
     source: str
-    pieces: tuple[tuple[int, int, Piece], ...]
+    stretches: tuple[Stretch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,8 @@ class Filling:
         """Every text to be embedded, with its endpoint."""
         for target, sources in self.semantic:
             for pieces in sources:
-                for _, _, piece in pieces.pieces:
-                    for text in piece.chunks:
+                for stretch in pieces.stretches:
+                    for text in stretch.piece.chunks:
                         yield target.profile, text
         for work in self.vectors:
             for piece in work.pieces:
@@ -144,14 +143,7 @@ def _examine_semantic(filling: Filling, target: SemanticTarget) -> None:
         value = value_at(filling.source.document, path)
         if value is ABSENT:
             continue
-        pieces, offset = [], 0
-        for text in map(well_formed, texts_of(target.name, value)):
-            units = Utf16Offsets(text)
-            if text.strip():
-                for piece in target.splitter(text):
-                    start, end = units.chunk(Chunk(piece.start, piece.start + len(piece.text)))
-                    pieces.append((offset + start, offset + end, piece))
-            offset += units.of(len(text)) + 1
+        pieces = stretches(target.name, path, value, target.splitter)
         if pieces or filling.is_partial or (filling.plan.fills_blanks and value is not NULL):
             found.append(_SourcePieces(path, tuple(pieces)))
     if found:
@@ -235,23 +227,11 @@ def complete(filling: Filling, vectors: Vectors, at: datetime, into: SourceText 
 def _inference_results(
     filling: Filling, target: SemanticTarget, sources: Sequence[_SourcePieces], vectors: Vectors
 ) -> Mapping[str, Any]:
-    chunks: dict[str, list[dict[str, Any]]] = {}
-    for source in sources:
-        held = chunks.setdefault(source.source, [])
-        for start, end, piece in source.pieces:
-            value = _value(target.name, target.profile, piece, vectors)
-            embeddings = value[0] if isinstance(value, list) else value
-            if len(embeddings):
-                held.append({"start_offset": start, "end_offset": end, "embeddings": embeddings})
-    if not filling.is_partial:
-        chunks = {name: held for name, held in chunks.items() if held}
-    return {
-        "inference": {
-            "inference_id": target.mapped.inference_id,
-            "model_settings": dict(target.model_settings),
-            "chunks": chunks,
-        }
-    }
+    held = [stretch for source in sources for stretch in source.stretches]
+    values = [_value(target.name, target.profile, stretch.piece, vectors) for stretch in held]
+    # In a partial document objects are merged: a source without chunks must say so.
+    emptied: dict[str, list[Any]] = {source.source: [] for source in sources} if filling.is_partial else {}
+    return inference_results(target.mapped.inference_id, target.model_settings, emptied | chunks_of(held, values))
 
 
 def _value(name: str, profile: EndpointProfile, piece: Piece, vectors: Vectors) -> Any:

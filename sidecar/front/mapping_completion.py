@@ -15,6 +15,7 @@ from typing import Any
 from sidecar.core.errors import SidecarError
 from sidecar.elastic.bindings import SEMANTIC_TEXT, bindings_of
 from sidecar.inference.embedder import EndpointProfile
+from sidecar.ingest.semantic_field import model_settings
 
 Profiles = Callable[[str], Awaitable[EndpointProfile | None]]
 
@@ -39,17 +40,6 @@ async def complete(mapping: dict[str, Any], profiles: Profiles) -> bool:
                 del field["dims"]
             changed = True
     return changed
-
-
-def model_settings(profile: EndpointProfile) -> dict[str, Any]:
-    """What a ``semantic_text`` field notes of a dense endpoint."""
-    return {
-        "service": profile.service,
-        "task_type": "text_embedding",
-        "dimensions": profile.dimensions,
-        "similarity": str(profile.similarity or "cosine"),
-        "element_type": str(profile.element_type),
-    }
 
 
 async def _bound(mapping: dict[str, Any], name: str, profiles: Profiles) -> EndpointProfile | None:

@@ -8,22 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from sidecar.core.chunking import DEFAULT_CHUNKING, parse_chunking_settings
 from sidecar.core.errors import IllegalArgumentError, ResourceNotFoundError, SidecarError
-from sidecar.core.generations import DEFAULT_GENERATION
 from sidecar.core.tasks import TaskType
 from sidecar.elastic.bindings import Binding, LongTexts, OnFailure, SemanticText, UnreadBinding
 from sidecar.elastic.fields import field_at, nested_parent
 from sidecar.elastic.index_catalog import IndexCatalog, IndexView
 from sidecar.elastic.version import ServerVersion
-from sidecar.front.mapping_completion import model_settings
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.inference.facade import Inference
+from sidecar.ingest.cutting import cutting_of
 from sidecar.ingest.marker import MARKER_FIELD
-from sidecar.ingest.pieces import Splitter, splitter, whole
+from sidecar.ingest.pieces import Splitter, whole
+from sidecar.ingest.semantic_field import model_settings, sources_of
 from sidecar.ingest.stop import WrongFieldError
 from sidecar.ingest.target_fields import check_shape
 
@@ -46,7 +43,7 @@ class SemanticTarget:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.mapped.path, *self.mapped.sources)))
+        return sources_of(self.mapped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,22 +178,15 @@ class TargetFinder:
 
 
 def _semantic_target(mapped: SemanticText, profile: EndpointProfile) -> SemanticTarget:
-    settings: dict[str, Any] = {"service": profile.service, "task_type": "sparse_embedding"}
-    if not profile.is_sparse:
-        settings = model_settings(profile)
-    return SemanticTarget(mapped, profile, settings, _splitter(mapped.chunking_settings or profile.chunking_settings))
-
-
-def _splitter(given: Mapping[str, Any] | None) -> Splitter:
-    return splitter(parse_chunking_settings(dict(given or DEFAULT_CHUNKING), generation=DEFAULT_GENERATION))
+    cutting = cutting_of([profile], mapped.chunking_settings)
+    return SemanticTarget(mapped, profile, model_settings(profile), cutting.splitter)
 
 
 def _vector_target(binding: Binding, profile: EndpointProfile) -> VectorTarget:
     if not binding.passages and binding.long_texts is not LongTexts.CHUNK:
         return VectorTarget(binding, profile)
-    settings = dict(binding.chunking_settings or profile.chunking_settings or DEFAULT_CHUNKING)
-    circumstances = orjson.dumps(settings, option=orjson.OPT_SORT_KEYS).decode()
-    return VectorTarget(binding, profile, _splitter(settings), (circumstances,))
+    cutting = cutting_of([profile], binding.chunking_settings)
+    return VectorTarget(binding, profile, cutting.splitter, cutting.circumstances)
 
 
 def _unread(view: IndexView, unread: UnreadBinding) -> Unfillable:

@@ -15,10 +15,11 @@ import numpy as np
 import orjson
 
 from sidecar.elastic.source import drop_at, forms_of, put_along, put_at
-from sidecar.ingest.document import Candidate, Plan, Target
+from sidecar.ingest.document import Candidate, Plan, Target, digest_of
 from sidecar.ingest.literal import LiteralNumber
 from sidecar.ingest.marker import MARKER_FIELD, Stamp, attempt_hash
-from sidecar.ingest.semantic_field import INFERENCE_FIELDS, inference_results
+from sidecar.ingest.semantic_field import INFERENCE_FIELDS, chunks_of, inference_results
+from sidecar.ingest.semantic_values import ABSENT, NULL, value_at
 
 Values = Mapping[str, Sequence[Any]]
 """Per target field one stored value for each of its pieces."""
@@ -76,8 +77,8 @@ def build_action(
         )
     document = _copied(candidate.document)
     for target in plan.targets:
-        if target.each is None:
-            drop_at(document, target.name if plan.splitter is None else target.parent)
+        if target.each is None and not target.is_bound_by_mapping:
+            drop_at(document, target.parent if target.passages else target.name)
     _fill(document, candidate, plan, values)
     document[MARKER_FIELD] = {key: value for key, value in marker.items() if value is not None}
     operation = "create" if candidate.ref.seq_no is None else "index"
@@ -96,10 +97,8 @@ def _without_a_token(made: Mapping[str, Stamp], plan: Plan, values: Values) -> d
 
 def _replaced_along(candidate: Candidate, plan: Plan, values: Values) -> set[str]:
     """Fields that the marker claims in passages that are replaced, without being made anew."""
-    if plan.splitter is None:
-        return set()
     known = {*values, *candidate.clears}
-    parents = {target.parent for target in plan.targets if target.name in known}
+    parents = {target.parent for target in plan.targets if target.passages and target.name in known}
     return {name for name in candidate.marker.stamps if name.rpartition(".")[0] in parents} - known
 
 
@@ -114,17 +113,19 @@ def _fill(fields: dict[str, Any], candidate: Candidate, plan: Plan, values: Valu
     for target in plan.targets:
         if target.each is not None:
             continue
-        if target.name in candidate.clears:
-            if not candidate.forms.get(target.name, True) and plan.splitter is None:
+        if target.is_bound_by_mapping:
+            _fill_beside(fields, candidate, target, values.get(target.name))
+        elif target.name in candidate.clears:
+            if not candidate.forms.get(target.name, True) and not target.passages:
                 continue  # there is nothing to clear
-            _put(fields, candidate, target.name if plan.splitter is None else target.parent, _nothing(target, plan))
+            _put(fields, candidate, target.parent if target.passages else target.name, _nothing(target))
         elif target.name in values:
             if target.semantic is not None:
-                text, pieces = candidate.stored_texts[target.name], candidate.pieces[target.name]
-                _put(fields, candidate, target.name, text)
-                results = inference_results(target.semantic, target.name, text, pieces, values[target.name])
+                _put(fields, candidate, target.name, candidate.stored_texts[target.name])
+                chunks = {target.name: [], **chunks_of(candidate.stretches[target.name], values[target.name])}
+                results = inference_results(target.semantic.inference_id, target.semantic.model_settings, chunks)
                 fields.setdefault(INFERENCE_FIELDS, {})[target.name] = results
-            elif plan.splitter is None:
+            elif not target.passages:
                 _put(fields, candidate, target.name, values[target.name][0])
             else:
                 put_at(fields, target.parent, _passages(target.parent, candidate, plan, values))
@@ -133,10 +134,53 @@ def _fill(fields: dict[str, Any], candidate: Candidate, plan: Plan, values: Valu
         put_along(fields, form, _each_filled(standing, targets, candidate, values))
 
 
-def _nothing(target: Target, plan: Plan) -> Any:
+def _fill_beside(fields: dict[str, Any], candidate: Candidate, target: Target, values: Sequence[Any] | None) -> None:
+    """The results of a ``semantic_text`` field whose texts stand in the document; all of its sources are told.
+
+    In an update a source without text gets an empty array: objects are merged, and its old chunks would stay.
+    """
+    semantic = target.semantic
+    assert semantic is not None  # noqa: S101
+    chunks: dict[str, list[dict[str, Any]]] = {}
+    if candidate.document is None:
+        if values is None and target.name not in candidate.clears:
+            return
+        chunks = {source: [] for source in semantic.sources}
+    elif values is None and not _has_blanks(candidate.document, target):
+        return
+    if values is not None:
+        chunks |= chunks_of(candidate.stretches[target.name], values)
+    beside = fields.setdefault(INFERENCE_FIELDS, {})
+    beside.setdefault(target.name, inference_results(semantic.inference_id, semantic.model_settings, chunks))
+
+
+def lacks_results(candidate: Candidate, plan: Plan, values: Values) -> bool:
+    """Whether a document to be indexed has a text in a ``semantic_text`` field without the vectors of its chunks.
+
+    Elasticsearch would ask an endpoint of its own about it.
+    """
+    document = candidate.document
+    if document is None:
+        return False
+    brought = document.get(INFERENCE_FIELDS)
+    there = {*values, *(brought if isinstance(brought, Mapping) else ())}
+    return any(
+        target.is_bound_by_mapping and target.name not in there and digest_of(document, target, plan) is not None
+        for target in plan.targets
+    )
+
+
+def _has_blanks(document: Mapping[str, Any], target: Target) -> bool:
+    """Whether a field without text holds blanks, about which 8.x would ask an endpoint."""
+    if target.semantic is None or not target.semantic.fills_blanks:
+        return False
+    return any(value_at(document, path) not in (ABSENT, NULL) for path in target.semantic.sources)
+
+
+def _nothing(target: Target) -> Any:
     """What empties a field: ``null`` is refused by sparse_vector, an empty array empties it."""
     takes_null = target.semantic is not None or not target.profile.is_sparse
-    return None if takes_null and plan.splitter is None else []
+    return None if takes_null and not target.passages else []
 
 
 def _put(fields: dict[str, Any], candidate: Candidate, path: str, value: Any) -> None:
@@ -202,7 +246,8 @@ def _object_filled(
 
 
 def _passages(parent: str, candidate: Candidate, plan: Plan, values: Values) -> list[dict[str, Any]]:
-    names = [target.name for target in plan.targets if target.parent == parent and target.name in values]
+    within = [target for target in plan.targets if target.passages and target.parent == parent]
+    names = [target.name for target in within if target.name in values]
     passages = []
     for position, piece in enumerate(candidate.pieces[names[0]]):
         passage: dict[str, Any] = {"text": piece.text, "start": piece.start}

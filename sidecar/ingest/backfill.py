@@ -23,7 +23,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, Transport
 from sidecar.elastic.source import forms_of
 from sidecar.elastic.version import NEWEST, ServerVersion, server_version
 from sidecar.inference.embedder import Embedder
-from sidecar.ingest.document import Candidate, Examined, Plan, Refusal, Verdict, examine
+from sidecar.ingest.document import Candidate, Examined, Plan, Refusal, Target, Verdict, examine
 from sidecar.ingest.line import Decision, Line, Pace, Round
 from sidecar.ingest.marker import model_term
 from sidecar.ingest.presence import lacks_vector, telling_presence
@@ -83,11 +83,15 @@ def selection(job: BackfillJob) -> dict[str, Any]:
         clause
         for target in job.plan.targets
         for clause in (
-            {"bool": {"must_not": [model_term(target.name, target.profile.model)]}},
-            lacks_vector(target, job.plan),
+            *(() if target.is_bound_by_mapping else ({"bool": {"must_not": [_of_the_model(target)]}},)),
+            lacks_vector(target),
         )
     ]
     return {"bool": {"filter": [query], "should": missing, "minimum_should_match": 1}}
+
+
+def _of_the_model(target: Target) -> dict[str, Any]:
+    return model_term(target.name, target.profile.model)
 
 
 class Backfill:
@@ -217,8 +221,8 @@ class Backfill:
         Only a look with the vectors tells, so only documents that will be written are looked at.
         """
         plan = self._job.plan
-        names = [target.name for target in plan.targets if "." in target.name and not target.each]
-        if plan.splitter is not None or not names or self._job.dry_run:
+        names = [t.name for t in plan.targets if "." in t.name and not (t.each or t.passages or t.is_bound_by_mapping)]
+        if not names or self._job.dry_run:
             return decisions
         asked = [decision.ref for _, decision in decisions if isinstance(decision, Candidate) and decision.replaces]
         if not asked:

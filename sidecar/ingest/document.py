@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from sidecar.core.errors import IllegalArgumentError
+from sidecar.core.errors import IllegalArgumentError, SidecarError
 from sidecar.elastic.source import (
     SEPARATOR,
     forms_of,
@@ -19,10 +19,12 @@ from sidecar.elastic.source import (
     well_formed,
 )
 from sidecar.inference.embedder import EndpointProfile
+from sidecar.ingest.cutting import Cutting
 from sidecar.ingest.fieldmap import FieldMap
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, attempt_hash, input_hash, is_marker
 from sidecar.ingest.pieces import Piece, Splitter, whole
-from sidecar.ingest.semantic_field import SemanticField
+from sidecar.ingest.semantic_field import INFERENCE_FIELDS, SemanticField, Stretch, stretches
+from sidecar.ingest.semantic_values import texts_of, value_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +44,14 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
-class Cutting:
-    """How one field's texts are cut, and what of it goes into the hash."""
-
-    splitter: Splitter = field(compare=False)
-    circumstances: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """One field to be kept up to date: of vectors, or ``semantic`` text with the vectors of its chunks.
 
+    A semantic field with sources of its own is bound by its mapping: its texts stand in the document already.
     ``each`` is the nested field of the user's whose objects hold source and target: each object gets its own vector.
-    ``overwrite`` is :attr:`Plan.overwrite` for this field alone. With ``cutting`` the vectors of a text's chunks are
-    merged into one; with ``fails_when_cut`` a text that is longer than the model reads fails.
+    ``overwrite`` is :attr:`Plan.overwrite` for this field alone. With ``passages`` the target lives in nested passages,
+    one for each piece of the text that ``cutting`` makes; without, ``cutting`` makes one piece, whose chunks' vectors
+    are merged. With ``fails_when_cut`` a text that is longer than the model reads fails.
     """
 
     map: FieldMap
@@ -63,6 +59,7 @@ class Target:
     semantic: SemanticField | None = None
     each: str | None = None
     overwrite: bool = False
+    passages: bool = False
     cutting: Cutting | None = None
     fails_when_cut: bool = False
 
@@ -74,6 +71,11 @@ class Target:
     def parent(self) -> str:
         """The nested field that holds the passages: everything but the last part of the target's name."""
         return self.map.target.rpartition(".")[0]
+
+    @property
+    def is_bound_by_mapping(self) -> bool:
+        """Whether it is a ``semantic_text`` field that is filled for the texts that it holds by itself."""
+        return self.semantic is not None and bool(self.semantic.sources)
 
     @property
     def inner_source(self) -> str:
@@ -88,16 +90,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run keeps up to date. With a ``splitter`` the targets live in nested passages, one per piece of text.
+    """What a run keeps up to date.
 
-    ``circumstances`` goes into the hash of the input: a new way to cut makes new passages. ``others`` are vector
-    fields beside the targets in their passages. ``overwrite`` replaces vectors that no marker claims, and clears those
-    of an unknown source; ``retry_failed`` tries again what failed for good.
+    ``others`` are vector fields beside targets in their passages. ``overwrite`` replaces vectors that no marker
+    claims, and clears those of an unknown source; ``retry_failed`` tries again what failed for good.
     """
 
     targets: tuple[Target, ...]
-    splitter: Splitter | None = None
-    circumstances: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     overwrite: bool = False
     retry_failed: bool = False
@@ -110,25 +109,25 @@ class Plan:
     @property
     def cuts_texts(self) -> bool:
         """Whether texts are cut, with a user's regular expressions perhaps."""
-        return self.splitter is not None or any(target.semantic or target.cutting for target in self.targets)
+        return any(target.semantic or target.cutting for target in self.targets)
 
     def splitter_of(self, target: Target) -> Splitter:
         """How the texts for a target are cut."""
         if target.cutting is not None:
             return target.cutting.splitter
-        return target.semantic.splitter if target.semantic else self.splitter or whole
+        return target.semantic.splitter if target.semantic else whole
 
     def circumstances_of(self, target: Target) -> tuple[str, ...]:
-        """What goes into a target's hash beside the text."""
+        """What goes into a target's hash beside the text: a new way to cut makes new vectors."""
         if target.cutting is not None:
             return target.cutting.circumstances
-        return (target.semantic.circumstances,) if target.semantic else self.circumstances
+        return (target.semantic.circumstances,) if target.semantic else ()
 
     def fellows(self, target: Target) -> frozenset[str]:
         """The targets that are made together with this one: all of one passage, else it alone."""
-        if self.splitter is None:
+        if not target.passages:
             return frozenset((target.name,))
-        return frozenset(other.name for other in self.targets if other.parent == target.parent)
+        return frozenset(other.name for other in self.targets if other.passages and other.parent == target.parent)
 
 
 class Verdict(Enum):
@@ -198,7 +197,8 @@ def judge(
 class Candidate:
     """A document that needs work: ``pieces`` to embed per target field, ``stamps`` they will get, ``clears``.
 
-    ``stored_texts`` are what ``semantic`` targets hold beside the vectors, ``objects`` the user's nested objects that
+    ``stored_texts`` are what is written into ``semantic`` targets beside the vectors, ``stretches`` where the pieces of
+    these lie in their texts, ``objects`` the user's nested objects that
     get a vector each, by their field: the keys that lead to them and what stands there. ``forms`` are the keys under
     which the document writes a target already, none where it has no value. ``failure`` says why some field cannot be
     made, ``failed`` for which of them that is for good. ``document`` is the whole document where it is to be indexed,
@@ -213,6 +213,7 @@ class Candidate:
     clears: tuple[str, ...] = ()
     document: Mapping[str, Any] | None = None
     stored_texts: Mapping[str, str] = field(default_factory=dict)
+    stretches: Mapping[str, Sequence[Stretch]] = field(default_factory=dict)
     objects: Mapping[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)
     forms: Mapping[str, Sequence[tuple[str, ...]]] = field(default_factory=dict)
     failure: str | None = None
@@ -252,17 +253,12 @@ def examine(ref: Ref, source: Mapping[str, Any], plan: Plan, present: Collection
             f"the document's own field [{MARKER_FIELD}] is {kind_of(source[MARKER_FIELD])}: it is kept for the marker"
         )
     marker = Marker.read(source)
-    digests = {target.name: digest_of(source, target, plan) for target in plan.targets}
+    try:
+        digests = {target.name: digest_of(source, target, plan) for target in plan.targets}
+    except SidecarError as error:
+        return Refusal(error.reason or str(error))
     verdicts = {
-        target.name: judge(
-            digests[target.name],
-            marker.stamps.get(target.name),
-            target.profile.model,
-            source=target.map.source,
-            standing=_standing(source, target, present),
-            overwrite=plan.overwrite or target.overwrite,
-        )
-        for target in plan.targets
+        target.name: _judged(source, target, plan, marker, digests[target.name], present) for target in plan.targets
     }
     wanted = _made_together(plan, {name for name, verdict in verdicts.items() if verdict is Verdict.EMBED})
     clears = [
@@ -272,15 +268,7 @@ def examine(ref: Ref, source: Mapping[str, Any], plan: Plan, present: Collection
         and not any(verdicts[name] is Verdict.KEPT for name in plan.fellows(target))
     ]
     if not plan.retry_failed:
-        for target in plan.targets:
-            digest = digests[target.name]
-            if target.name in wanted and digest is not None and _failed_before(marker, target, digest, wanted):
-                made = marker.stamps.get(target.name)
-                # A stamp beside it says that there was nothing to store: a text without a single token.
-                empty = made is not None and made.fits(Stamp(target.profile.model, digest))
-                verdicts[target.name] = Verdict.UP_TO_DATE if empty else Verdict.FAILED_BEFORE
-                if empty:
-                    wanted = wanted - {target.name}
+        wanted = _not_failed_before(plan, marker, digests, wanted, verdicts)
     for target in plan.targets:
         if target.name in wanted and any(verdicts[name] in _FINAL for name in plan.fellows(target)):
             wanted = wanted - plan.fellows(target)
@@ -301,6 +289,47 @@ def examine(ref: Ref, source: Mapping[str, Any], plan: Plan, present: Collection
     return _candidate(ref, source, marker, plan, wanted, tuple(clears), digests, failure, absent=absent)
 
 
+def _judged(
+    source: Mapping[str, Any],
+    target: Target,
+    plan: Plan,
+    marker: Marker,
+    digest: str | None,
+    present: Collection[str] | None,
+) -> Verdict:
+    """What one target needs."""
+    verdict = judge(
+        digest,
+        marker.stamps.get(target.name),
+        target.profile.model,
+        source=target.map.source,
+        standing=_standing(source, target, present),
+        overwrite=plan.overwrite or target.overwrite,
+    )
+    # Whoever filled a semantic_text field: Elasticsearch takes no text there without the vectors of its chunks.
+    return Verdict.UP_TO_DATE if verdict is Verdict.OWN and target.is_bound_by_mapping else verdict
+
+
+def _not_failed_before(
+    plan: Plan,
+    marker: Marker,
+    digests: Mapping[str, str | None],
+    wanted: frozenset[str],
+    verdicts: dict[str, Verdict],
+) -> frozenset[str]:
+    """What is ``wanted`` without texts that hold no token; ``verdicts`` are told of those that failed for good."""
+    for target in plan.targets:
+        digest = digests[target.name]
+        if target.name in wanted and digest is not None and _failed_before(marker, target, digest, wanted):
+            made = marker.stamps.get(target.name)
+            # A stamp beside it says that there was nothing to store: a text without a single token.
+            empty = made is not None and made.fits(Stamp(target.profile.model, digest))
+            verdicts[target.name] = Verdict.UP_TO_DATE if empty else Verdict.FAILED_BEFORE
+            if empty:
+                wanted = wanted - {target.name}
+    return wanted
+
+
 _FINAL = (Verdict.FAILED_BEFORE, Verdict.OWN)
 
 
@@ -308,12 +337,18 @@ def examine_whole(ref: Ref, document: Mapping[str, Any], marker: Marker, plan: P
     """The work a document about to be indexed needs: all of its vectors.
 
     Vectors are not read back (from 9.2 on they are not returned, and they come back rounded), so a changed document
-    is embedded whole.
+    is embedded whole. Inference results of ``semantic_text`` that it brings are kept, as Elasticsearch keeps them.
     """
     if not is_marker(document.get(MARKER_FIELD)):
         return Refusal(f"the field [{MARKER_FIELD}] is kept for the marker, but the line has a value there")
-    digests = {target.name: digest_of(document, target, plan) for target in plan.targets}
+    try:
+        digests = {target.name: digest_of(document, target, plan) for target in plan.targets}
+    except SidecarError as error:
+        return Refusal(error.reason or str(error))
+    brought = document.get(INFERENCE_FIELDS)
     wanted = {name for name, digest in digests.items() if digest is not None}
+    if isinstance(brought, Mapping):
+        wanted -= {target.name for target in plan.targets if target.is_bound_by_mapping and target.name in brought}
     for target in plan.targets:
         if target.name in wanted and (reason := _obstacle(document, target, plan, None, None)):
             return Refusal(reason)
@@ -322,6 +357,9 @@ def examine_whole(ref: Ref, document: Mapping[str, Any], marker: Marker, plan: P
 
 def digest_of(source: Mapping[str, Any], target: Target, plan: Plan) -> str | None:
     """The hash of the text that ``target`` is made from, ``None`` when there is none."""
+    if target.is_bound_by_mapping:
+        held = _held(source, target)
+        return input_hash("semantic", *held, *plan.circumstances_of(target)) if held else None
     if target.each is None:
         text = _text(source, target)
         return None if text is None else input_hash(text, *plan.circumstances_of(target))
@@ -333,6 +371,20 @@ def _text(source: Mapping[str, Any], target: Target) -> str | None:
     """The text of a target, without half surrogates; several sources are joined as several values of one are."""
     texts = [text for path in target.map.sources if (text := text_at(source, path)) is not None]
     return well_formed(SEPARATOR.join(texts)) if texts else None
+
+
+def _held(source: Mapping[str, Any], target: Target) -> list[str]:
+    """The texts of a ``semantic_text`` field, each behind the name of its field; none where all are blank.
+
+    Raises:
+        StatusError: a value that Elasticsearch refuses.
+    """
+    held = [
+        (path, well_formed(text))
+        for path in target.map.sources
+        for text in texts_of(target.name, value_at(source, path))
+    ]
+    return [part for pair in held for part in pair] if any(text.strip() for _, text in held) else []
 
 
 def objects_at(source: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
@@ -365,10 +417,12 @@ def _obstacle(
     source: Mapping[str, Any], target: Target, plan: Plan, marker: Marker | None, present: Collection[str] | None
 ) -> str | None:
     """What stands where ``target`` is to be written and must not be replaced; ``marker`` is that of the index."""
-    place = target.parent if plan.splitter is not None else target.each or target.name
+    if target.is_bound_by_mapping:
+        return None  # its results stand beside the document
+    place = target.parent if target.passages else target.each or target.name
     if blocked := in_the_way(source, place):
         return f"[{blocked[0]}] is {kind_of(blocked[1])}, no object: [{target.name}] written into it would replace it"
-    if plan.splitter is not None:
+    if target.passages:
         return _no_passages(source, target, plan, marker, present)
     if target.each and len(forms_of(source, target.each)) != 1:
         return f"[{target.each}] is written in two ways, as one name with dots and as objects"
@@ -422,14 +476,30 @@ def _candidate(
     each = {target.each for target in plan.targets if target.each and target.name in {*wanted, *clears}}
     objects = {path: (form, value_along(source, form)) for path in each for form in forms_of(source, path)[:1]}
     try:
-        pieces = {target.name: tuple(_pieces(source, target, plan)) for target in targets}
+        found = {target.name: _stretches(source, target) for target in targets if target.semantic}
+        pieces = {
+            target.name: tuple(stretch.piece for stretch in found[target.name])
+            if target.name in found
+            else tuple(_pieces(source, target, plan))
+            for target in targets
+        }
     except IllegalArgumentError as error:
         failed = {name: attempt_hash(stamp.hash, stamp.model) for name, stamp in stamps.items()}
         return Candidate(
             ref, marker, clears=clears, document=document, objects=objects, failure=error.reason, failed=failed
         )
-    held = {target.name: _text(source, target) or "" for target in targets if target.semantic}
-    return Candidate(ref, marker, pieces, stamps, clears, document, held, objects, absent or {}, failure)
+    held = {t.name: _text(source, t) or "" for t in targets if t.semantic and not t.is_bound_by_mapping}
+    return Candidate(ref, marker, pieces, stamps, clears, document, held, found, objects, absent or {}, failure)
+
+
+def _stretches(source: Mapping[str, Any], target: Target) -> Sequence[Stretch]:
+    assert target.semantic is not None  # noqa: S101
+    cut = target.semantic.splitter
+    if not target.is_bound_by_mapping:
+        return stretches(target.name, target.name, _text(source, target) or "", cut)
+    return [
+        stretch for path in target.map.sources for stretch in stretches(target.name, path, value_at(source, path), cut)
+    ]
 
 
 def _pieces(source: Mapping[str, Any], target: Target, plan: Plan) -> Sequence[Piece]:

@@ -20,7 +20,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import Embedder
-from sidecar.ingest.action import Action, build_action
+from sidecar.ingest.action import Action, build_action, lacks_results
 from sidecar.ingest.bulk import BulkLimits
 from sidecar.ingest.conveyor import Conveyor
 from sidecar.ingest.document import Candidate, Examined, Plan, Ref, Refusal, Verdict
@@ -172,6 +172,9 @@ class Line:
 
     def _action(self, item: Embedded, now: datetime) -> Action | None:
         """The write of one document; whatever goes wrong in making it fails this document alone."""
+        if item.failure is not None and lacks_results(item.candidate, self._plan, item.values):
+            self._fail(item.candidate, item.failure, for_good=bool(item.failed))
+            return None
         try:
             return build_action(item.candidate, self._plan, item.values, item.failure, now, item.failed)
         except Exception as error:

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-import orjson
-
-from sidecar.core.chunking import DEFAULT_CHUNKING
 from sidecar.core.errors import IllegalArgumentError
 from sidecar.core.results import DenseEmbeddings
 from sidecar.core.tasks import InputType, TaskType
 from sidecar.inference.embedder import Embedder, EndpointProfile
+from sidecar.ingest.cutting import cutting_of
 from sidecar.ingest.document import Plan, Target
 from sidecar.ingest.fieldmap import FieldMap
-from sidecar.ingest.pieces import splitter
 
-_EMBEDS_TEXT = (TaskType.SPARSE_EMBEDDING, TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
+EMBEDS_TEXT = (TaskType.SPARSE_EMBEDDING, TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
 
 
 async def make_plan(embedder: Embedder, maps: Sequence[FieldMap], *, passages: bool = False) -> Plan:
     """Asks the endpoints what they make and checks that the maps fit together.
 
     With ``passages`` every target is a field of a nested parent (``passages.sparse``), all of one parent come from
-    one source, and the text is cut with the chunking settings of the first endpoint that has any. Raises
+    one source, and the text is cut with the chunking settings of the first of their endpoints that has any. Raises
     ``IllegalArgumentError`` for what does not fit and whatever the embedder raises for an unknown endpoint.
     """
     targets = [await make_target(embedder, field_map) for field_map in maps]
-    return passages_plan(targets) if passages else Plan(tuple(targets))
+    return Plan(in_passages(targets) if passages else tuple(targets))
 
 
 async def make_target(embedder: Embedder, field_map: FieldMap) -> Target:
     """One map with what its endpoint makes; raises as :func:`make_plan`."""
     profile = await embedder.profile(field_map.inference_id)
-    if profile.task_type not in _EMBEDS_TEXT:
+    if profile.task_type not in EMBEDS_TEXT:
         raise IllegalArgumentError(
             f"endpoint [{field_map.inference_id}] has the task type [{profile.task_type}] and makes no vectors"
         )
@@ -42,12 +40,21 @@ async def make_target(embedder: Embedder, field_map: FieldMap) -> Target:
     return Target(field_map, profile)
 
 
-def passages_plan(targets: Sequence[Target]) -> Plan:
-    """The plan of fields in nested passages; raises ``IllegalArgumentError`` for those that do not fit together."""
+def in_passages(targets: Sequence[Target], given: Mapping[str, Mapping[str, Any]] | None = None) -> tuple[Target, ...]:
+    """The targets as fields of nested passages; all of one parent get the same pieces.
+
+    ``given`` holds, by target, the chunking settings that a binding states; else an endpoint's count.
+
+    Raises:
+        IllegalArgumentError: targets do not fit together.
+    """
     _check_passages(targets)
-    settings = next((t.profile.chunking_settings for t in targets if t.profile.chunking_settings), DEFAULT_CHUNKING)
-    circumstances = orjson.dumps(dict(settings), option=orjson.OPT_SORT_KEYS).decode()
-    return Plan(tuple(targets), splitter(settings), (circumstances,))
+    cuttings = {}
+    for parent in dict.fromkeys(target.parent for target in targets):
+        held = [target for target in targets if target.parent == parent]
+        settings = next((given[target.name] for target in held if target.name in given), None) if given else None
+        cuttings[parent] = cutting_of([target.profile for target in held], settings)
+    return tuple(replace(target, passages=True, cutting=cuttings[target.parent]) for target in targets)
 
 
 async def _dimensions(embedder: Embedder, profile: EndpointProfile) -> int | None:

@@ -15,14 +15,14 @@ _PREFIX = "sidecar:"
 """Before the names of clauses, so that those of a user's query are told apart."""
 
 
-def has_vector(target: Target, plan: Plan, *, name: str | None = None) -> dict[str, Any]:
+def has_vector(target: Target, *, name: str | None = None) -> dict[str, Any]:
     """The clause that finds the documents that hold a vector in ``target``; ``name`` marks them in the answer."""
-    return _exists(target.name, target.each or (target.parent if plan.splitter is not None else None), name)
+    return _exists(target.name, target.each or (target.parent if target.passages else None), name)
 
 
-def lacks_vector(target: Target, plan: Plan) -> dict[str, Any]:
+def lacks_vector(target: Target) -> dict[str, Any]:
     """The clause that finds the documents without a vector in ``target``, or in one of the objects that need one."""
-    lacking: list[dict[str, Any]] = [{"bool": {"must_not": [has_vector(target, plan)]}}]
+    lacking: list[dict[str, Any]] = [{"bool": {"must_not": [has_vector(target)]}}]
     if target.each is not None:
         source, vector = _exists(target.map.source, None, None), _exists(target.name, None, None)
         query = {"bool": {"filter": [source], "must_not": [vector]}}
@@ -40,7 +40,7 @@ def _exists(field: str, nested: str | None, name: str | None) -> dict[str, Any]:
 
 def telling_presence(query: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """``query`` with a named clause for every vector, so that each hit tells which of them it has."""
-    named = [has_vector(target, plan, name=_PREFIX + target.name) for target in plan.targets]
+    named = [has_vector(target, name=_PREFIX + target.name) for target in plan.targets]
     named += [_exists(field, field.rpartition(".")[0], _PREFIX + field) for field in plan.others]
     return {"bool": {"filter": [dict(query)], "should": named, "minimum_should_match": 0}}
 

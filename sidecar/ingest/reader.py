@@ -74,9 +74,10 @@ def fields_of(plan: Plan, version: ServerVersion) -> Fields:
 
     Vectors are left out, except in the user's own nested objects, which are written back whole.
     """
-    around = [target.name.partition(".")[0] for target in plan.targets if "." in target.name]
+    written = [target for target in plan.targets if "." in target.name and not target.is_bound_by_mapping]
+    around = [target.name.partition(".")[0] for target in written]
     each = [target.each for target in plan.targets if target.each]
-    vectors = [target.name for target in plan.targets if "." in target.name and not target.each]
+    vectors = [target.name for target in written if not target.each]
     return Fields(
         tuple(dict.fromkeys((*plan.sources, MARKER_FIELD, *around))),
         tuple(vectors),

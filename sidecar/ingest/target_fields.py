@@ -120,7 +120,7 @@ def missing_fields(index: str, mapping: Mapping[str, Any], plan: Plan, version: 
             check_field(index, target.name, existing, target.profile)
             continue
         wanted = nest_into(mapping, target.name, vector_field(target.profile, version))
-        if plan.splitter is not None and nested_parent(mapping, target.name) is None:
+        if target.passages and nested_parent(mapping, target.name) is None:
             wanted = merge_properties(wanted, nest_into(mapping, target.parent, PASSAGE_MAPPING))
         properties = merge_properties(properties, wanted)
         paths.append(target.name)
@@ -141,7 +141,7 @@ def _check_place(index: str, mapping: Mapping[str, Any], plan: Plan, target: Tar
     if blocked := parent_in_the_way(mapping, target.name):
         raise WrongFieldError(f"{where} lies in [{blocked[0]}], which is mapped as [{blocked[1]}] and has no fields")
     nested = nested_parent(mapping, target.name)
-    if plan.splitter is None:
+    if not target.passages:
         if nested is not None and nested != target.each:
             raise WrongFieldError(
                 f"{where} lies in the nested field [{nested}]: a vector is written there for each of its objects, from"
@@ -182,12 +182,10 @@ _VECTORS = ("sparse_vector", "dense_vector")
 
 def vectors_beside(mappings: Mapping[str, Mapping[str, Any]], plan: Plan) -> tuple[str, ...]:
     """The vector fields that lie in the targets' passages and are no targets."""
-    if plan.splitter is None:
-        return ()
     names = {target.name for target in plan.targets}
     beside = {
         f"{parent}.{name}"
-        for parent in {target.parent for target in plan.targets}
+        for parent in {target.parent for target in plan.targets if target.passages}
         for mapping in mappings.values()
         for name, field in ((field_at(mapping, parent) or {}).get("properties") or {}).items()
         if field.get("type") in _VECTORS
@@ -230,7 +228,8 @@ async def prepare_indices(
     changes = [missing_fields(name, mapping, plan, version) for name, mapping in mappings.items()]
     needed = tuple(change for change in changes if change.properties)
     for change in needed:
-        if unknown := unknown_to(mappings[change.index], [target.name for target in plan.targets]):
+        written = [target.name for target in plan.targets if not target.is_bound_by_mapping]
+        if unknown := unknown_to(mappings[change.index], written):
             await require_free(client, change.index, unknown)
     if not dry_run:
         for change in needed:
@@ -252,7 +251,9 @@ async def _check_texts(
         mode = (settings.get(name) or {}).get("settings", {}).get(_SOURCE_MODE)
         if not accept_source_loss or mode == "disabled" or whole_objects:
             check_whole_source(name, mapping, mode)
-    check_sources(mappings, plan.sources)
+    # semantic_text takes booleans as texts, and copies from other fields.
+    checked = [path for target in plan.targets if not target.is_bound_by_mapping for path in target.map.sources]
+    check_sources(mappings, list(dict.fromkeys(checked)))
 
 
 def recognise_fields(mappings: Mapping[str, Mapping[str, Any]], plan: Plan) -> Plan:
@@ -262,13 +263,13 @@ def recognise_fields(mappings: Mapping[str, Mapping[str, Any]], plan: Plan) -> P
     Raises :class:`WrongFieldError` for fields that differ between indices.
     """
     plan = recognise_semantic_fields(mappings, plan)
-    targets = tuple(replace(target, each=_shared_nested(mappings, plan, target)) for target in plan.targets)
+    targets = tuple(replace(target, each=_shared_nested(mappings, target)) for target in plan.targets)
     return replace(plan, targets=targets, others=vectors_beside(mappings, plan))
 
 
-def _shared_nested(mappings: Mapping[str, Mapping[str, Any]], plan: Plan, target: Target) -> str | None:
+def _shared_nested(mappings: Mapping[str, Mapping[str, Any]], target: Target) -> str | None:
     """The nested field whose objects hold both source and target, ``None`` where there is none."""
-    if plan.splitter is not None:
+    if target.passages or target.is_bound_by_mapping:
         return None
     found: dict[str | None, str] = {}
     for index, mapping in mappings.items():
@@ -293,10 +294,12 @@ def recognise_semantic_fields(mappings: Mapping[str, Mapping[str, Any]], plan: P
 
     Raises :class:`WrongFieldError` for fields that are so in some indices only, or that Elasticsearch fills itself.
     """
-    return replace(plan, targets=tuple(_recognised(mappings, plan, target) for target in plan.targets))
+    return replace(plan, targets=tuple(_recognised(mappings, target) for target in plan.targets))
 
 
-def _recognised(mappings: Mapping[str, Mapping[str, Any]], plan: Plan, target: Target) -> Target:
+def _recognised(mappings: Mapping[str, Mapping[str, Any]], target: Target) -> Target:
+    if target.is_bound_by_mapping:
+        return target
     found: dict[str, SemanticField | None] = {}
     for index, mapping in mappings.items():
         where = f"field [{target.name}] of index [{index}]"
@@ -304,7 +307,7 @@ def _recognised(mappings: Mapping[str, Mapping[str, Any]], plan: Plan, target: T
         found[index] = None
         if mapped.get("type") != SEMANTIC_TEXT:
             continue
-        if plan.splitter is not None:
+        if target.passages:
             raise WrongFieldError(f"{where} is mapped as [{SEMANTIC_TEXT}], which holds passages by itself")
         if source := copied_from(mapping, target.name):
             raise WrongFieldError(f"{where} gets its text from [{source}] (copy_to): Elasticsearch fills it itself")

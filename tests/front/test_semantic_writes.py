@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.errors import StatusError
 from sidecar.front.document_merging import is_same, merge
-from sidecar.front.source_values import ABSENT, NULL, texts_of, value_at
+from sidecar.ingest.semantic_values import ABSENT, NULL, texts_of, value_at
 from tests.front.conftest import FilledFront
 from tests.front.provider import tokens_of
 from tests.front.test_bound_writes import ndjson, statuses

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from sidecar.core.tasks import Similarity, TaskType
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.action import build_action
+from sidecar.ingest.cutting import Cutting
 from sidecar.ingest.document import Candidate, Plan, Ref, Standing, Target, Verdict, examine, judge
 from sidecar.ingest.fieldmap import FieldMap
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, input_hash
@@ -113,11 +113,13 @@ def halves(text: str) -> list[Piece]:
     return [Piece(part, start, (part,)) for part, start in ((text[:middle], 0), (text[middle:], middle))]
 
 
-PASSAGES = Plan(
-    (Target(FieldMap("text", "p.sparse", "s"), SPARSE), Target(FieldMap("text", "p.dense", "d"), DENSE)),
-    halves,
-    ("halves",),
-)
+def passages(circumstances: str) -> Plan:
+    cutting = Cutting(halves, (circumstances,))
+    maps = (FieldMap("text", "p.sparse", "s"), SPARSE), (FieldMap("text", "p.dense", "d"), DENSE)
+    return Plan(tuple(Target(*held, passages=True, cutting=cutting) for held in maps))
+
+
+PASSAGES = passages("halves")
 
 
 def test_passages_of_one_parent_are_made_together_and_replaced_whole() -> None:
@@ -141,7 +143,7 @@ def test_another_way_to_cut_makes_new_passages() -> None:
     doc = orjson.loads(build_action(first, PASSAGES, values, None, NOW).body)["doc"]
     read = {"text": "blue sky", MARKER_FIELD: doc[MARKER_FIELD]}
     assert examine(REF, read, PASSAGES) is Verdict.UP_TO_DATE
-    assert isinstance(examine(REF, read, replace(PASSAGES, circumstances=("thirds",))), Candidate)
+    assert isinstance(examine(REF, read, passages("thirds")), Candidate)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,8 @@ from sidecar.elastic.fields import copied_from
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Indexing, IndexJob
-from sidecar.ingest.pieces import Piece
 from sidecar.ingest.planning import make_plan
-from sidecar.ingest.semantic_field import inference_results, read_semantic_field
+from sidecar.ingest.semantic_field import chunks_of, inference_results, read_semantic_field, stretches
 from sidecar.ingest.stop import WrongFieldError
 from tests.ingest.library import backfill, fill
 from tests.ingest.local_embedder import DENSE, SPARSE, LocalEmbedder
@@ -226,12 +225,12 @@ def test_what_the_mapping_fixes_is_kept() -> None:
 
 def test_chunks_without_tokens_are_left_out() -> None:
     field = read_semantic_field("body", {"inference_id": "x"}, EndpointProfile("s", TaskType.SPARSE_EMBEDDING, "1"))
-    pieces = [Piece("🐳 ", 0, ("🐳 ",)), Piece("tide", 2, ("tide",))]
-    made = inference_results(field, "body", "🐳 tide", pieces, [[{}], [{"tide": 1.0}]])
+    held = [*stretches("body", "body", ["🐳", " ", "tide"], field.splitter)]
+    made = inference_results(field.inference_id, field.model_settings, chunks_of(held, [[{}], [{"tide": 1.0}]]))
     assert made == {
         "inference": {
             "inference_id": "x",
             "model_settings": {"task_type": "sparse_embedding"},
-            "chunks": {"body": [{"start_offset": 3, "end_offset": 7, "embeddings": {"tide": 1.0}}]},
+            "chunks": {"body": [{"start_offset": 5, "end_offset": 9, "embeddings": {"tide": 1.0}}]},
         }
     }
