@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from sidecar.api.bodies import BODIES, Body
 from sidecar.api.keys import API_OPTIONS, ApiOptions
+from sidecar.api.result_bodies import truncated_headers
 from sidecar.core.errors import IllegalArgumentError, MediaTypeError, ParseError, PlainError
 from sidecar.core.generations import GENERATION_HEADER, GENERATIONS, OLDEST_VERSION, Generation, generation_of
 from sidecar.core.tasks import TaskType
@@ -52,6 +53,8 @@ class Call:
     with_trace: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     template: str = "unknown"
+    truncated: Sequence[int] = ()
+    """Positions of the inputs that were cut; every answer but an error tells them in a header."""
     _json: bytes | None = None
     _asked: set[str] = field(default_factory=lambda: set(COMMON_PARAMETERS))
 
@@ -200,6 +203,8 @@ class Call:
     def _written(self, body: Any, status: int, headers: dict[str, str], *, large: bool = False) -> web.Response:
         answer_format, content_type = self._answer_type()
         data = write_body(body, answer_format, pretty=self.pretty, large=large)
+        if status < 400:
+            headers = {**truncated_headers(self.truncated), **headers}
         return web.Response(body=data, status=status, headers={"Content-Type": content_type, **headers})
 
     def _answer_type(self) -> tuple[Format, str]:

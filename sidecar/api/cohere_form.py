@@ -20,6 +20,7 @@ from sidecar.api.compat_bodies import (
     read_fields,
     read_texts,
     scores,
+    shortened,
 )
 from sidecar.api.compat_forms import (
     DENSE,
@@ -101,7 +102,8 @@ async def _embedded(call: Call, values: Mapping[str, str]) -> tuple[dict[str, An
     types = _types(fields)
     model = values.get("inference_id") or text_field(fields, "model")
     lane = lane_of(values, fields, "input_type")
-    vectors = await dense_vectors(await LaneCall.begin(call, inference_id_of(call, model), lane, *DENSE), texts)
+    lane_call = await LaneCall.begin(call, inference_id_of(call, model), lane, *DENSE)
+    vectors = shortened(lane_call, await dense_vectors(lane_call, texts), fields.get("output_dimension"))
     written = {name: [base64_floats(v) for v in vectors] if name == "base64" else list(vectors) for name in types}
     return fields, texts, written
 

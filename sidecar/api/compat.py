@@ -6,7 +6,7 @@
                         openai_chat    /v1/chat/completions, /openai/deployments/{model}/chat/completions
     cohere              cohere_form    /v1/embed, /v2/embed, /v2/rerank, and below /compat/cohere/{inference_id}
 
-What is not there below ``/v1`` and ``/v2`` is told in the form that the callers of these routes read.
+What is not there below these paths is told in the form that the callers of these routes read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ COMPAT_ROUTES: tuple[Route, ...] = (
 
 
 def own_form(segments: tuple[str, ...]) -> ErrorHandler | None:
-    """How an unknown path below ``/v1``, ``/v2`` or ``/openai`` is told; ``None`` for all others."""
+    """How an unknown path below ``/v1``, ``/v2``, ``/openai`` or ``/compat`` is told; ``None`` for all others."""
+    if segments[:1] == ("compat",):
+        return {"hf": tei_form.hf_error, "cohere": cohere_form.cohere_error}.get("".join(segments[1:2]))
     if segments and segments[0] in (Lane.SEARCH, Lane.INGEST):
         segments = segments[1:]
     forms: dict[str, ErrorHandler] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from sidecar.wire.body_formats import read_value
 # Stands in for a blank text where a vector must come back: models and providers give a usable vector for it.
 PLACEHOLDER_TEXT = "."
 _LOCAL_SERVICES = ("elasticsearch", "elser")
+Floats: TypeAlias = npt.NDArray[np.float32]
 
 
 async def read_fields(call: Call) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def read_texts(fields: dict[str, Any], name: str) -> list[str]:
     return [text or "" for text in texts]
 
 
-async def dense_vectors(lane_call: LaneCall, texts: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+async def dense_vectors(lane_call: LaneCall, texts: Sequence[str]) -> list[Floats]:
     """One vector per text, in order.
 
     Raises ``StatusError`` (500) for a vector Elasticsearch could not index: zeros, NaN, or a wrong number of them.
@@ -83,6 +84,7 @@ async def token_weights(lane_call: LaneCall, texts: Sequence[str]) -> list[dict[
     result = await lane_call.perform(InferenceRequest(input=sent, input_type=lane_call.lane.input_type))
     if not isinstance(result, SparseEmbeddings) or len(result.items) != len(filled):
         raise _wrong_number(lane_call)
+    _place_truncated(lane_call, filled)
     for number, item in zip(filled, result.items, strict=True):
         kept = {token: weight for token, weight in item.tokens.items() if math.isfinite(weight) and weight > 0}
         weights[number] = dict(zip(kept, short_floats(kept.values()), strict=True))
@@ -102,6 +104,7 @@ async def scores(lane_call: LaneCall, query: str, texts: Sequence[str], *, raw: 
         result = await lane_call.perform(request)
         if not isinstance(result, Ranking):
             raise _wrong_number(lane_call)
+        _place_truncated(lane_call, filled)
         found = {filled[document.index]: document.relevance_score for document in result.documents}
         if len(found) != len(filled):
             raise _wrong_number(lane_call)
@@ -115,6 +118,35 @@ async def scores(lane_call: LaneCall, query: str, texts: Sequence[str], *, raw: 
 def best_first(values: Sequence[float]) -> list[int]:
     """Positions by descending score; equal scores keep their order."""
     return sorted(range(len(values)), key=lambda number: -values[number])
+
+
+def shortened(lane_call: LaneCall, vectors: list[Floats], wanted: Any, *, status: int = 422) -> list[Floats]:
+    """``vectors`` of as many dimensions as are ``wanted``: cut and scaled to length 1, as OpenAI's and TEI's form say.
+
+    Only local models that are said to be trained for it are cut. Raises ``StatusError`` with ``status`` for all else.
+    """
+    if wanted is None or all(len(vector) == wanted for vector in vectors):
+        return vectors
+    model = lane_call.local_model
+    size = len(vectors[0])
+    if model is None or not model.shortens or type(wanted) is not int or not 0 < wanted < size:
+        raise StatusError(
+            f"endpoint [{lane_call.endpoint.inference_id}] has {size} dimensions and cannot give {wanted}; "
+            "create an endpoint of that size where its model can be shortened",
+            status=status,
+        )
+    return [of_length_1(vector[:wanted]) for vector in vectors]
+
+
+def of_length_1(vector: Floats) -> Floats:
+    """A vector scaled to length 1; zeros stay."""
+    length = np.linalg.norm(vector)
+    return (vector / length).astype(np.float32) if length else vector
+
+
+def _place_truncated(lane_call: LaneCall, sent: Sequence[int]) -> None:
+    """Tells which texts were cut by their positions among all, where only some were sent."""
+    lane_call.call.truncated = tuple(sent[position] for position in lane_call.call.truncated)
 
 
 def _logistic(score: float) -> float:

@@ -13,7 +13,7 @@ from sidecar.api.chat_bodies import parse_chat_body
 from sidecar.api.endpoint_handlers import find_endpoint, url_task_type
 from sidecar.api.inference_bodies import check_query, check_query_of_endpoint, parse_inference_body
 from sidecar.api.keys import INFERENCE
-from sidecar.api.result_bodies import result_body, result_headers, result_size
+from sidecar.api.result_bodies import result_body, result_size, truncated_inputs
 from sidecar.api.streams import event_stream, failed_stream
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import OtherError, SidecarError, StatusError
@@ -30,8 +30,8 @@ async def perform_inference(call: Call, values: Mapping[str, str]) -> web.Stream
     endpoint, request = await _resolve(call, values["inference_id"], task_type, stream=False)
     answer = await call.request.app[INFERENCE].perform(endpoint, request, generation=call.generation)
     build = partial(result_body, answer.result, endpoint.task_type, call.generation)
-    headers = {**result_headers(answer.result), **answer.headers}
-    return await call.answer_of(result_size(answer.result), build, headers)
+    call.truncated = truncated_inputs(answer.result)
+    return await call.answer_of(result_size(answer.result), build, answer.headers)
 
 
 async def stream_inference(call: Call, values: Mapping[str, str]) -> web.StreamResponse:

@@ -13,11 +13,13 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from sidecar.api.call import Call
 from sidecar.api.keys import INFERENCE
+from sidecar.api.result_bodies import truncated_inputs
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import RejectedExecutionError, RequestTimeoutError, StatusError
 from sidecar.core.requests import InferenceRequest
 from sidecar.core.results import Result
 from sidecar.core.tasks import InputType, TaskType
+from sidecar.runtime.catalog import LocalModelInfo
 
 _BETWEEN_TRIES = wait_random_exponential(multiplier=0.05, max=1.0)
 
@@ -53,6 +55,11 @@ class LaneCall:
             )
         return cls(call, endpoint, lane)
 
+    @property
+    def local_model(self) -> LocalModelInfo | None:
+        """The model in this process that answers, ``None`` where a provider does."""
+        return self.call.request.app[INFERENCE].local_model(self.endpoint)
+
     async def perform(self, request: InferenceRequest) -> Result:
         """Runs inference within the lane's deadline; an ingest that finds the queue full tries again until then."""
         options = self.call.options
@@ -66,8 +73,10 @@ class LaneCall:
             wait=_BETWEEN_TRIES,
             reraise=True,
         )
+        self.call.truncated = ()
         async for attempt in tries:
             with attempt:
                 answer = await inference.perform(self.endpoint, request, generation=self.call.generation)
+                self.call.truncated = truncated_inputs(answer.result)
                 return answer.result
         raise RequestTimeoutError(f"{deadline:g}s", self.endpoint.inference_id)

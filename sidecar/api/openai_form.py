@@ -16,7 +16,14 @@ from aiohttp import web
 
 from sidecar.api.call import Call
 from sidecar.api.cohere_form import ranked
-from sidecar.api.compat_bodies import base64_floats, dense_vectors, estimated_tokens, read_fields, read_texts
+from sidecar.api.compat_bodies import (
+    base64_floats,
+    dense_vectors,
+    estimated_tokens,
+    read_fields,
+    read_texts,
+    shortened,
+)
 from sidecar.api.compat_forms import (
     DENSE,
     below_lanes,
@@ -44,16 +51,11 @@ async def openai_embeddings(call: Call, values: Mapping[str, str]) -> web.Stream
     encoding = fields.get("encoding_format") or "float"
     if encoding not in _FORMATS:
         raise StatusError(f"[encoding_format] must be one of [{', '.join(_FORMATS)}], not [{encoding}]")
-    texts, model = _texts(fields), text_field(fields, "model")
+    texts, model = _texts(fields), values.get("inference_id") or text_field(fields, "model")
     lane = lane_of(values, fields, "input_type", "prompt_name")
     lane_call = await LaneCall.begin(call, inference_id_of(call, model), lane, *DENSE)
     vectors = await dense_vectors(lane_call, texts)
-    wanted = fields.get("dimensions")
-    if wanted is not None and any(len(vector) != wanted for vector in vectors):
-        raise StatusError(
-            f"endpoint [{lane_call.endpoint.inference_id}] has {len(vectors[0])} dimensions and cannot give {wanted}; "
-            "create an endpoint of that size where its model can be shortened"
-        )
+    vectors = shortened(lane_call, vectors, fields.get("dimensions"), status=400)
     data = [
         {"object": "embedding", "index": n, "embedding": base64_floats(vector) if encoding == "base64" else vector}
         for n, vector in enumerate(vectors)

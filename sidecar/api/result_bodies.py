@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,17 @@ def result_body(result: Result, task_type: TaskType, generation: Generation) -> 
             return {"completion": [{"result": text} for text in result.results]}
 
 
-def result_headers(result: Result) -> dict[str, str]:
+def truncated_inputs(result: Result) -> Sequence[int]:
+    """Positions of the inputs that were cut; of Elasticsearch's bodies those of sparse embeddings alone tell them."""
+    return () if isinstance(result, Completion) else result.truncated
+
+
+def truncated_headers(cut: Sequence[int]) -> dict[str, str]:
     """``X-Sidecar-Truncated`` where inputs were longer than the model reads: their positions, such as ``0, 3-7``.
 
-    Bodies of dense embeddings have no place for it in Elasticsearch's form. A header stays short: behind a hundred
-    runs of positions stands ``...``.
+    A header stays short: behind a hundred runs of positions stands ``...``.
     """
-    if not isinstance(result, SparseEmbeddings | DenseEmbeddings) or not (cut := result.truncated):
+    if not cut:
         return {}
     runs: list[tuple[int, int]] = []
     for position in cut:

@@ -1,24 +1,40 @@
 """The form of text-embeddings-inference, which Elasticsearch's ``hugging_face`` and TEI's clients speak.
 
-    /compat/hf/{inference_id}/{sparse|embed|rerank}[/{ingest|search}], /compat/hf/{inference_id}, .../info, .../health
+    /compat/hf/{inference_id}/{sparse|embed|embed_sparse|rerank}[/{ingest|search}]
+    /compat/hf/{inference_id}[/{similarity|predict|tokenize|decode|info|health|v1/embeddings}]
 
-Source: text-embeddings-inference's API (``/embed``, ``/embed_sparse``, ``/rerank``, ``/info``).
+``sparse`` is the form of Elasticsearch's own model behind such a server, tokens by name; TEI's has their ids.
+Source: text-embeddings-inference's API.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from aiohttp import web
 
 from sidecar.api.call import Call
-from sidecar.api.compat_bodies import best_first, dense_vectors, read_fields, read_texts, scores, token_weights
-from sidecar.api.compat_forms import DENSE, lane_of, status_by_lane, text_field, with_lanes
+from sidecar.api.compat_bodies import (
+    Floats,
+    best_first,
+    dense_vectors,
+    of_length_1,
+    read_fields,
+    read_texts,
+    scores,
+    shortened,
+    token_weights,
+)
+from sidecar.api.compat_forms import DENSE, below_lanes, lane_of, status_by_lane, text_field, with_lanes
 from sidecar.api.keys import INFERENCE
 from sidecar.api.lanes import Lane, LaneCall
+from sidecar.api.openai_form import openai_embeddings, openai_error
+from sidecar.api.result_bodies import short_floats
 from sidecar.api.router import Route
+from sidecar.api.tei_predict import hf_predict
+from sidecar.api.tei_tokens import hf_decode, hf_tokenize
 from sidecar.core.errors import SidecarError, StatusError
 from sidecar.core.tasks import TaskType
 from sidecar.wire.envelopes import localize
@@ -32,7 +48,20 @@ async def hf_sparse(call: Call, values: Mapping[str, str]) -> web.StreamResponse
     lane = lane_of(values, fields, "prompt_name")
     lane_call = await LaneCall.begin(call, values["inference_id"], lane, TaskType.SPARSE_EMBEDDING)
     weights = await token_weights(lane_call, read_texts(fields, "inputs"))
+    refuse_cut(lane_call, fields)
     return await call.unfiltered_of(sum(map(len, weights)), weights)
+
+
+async def hf_embed_sparse(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
+    """``{"inputs": [...]}`` to a list of ``{"index", "value"}`` per input, ids of tokens with their weights."""
+    fields = await read_fields(call)
+    lane = lane_of(values, fields, "prompt_name")
+    lane_call = await LaneCall.begin(call, values["inference_id"], lane, TaskType.SPARSE_EMBEDDING)
+    vocabulary = await call.request.app[INFERENCE].vocabulary(lane_call.endpoint)
+    weights = await token_weights(lane_call, read_texts(fields, "inputs"))
+    refuse_cut(lane_call, fields)
+    rows = [[{"index": n, "value": weight} for n, weight in vocabulary.by_id(found).items()] for found in weights]
+    return await call.unfiltered_of(3 * sum(map(len, rows)), rows)
 
 
 async def hf_embed(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
@@ -40,19 +69,52 @@ async def hf_embed(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
     fields = await read_fields(call)
     lane = lane_of(values, fields, "prompt_name")
     lane_call = await LaneCall.begin(call, values["inference_id"], lane, *DENSE)
-    _refuse_unheeded(fields)
-    vectors = await dense_vectors(lane_call, read_texts(fields, "inputs"))
-    wanted = fields.get("dimensions")
-    if wanted is not None and any(len(vector) != wanted for vector in vectors):
-        raise StatusError(f"the model has {len(vectors[0])} dimensions and cannot give {wanted}", status=422)
+    vectors = await _vectors(lane_call, read_texts(fields, "inputs"), fields)
     return await call.unfiltered_of(sum(map(len, vectors)), vectors)
 
 
-def _refuse_unheeded(fields: Mapping[str, Any]) -> None:
-    if fields.get("normalize") is False:
+async def hf_similarity(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
+    """``{"inputs": {"source_sentence", "sentences"}}`` to the cosine of each sentence with the first."""
+    fields = await read_fields(call)
+    inputs, more = fields.get("inputs"), fields.get("parameters") or {}
+    if not isinstance(inputs, dict) or not isinstance(more, dict):
+        raise StatusError("[inputs] must be an object with [source_sentence] and [sentences]", status=422)
+    lane_call = await LaneCall.begin(call, values["inference_id"], lane_of(values, more, "prompt_name"), *DENSE)
+    texts = [text_field(inputs, "source_sentence"), *read_texts(inputs, "sentences")]
+    source, *others = map(of_length_1, await _vectors(lane_call, texts, more))
+    call.truncated = [position - 1 for position in call.truncated if position]
+    return call.unfiltered(short_floats(float(source @ other) for other in others))
+
+
+async def _vectors(lane_call: LaneCall, texts: Sequence[str], fields: Mapping[str, Any]) -> list[Floats]:
+    """Vectors as the options ask for them; what cannot be had is refused."""
+    model = lane_call.local_model
+    if fields.get("normalize") is False and (model is None or model.normalizes):
         raise StatusError("[normalize] false cannot be had: the model's vectors are as it was trained", status=422)
-    if str(fields.get("truncation_direction", "right")).lower() != "right":
-        raise StatusError("[truncation_direction] must be [right]", status=422)
+    vectors = shortened(lane_call, await dense_vectors(lane_call, texts), fields.get("dimensions"))
+    refuse_cut(lane_call, fields)
+    return [of_length_1(vector) for vector in vectors] if fields.get("normalize") is True else vectors
+
+
+def refuse_cut(lane_call: LaneCall, fields: Mapping[str, Any]) -> None:
+    """Refuses to answer where texts were cut and the caller does not want that, or not on that side.
+
+    Texts are cut unless ``truncate`` is false, as where TEI was started with ``--auto-truncate``.
+
+    Raises:
+        StatusError: 413, or 422 for the side.
+    """
+    cut = lane_call.call.truncated
+    side = str(fields.get("truncation_direction") or "right").lower()
+    if side not in ("left", "right"):
+        raise StatusError("[truncation_direction] must be one of [left, right]", status=422)
+    if cut and fields.get("truncate") is False:
+        model = lane_call.local_model
+        longest = f"{model.max_length} tokens" if model else "what the endpoint reads"
+        raise StatusError(f"input [{cut[0]}] is longer than {longest}, and [truncate] is false", status=413)
+    if cut and side == "left":
+        reason = f"input [{cut[0]}] is too long, and the model's texts are cut at their right, not at their left"
+        raise StatusError(f"{reason}: [truncation_direction]", status=422)
 
 
 async def hf_rerank(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
@@ -63,16 +125,21 @@ async def hf_rerank(call: Call, values: Mapping[str, str]) -> web.StreamResponse
     lane = lane_of(values, fields, default=Lane.SEARCH)
     lane_call = await LaneCall.begin(call, inference_id, lane, TaskType.RERANK)
     found = await scores(lane_call, text_field(fields, "query"), texts, raw=fields.get("raw_scores") is True)
+    refuse_cut(lane_call, fields)
     with_text = fields.get("return_text") is True
     rows = [{"index": n, "score": found[n]} | ({"text": texts[n]} if with_text else {}) for n in best_first(found)]
     return call.unfiltered(rows)
 
 
 async def hf_root(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
-    """What the endpoint's model does, as TEI's root does: vectors, or scores for ``texts``."""
+    """What the endpoint's model does, as TEI's root does: vectors, token weights, scores, similarities."""
     endpoint = await call.request.app[INFERENCE].find(values["inference_id"])
-    handlers = {TaskType.RERANK: hf_rerank, TaskType.SPARSE_EMBEDDING: hf_sparse}
-    return await handlers.get(endpoint.task_type, hf_embed)(call, values)
+    fields = await read_fields(call)
+    if endpoint.task_type is TaskType.RERANK:
+        return await (hf_rerank if "texts" in fields else hf_predict)(call, values)
+    if endpoint.task_type is TaskType.SPARSE_EMBEDDING:
+        return await hf_sparse(call, values)
+    return await (hf_similarity if isinstance(fields.get("inputs"), dict) else hf_embed)(call, values)
 
 
 async def hf_info(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
@@ -87,6 +154,7 @@ async def hf_info(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
             "model_sha": model.revision if model else None,
             "model_type": {"reranker": {}} if endpoint.task_type is TaskType.RERANK else {"embedding": {}},
             "max_input_length": model.max_length if model else endpoint.service_settings.get("max_input_tokens"),
+            "auto_truncate": True,
             "version": version("elasticsearch-inference-sidecar"),
         }
     )
@@ -115,7 +183,7 @@ def hf_error(call: Call, error: SidecarError) -> web.Response:
     """``{"error", "error_type"}``; a search out of time is final (500), an ingest may be repeated (429)."""
     error = localize(error, call.generation)
     status = status_by_lane(call, error, search_timeout=500)
-    kind = "overloaded" if status == 429 else "validation" if status < 500 else "backend"
+    kind = "Overloaded" if status == 429 else "Validation" if status < 500 else "Backend"
     return call.unfiltered({"error": error.reason, "error_type": kind}, status=status, headers=error.headers)
 
 
@@ -125,9 +193,15 @@ ROUTES: tuple[Route, ...] = (
     *with_lanes(f"{_BASE}/sparse", hf_sparse, hf_error),
     *with_lanes(f"{_BASE}/embed", hf_embed, hf_error),
     *with_lanes(f"{_BASE}/rerank", hf_rerank, hf_error),
-    Route(_BASE, {"POST": hf_root}, on_error=hf_error),
+    *with_lanes(f"{_BASE}/embed_sparse", hf_embed_sparse, hf_error),
+    *with_lanes(f"{_BASE}/similarity", hf_similarity, hf_error),
+    Route(f"{_BASE}/predict", {"POST": hf_predict}, on_error=hf_error),
+    Route(f"{_BASE}/tokenize", {"POST": hf_tokenize}, on_error=hf_error),
+    Route(f"{_BASE}/decode", {"POST": hf_decode}, on_error=hf_error),
+    Route(_BASE, {"POST": hf_root, "GET": hf_health}, on_error=hf_error),
     Route(f"{_BASE}/info", {"GET": hf_info}, on_error=hf_error),
     Route(f"{_BASE}/health", {"GET": hf_health}, on_error=hf_error),
+    *below_lanes(f"{_BASE}/v1/embeddings", openai_embeddings, openai_error)[:1],
     # clients that keep only the host of their address
     Route("/rerank", {"POST": hf_rerank}, on_error=hf_error),
     *with_lanes("/compat/pairs/sparse_embedding/{inference_id}", pairs_sparse, hf_error),

@@ -12,6 +12,7 @@ from aiohttp import web
 from sidecar.api.call import Call
 from sidecar.api.compat_bodies import read_fields
 from sidecar.api.keys import INFERENCE
+from sidecar.api.result_bodies import truncated_inputs
 from sidecar.api.router import Route
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import ResourceNotFoundError
@@ -26,6 +27,7 @@ async def infer(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
     call.facts |= {"endpoint": endpoint.inference_id, "task_type": endpoint.task_type.value}
     request = read_infer_body(fields, call.parameters.get("timeout"))
     answer = await call.request.app[INFERENCE].perform(endpoint, request, generation=call.generation)
+    call.truncated = truncated_inputs(answer.result)
     return call.answer(infer_body(answer.result, endpoint))
 
 

@@ -70,7 +70,10 @@ class RankedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
+    """Documents, best first. ``truncated`` are the positions, in the request, of those that were cut when read."""
+
     documents: tuple[RankedDocument, ...]
+    truncated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sidecar.core.errors import RequestTimeoutError, ResourceNotFoundError, Side
 from sidecar.core.generations import DEFAULT_GENERATION, Generation
 from sidecar.core.javatext import java_text
 from sidecar.core.requests import InferenceRequest, Input
-from sidecar.core.results import Answer, StreamItem
+from sidecar.core.results import Answer, Completion, Result, StreamItem
 from sidecar.core.tasks import ANY_TASK_TYPE, TaskType
 from sidecar.inference.cache.cache import CacheCount, Compute, EmbeddingCache
 from sidecar.inference.cache.identity import local_identity, remote_identity
@@ -37,6 +37,7 @@ from sidecar.inference.remote import RemoteBackend, completed, make_call, probe_
 from sidecar.registry.registry import Registry, StoredEndpoint
 from sidecar.runtime.catalog import LocalModelInfo
 from sidecar.runtime.errors import ModelError, NotFiniteError
+from sidecar.runtime.vocabulary import Vocabulary
 from sidecar.services.catalogue import Catalogue
 from sidecar.services.declaration import RemoteTask, Service, Task
 from sidecar.services.reading import (
@@ -90,6 +91,8 @@ class InferenceObserver(Protocol):
     """Hears of every inference; ``outcome`` is ``ok`` or the error's type."""
 
     def observe_inference(self, service: str, task_type: str, outcome: str, inputs: int, seconds: float) -> None: ...
+
+    def observe_truncated(self, service: str, task_type: str, inputs: int) -> None: ...
 
 
 class Inference:
@@ -162,6 +165,17 @@ class Inference:
     def local_model(self, endpoint: Endpoint) -> LocalModelInfo | None:
         """The model in this process that answers for the endpoint, ``None`` where a provider does."""
         return self._local.model(endpoint) if self._is_local(endpoint) else None
+
+    async def vocabulary(self, endpoint: Endpoint) -> Vocabulary:
+        """The tokens of the endpoint's local model.
+
+        Raises:
+            StatusError: a provider answers for the endpoint.
+        """
+        if not self._is_local(endpoint):
+            whose = f"[{endpoint.service}] answers for endpoint [{endpoint.inference_id}]"
+            raise StatusError(f"{whose}, and its tokens are not known here")
+        return await self._local.vocabulary(endpoint)
 
     def batch_size(self, endpoint: Endpoint) -> int | None:
         """How many texts ingestion sends to the endpoint's provider in one call, ``None`` for a local model."""
@@ -361,15 +375,22 @@ class Inference:
         """
         started, outcome = time.monotonic(), "ok"
         try:
-            return await self._perform(endpoint, request, generation)
+            answer = await self._perform(endpoint, request, generation)
         except SidecarError as error:
             outcome = error.type
             raise
+        else:
+            self._note_truncated(endpoint, answer.result)
+            return answer
         finally:
             if self._observer is not None:
                 elapsed = time.monotonic() - started
                 inputs = len(request.input)
                 self._observer.observe_inference(endpoint.service, endpoint.task_type.value, outcome, inputs, elapsed)
+
+    def _note_truncated(self, endpoint: Endpoint, result: Result) -> None:
+        if self._observer is not None and not isinstance(result, Completion) and result.truncated:
+            self._observer.observe_truncated(endpoint.service, endpoint.task_type.value, len(result.truncated))
 
     async def _perform(self, endpoint: Endpoint, request: InferenceRequest, generation: Generation) -> Answer:
         service, task = self._service_and_task(endpoint, generation)

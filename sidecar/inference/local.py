@@ -20,6 +20,7 @@ from sidecar.runtime.config import AdaptiveAllocations, Allocation, Lane
 from sidecar.runtime.errors import DeadlineError, ModelError, NotFiniteError, UnknownModelError
 from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.models import LocalModels
+from sidecar.runtime.vocabulary import Vocabulary
 from sidecar.services.allocations import ANSWERED_BY
 from sidecar.services.reading import dimensions_differ
 
@@ -113,6 +114,10 @@ class LocalBackend:
         """The model behind the endpoint."""
         return self._models.resolve(endpoint.service_settings["model_id"])
 
+    async def vocabulary(self, endpoint: Endpoint) -> Vocabulary:
+        """The tokens of the endpoint's model."""
+        return await self._models.vocabulary(endpoint.service_settings["model_id"])
+
     def check(self, request: InferenceRequest) -> None:
         """Refuse, before it costs anything, a request with more inputs than a call may carry.
 
@@ -151,19 +156,24 @@ class LocalBackend:
             )
         if request.query is None:
             raise ValidationError("Rerank task type requires a non-null query field")
-        scores = await self._scores(endpoint, request.query, texts, deadline)
-        return Answer(_ranking(scores, texts, request, task_settings))
+        scores, cut = await self._scores(endpoint, request.query, texts, deadline)
+        return Answer(replace(_ranking(scores, texts, request, task_settings), truncated=cut))
 
-    async def _scores(self, endpoint: Endpoint, query: str, texts: Sequence[str], deadline: float) -> list[float]:
+    async def _scores(
+        self, endpoint: Endpoint, query: str, texts: Sequence[str], deadline: float
+    ) -> tuple[list[float], tuple[int, ...]]:
+        """A score for each text, and the positions of those that were cut."""
         key, settings = endpoint.inference_id, endpoint.service_settings
         if settings.get("long_document_strategy") != "chunk":
-            return await self._models.rerank(key, query, texts, lane=Lane.SEARCH, deadline=deadline)
+            found = await self._models.score(key, query, texts, lane=Lane.SEARCH, deadline=deadline)
+            return found.results, found.truncated
         passages, owners = await self._passages(query, texts, settings.get("max_chunks_per_doc"))
         try:
-            scores = await self._models.rerank(key, query, passages, lane=Lane.SEARCH, deadline=deadline)
+            found = await self._models.score(key, query, passages, lane=Lane.SEARCH, deadline=deadline)
         except NotFiniteError as error:
             raise NotFiniteError(error.model, None if error.index is None else owners[error.index]) from error
-        return whole_documents(scores, owners, len(texts))
+        cut = tuple(sorted({owners[index] for index in found.truncated}))
+        return whole_documents(found.results, owners, len(texts)), cut
 
     async def _passages(self, query: str, texts: Sequence[str], most: int | None) -> tuple[list[str], list[int]]:
         """Passages of long documents, cut beside the loop, some documents at a time: the rest ends with the call.

@@ -219,4 +219,4 @@ def _with_documents(answer: Answer, call: Call) -> Answer:
         else document
         for document in ranking.documents
     )
-    return replace(answer, result=Ranking(documents))
+    return replace(answer, result=replace(ranking, documents=documents))

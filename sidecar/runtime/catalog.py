@@ -65,6 +65,10 @@ class LocalModelInfo:
     """Length of a dense vector, vocabulary size of a sparse encoder, ``None`` for a cross-encoder."""
     max_length: int
     """Word pieces that are read of an input; the rest is cut."""
+    normalizes: bool
+    """Whether dense vectors have length 1 by the model's own last step."""
+    shortens: bool
+    """Whether the model is said to be trained for shorter vectors (``truncate_dim``, ``SIDECAR_MODEL_DIMENSIONS``)."""
     precision: Precision
     graph: str
     """The ONNX file that is run, below the directory."""
@@ -129,6 +133,8 @@ class Catalog:
                 tasks=tasks,
                 dimensions=directory.dimensions,
                 max_length=directory.max_length,
+                normalizes=directory.normalize and directory.truncated_to is None,
+                shortens=directory.truncated_to is not None,
                 precision=self._precision(name) or directory.precision,
                 graph=directory.graph_file.relative_to(path).as_posix(),
                 revision=revision,
@@ -217,7 +223,7 @@ def _read(path: Path, precision: Precision | None, dimensions: int | None) -> tu
     """A directory and its revision; whatever is odd about it makes it unusable and concerns nothing else."""
     try:
         directory = ModelDirectory.read(path, precision, dimensions)
-        return directory, directory.revision()
+        return directory, directory.revision(exact=precision is not Precision.INT8)
     except ModelError:
         raise
     except Exception as error:  # files of others: what they may hold has no end

@@ -23,7 +23,7 @@ from sidecar.runtime.modules import Modules, read_modules
 from sidecar.runtime.pooling import Pooling
 from sidecar.runtime.prompts import Prompts
 from sidecar.runtime.recognition import ModelKind, hidden_size, recognise
-from sidecar.runtime.splade import SpladePooling
+from sidecar.runtime.splade import SpladePooling, Strategy
 from sidecar.runtime.static_query import StaticQuery
 from sidecar.runtime.token_limits import TokenLimits
 
@@ -138,8 +138,11 @@ class ModelDirectory:
         """Whether vectors are scaled to length 1 at the end."""
         return bool(self.layers) and isinstance(self.layers[-1], Normalize)
 
-    def revision(self) -> str:
-        """Twelve hexadecimal digits that change with every file that decides a vector.
+    def revision(self, *, exact: bool = True) -> str:
+        """Twelve hexadecimal digits that change with every file that decides a vector, and with what else does.
+
+        That is the length to which vectors are cut, whether a sparse encoder's head is computed exactly, and the
+        prompts, which may come from the directory's name.
 
         Files of up to 4 MiB count whole; of a larger one its size and 4 KiB of every 64 KiB count, so that a graph of
         gigabytes costs a sixteenth of its reading, and no tensor of 64 KiB changes unseen.
@@ -157,16 +160,20 @@ class ModelDirectory:
                     digest.update(data.read(_SAMPLE))
         if self.truncated_to is not None:
             digest.update(f"truncated to {self.truncated_to}".encode())
+        if not exact and self.kind is ModelKind.SPARSE and self.splade.strategy is not Strategy.SUM:
+            digest.update(b"head in 8 bits")
+        if self.prompts != Prompts():
+            digest.update(repr(self.prompts).encode())
         return digest.hexdigest()[:12]
 
     def _deciding_files(self) -> Iterator[Path]:
         """The graph with its external data, all JSON of the directory and the modules, and the modules' weights."""
         yield self.graph_file
         yield from sorted(self.graph_file.parent / name for name in self.signature.external)
-        yield from sorted(self.path.glob("*.json"))
-        yield from sorted(self.path.glob("*/*.json"))
-        for name in ("model.safetensors", "pytorch_model.bin"):
-            yield from sorted(self.path.glob(f"*_*/{name}"))
+        for pattern in ("*.json", "*/model.safetensors", "*/pytorch_model.bin"):
+            for file in sorted(self.path.rglob(pattern)):
+                if not any(part.startswith(".") for part in file.relative_to(self.path).parts):
+                    yield file
 
 
 def _graph_file(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -32,8 +32,9 @@ from sidecar.runtime.loading import load_engine
 from sidecar.runtime.memory import limit_arenas
 from sidecar.runtime.queue import QueueLimits
 from sidecar.runtime.recognition import ModelKind
-from sidecar.runtime.runner import Runner, Watcher
+from sidecar.runtime.runner import Outcome, Runner, Watcher
 from sidecar.runtime.statistics import BatchReport, ModelStatistics
+from sidecar.runtime.vocabulary import Vocabulary
 
 _Infos: TypeAlias = list[LocalModelInfo]
 _TokenWeights: TypeAlias = list[SparseEmbedding]
@@ -71,6 +72,7 @@ class LocalModels:
         self._runners: dict[tuple[Path, int], Runner] = {}
         # Apart, so that no search stands behind the texts of ingestion.
         self._tokenisers = {lane: ThreadPoolExecutor(1, f"tokenise-{lane.value}") for lane in Lane}
+        self._vocabularies: dict[Path, Vocabulary] = {}
         self._watchers: list[Watcher] = []
         self._closed = False
 
@@ -180,22 +182,46 @@ class LocalModels:
         lane: Lane,
         deadline: float | None = None,
     ) -> _Scores:
-        """A score per document, in input order: a cross-encoder's logit, or late interaction with a dense encoder."""
+        """The scores of ``score``."""
+        return (await self.score(key_or_model, query, documents, lane=lane, deadline=deadline)).results
+
+    async def score(
+        self,
+        key_or_model: str,
+        query: str,
+        documents: Sequence[str],
+        *,
+        lane: Lane,
+        deadline: float | None = None,
+    ) -> Outcome:
+        """A score per document, in input order: a cross-encoder's logit, or late interaction with a dense encoder.
+
+        Says which documents were cut; a query that is cut is so for all of them.
+        """
         self.check_count(len(documents))
         runner, directory = self._runner(key_or_model, TaskType.RERANK)
         if directory.kind is ModelKind.CROSS_ENCODER:
             inputs = Inputs(documents, query=directory.prompts.default + query)
-            scores: _Scores = (await runner.submit(inputs, lane, deadline)).results
-            lowest = min([_LOWEST_LOGIT, *scores])
-            return [s if query.strip() and d.strip() else lowest for s, d in zip(scores, documents, strict=True)]
-        if not documents:
-            return []
-        if not query.strip():
-            return [LOWEST] * len(documents)
+            found = await runner.submit(inputs, lane, deadline)
+            lowest = min([_LOWEST_LOGIT, *found.results])
+            scores = zip(found.results, documents, strict=True)
+            return replace(found, results=[s if query.strip() and d.strip() else lowest for s, d in scores])
+        if not query.strip() or not documents:
+            return Outcome([LOWEST] * len(documents), (False,) * len(documents))
         prompt = directory.prompts.of(InputType.SEARCH)
-        (vectors,) = (await runner.submit(Inputs([query], prompt, purpose=TOKENS), lane, deadline)).results
+        asked = await runner.submit(Inputs([query], prompt, purpose=TOKENS), lane, deadline)
         prompt = directory.prompts.of(InputType.INGEST)
-        return (await runner.submit(Inputs(documents, prompt, purpose=vectors), lane, deadline)).results
+        found = await runner.submit(Inputs(documents, prompt, purpose=asked.results[0]), lane, deadline)
+        return replace(found, is_truncated=tuple(is_cut or asked.is_truncated[0] for is_cut in found.is_truncated))
+
+    async def vocabulary(self, model_id: str) -> Vocabulary:
+        """The tokens of a model, kept once read. Raises ``UnknownModelError`` or ``UnusableModelError``."""
+        info, directory = self._catalog.resolve(model_id)
+        known = self._vocabularies.get(info.directory)
+        if known is None:
+            arguments = (directory.tokenizer_file, directory.tokens, directory.prompts)
+            known = self._vocabularies[info.directory] = await asyncio.to_thread(Vocabulary, *arguments)
+        return known
 
     def check_count(self, count: int) -> None:
         """Raises ``TooManyInputsError`` for more texts than one call may carry; costs nothing."""

@@ -48,6 +48,11 @@ class Outcome:
     results: list[Any]
     is_truncated: tuple[bool, ...]
 
+    @property
+    def truncated(self) -> tuple[int, ...]:
+        """Positions of the texts that were cut."""
+        return tuple(index for index, is_cut in enumerate(self.is_truncated) if is_cut)
+
 
 class Runner:
     """Runs one model for all its deployments. Its methods belong to the event loop, except the workers' own."""

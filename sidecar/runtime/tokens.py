@@ -45,6 +45,26 @@ class Encoded:
         return self.ids.tobytes(), b"" if self.type_ids is None else self.type_ids.tobytes()
 
 
+def read_tokenizer(path: Path, limits: TokenLimits) -> Tokenizer:
+    """The tokenizer of a file with a model's own letter cases and accents, without padding.
+
+    Raises ``UnusableModelError``.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise UnusableModelError(f"[{path}] is not a readable tokenizer: {error}") from error
+    tokenizer.no_padding()
+    if limits.bert_normalizer and isinstance(tokenizer.normalizer, BertNormalizer):
+        given = json.loads(tokenizer.to_str())["normalizer"]
+        del given["type"]
+        tokenizer.normalizer = BertNormalizer(**given | limits.bert_normalizer)
+    if limits.lower_case:
+        own = tokenizer.normalizer
+        tokenizer.normalizer = Normalizers([Lowercase(), own]) if own else Lowercase()
+    return tokenizer
+
+
 class WordPieces:
     """A model's tokenizer, set to its limits. Safe to use from several threads.
 
@@ -52,18 +72,7 @@ class WordPieces:
     """
 
     def __init__(self, path: Path, limits: TokenLimits, *, special_tokens: bool = True) -> None:
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise UnusableModelError(f"[{path}] is not a readable tokenizer: {error}") from error
-        self._tokenizer.no_padding()
-        if limits.bert_normalizer and isinstance(self._tokenizer.normalizer, BertNormalizer):
-            given = json.loads(self._tokenizer.to_str())["normalizer"]
-            del given["type"]
-            self._tokenizer.normalizer = BertNormalizer(**given | limits.bert_normalizer)
-        if limits.lower_case:
-            own = self._tokenizer.normalizer
-            self._tokenizer.normalizer = Normalizers([Lowercase(), own]) if own else Lowercase()
+        self._tokenizer = read_tokenizer(path, limits)
         self._tokenizer.enable_truncation(limits.max_length, direction=limits.side)
         self._limit = limits.max_length * _CHARACTERS_PER_PIECE
         self._cuts_left = limits.side == "left"
@@ -75,7 +84,7 @@ class WordPieces:
     def encode(self, texts: Sequence[str], prompt: str = "") -> list[Encoded]:
         """Texts one by one, each after ``prompt``."""
         whole = [text.strip() for text in texts]
-        cut = [_unicode(self._cut(text)) for text in whole]
+        cut = [whole_characters(self._cut(text)) for text in whole]
         encodings = self._encoded([prompt + text for text in cut] if prompt else cut)
         prompt_tokens = self._prompt_tokens(prompt) if prompt else 0
         return [
@@ -91,15 +100,16 @@ class WordPieces:
 
     def encode_pairs(self, query: str, documents: Sequence[str]) -> list[Encoded]:
         """A query with each document, in one input with segment ids, the longer of the two cut first."""
-        query = _unicode(query.strip()[: self._limit])
+        asked = query.strip()
+        query = whole_characters(asked[: self._limit])
         whole = [document.strip() for document in documents]
-        cut = [_unicode(self._cut(document)) for document in whole]
+        cut = [whole_characters(self._cut(document)) for document in whole]
         encodings = self._tokenizer.encode_batch_fast([(query, document) for document in cut])
         return [
             Encoded(
                 ids=np.array(encoding.ids, dtype=np.int64),
                 type_ids=np.array(encoding.type_ids, dtype=np.int64),
-                is_truncated=bool(encoding.overflowing) or len(document) > self._limit,
+                is_truncated=bool(encoding.overflowing) or max(len(asked), len(document)) > self._limit,
                 is_empty=not query or not short or len(encoding) <= self._special_in_pair,
             )
             for document, short, encoding in zip(whole, cut, encodings, strict=True)
@@ -140,7 +150,7 @@ class WordPieces:
         return [number for number, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
 
 
-def _unicode(text: str) -> str:
+def whole_characters(text: str) -> str:
     """``text`` with U+FFFD for each half of a surrogate pair: JSON can name what UTF-8 and tokenizers cannot hold.
 
     Two halves that stand together become the character they stand for.

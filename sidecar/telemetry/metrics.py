@@ -64,6 +64,9 @@ class Metrics:
             "inference_requests", "Inference calls by result.", "service", "task_type", "outcome"
         )
         self._inputs = self._counter("inference_inputs", "Inputs of inference calls.", "service", "task_type")
+        self._truncated_inputs = self._counter(
+            "inference_truncated_inputs", "Inputs answered for that were cut when read.", "service", "task_type"
+        )
         self._inference_seconds = self._histogram(
             "inference_duration_seconds", "Time of an inference call.", _SECONDS, "service", "task_type"
         )
@@ -110,6 +113,10 @@ class Metrics:
         self._inferences.of(service, task_type, outcome).inc()
         self._inputs.of(service, task_type).inc(inputs)
         self._inference_seconds.of(service, task_type).observe(seconds)
+
+    def observe_truncated(self, service: str, task_type: str, inputs: int) -> None:
+        """Inputs of one call that its answer says were cut."""
+        self._truncated_inputs.of(service, task_type).inc(inputs)
 
     def observe_cache(self, hits: int, misses: int, saved_calls: int, saved_tokens: int) -> None:
         """One embedding call that went by the cache, by its inputs."""

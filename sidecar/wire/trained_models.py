@@ -55,6 +55,8 @@ def read_infer_body(fields: Mapping[str, Any], timeout: str | None) -> Inference
 def infer_body(result: Result, endpoint: Endpoint) -> dict[str, Any]:
     """``{"inference_results": [{"predicted_value": ...}]}``, in order: vectors, or objects of token weights.
 
+    A result of a text that was cut has ``is_truncated`` beside it.
+
     Raises:
         StatusError: the endpoint makes no embeddings.
     """
@@ -65,7 +67,10 @@ def infer_body(result: Result, endpoint: Endpoint) -> dict[str, Any]:
         values = list(result.vectors)
     else:
         raise StatusError(f"[{endpoint.inference_id}] is a {endpoint.task_type} endpoint; it makes no embeddings")
-    return {"inference_results": [{"predicted_value": value} for value in values]}
+    rows: list[dict[str, Any]] = [{"predicted_value": value} for value in values]
+    for position in result.truncated:
+        rows[position]["is_truncated"] = True
+    return {"inference_results": rows}
 
 
 def trained_model_body(name: str, endpoint: Endpoint) -> dict[str, Any]:

@@ -105,13 +105,13 @@ async def test_cohere_rerank(api: Client, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "error"),
     [
-        ("/compat/hf/none/sparse", {"inputs": "x"}, 404, ("Inference endpoint not found [none]", "validation")),
-        (f"/compat/hf/{DENSE}/sparse", {"inputs": "x"}, 400, ("Endpoint [", "validation")),
-        (f"/compat/hf/{SPARSE}/sparse", {"inputs": [1]}, 422, ("[inputs] must be", "validation")),
-        (f"/compat/hf/{SPARSE}/sparse", {}, 422, ("[inputs] must be", "validation")),
-        (f"/compat/hf/{SPARSE}/sparse", [], 400, ("the body must be a JSON object", "validation")),
-        (f"/compat/hf/{SPARSE}/sparse/nope", {"inputs": "x"}, 404, ("no lane [nope]", "validation")),
-        (f"/compat/hf/{RERANK}/rerank", {"texts": ["x"]}, 422, ("[query] must be a string", "validation")),
+        ("/compat/hf/none/sparse", {"inputs": "x"}, 404, ("Inference endpoint not found [none]", "Validation")),
+        (f"/compat/hf/{DENSE}/sparse", {"inputs": "x"}, 400, ("Endpoint [", "Validation")),
+        (f"/compat/hf/{SPARSE}/sparse", {"inputs": [1]}, 422, ("[inputs] must be", "Validation")),
+        (f"/compat/hf/{SPARSE}/sparse", {}, 422, ("[inputs] must be", "Validation")),
+        (f"/compat/hf/{SPARSE}/sparse", [], 400, ("the body must be a JSON object", "Validation")),
+        (f"/compat/hf/{SPARSE}/sparse/nope", {"inputs": "x"}, 404, ("no lane [nope]", "Validation")),
+        (f"/compat/hf/{RERANK}/rerank", {"texts": ["x"]}, 422, ("[query] must be a string", "Validation")),
     ],
 )
 async def test_hf_errors(api: Client, path: str, body: Any, status: int, error: tuple[str, str]) -> None:
@@ -158,7 +158,7 @@ async def test_what_elasticsearch_could_not_index_is_an_error(
     api: Client, odd: OddProvider, text: str, reason: str
 ) -> None:
     status, answer = await post(api, "/compat/hf/odd/embed", {"inputs": ["a", text]})
-    assert (status, answer["error_type"]) == (500, "backend")
+    assert (status, answer["error_type"]) == (500, "Backend")
     assert reason in answer["error"]
     assert odd.calls >= 2
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sidecar.api.result_bodies import result_headers
+from sidecar.api.result_bodies import truncated_headers
 from sidecar.core.results import DenseEmbeddings
 from tests.api.conftest import Client, StartApi
 from tests.runtime.tiny import WORDS, TinyModel
@@ -217,7 +217,7 @@ async def test_a_cut_text_is_told_in_a_header_and_the_metrics(api: Client) -> No
 
 async def test_the_header_of_many_cut_texts_stays_short() -> None:
     every_other = DenseEmbeddings((), is_truncated=tuple(n % 2 == 0 for n in range(4096)))
-    (header,) = result_headers(every_other).values()
+    (header,) = truncated_headers(every_other.truncated).values()
     assert header.startswith("0, 2, 4, 6, ")
     assert header.endswith(", 198, ...")
 

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from sidecar.runtime.catalog import BUILT_IN, Catalog
-from sidecar.runtime.config import RuntimeConfig
+from sidecar.runtime.config import Lane, Precision, RuntimeConfig
 from sidecar.runtime.directory import ModelDirectory
 from sidecar.runtime.errors import ModelError, UnusableModelError
 from sidecar.runtime.models import LocalModels
@@ -264,6 +264,45 @@ def test_every_file_that_decides_a_vector_decides_the_revision(tmp_path: Path) -
     seen.append(ModelDirectory.read(tmp_path).revision())
     seen.append(ModelDirectory.read(tmp_path, dimensions=1).revision())
     assert len(set(seen)) == len(seen)
+
+
+def test_weights_of_a_module_in_any_folder_decide_the_revision(tmp_path: Path) -> None:
+    tiny = TinyModel(tmp_path)
+    tiny.encoder()
+    tiny.modules(_ENCODER, _POOLING, ("Dense", "steps/last"))
+    tiny.json("1_Pooling/config.json", {"pooling_mode": "mean"})
+    tiny.json("steps/last/config.json", {"in_features": HIDDEN, "out_features": 2})
+    weight = np.ones((2, HIDDEN), np.float32)
+    seen = set()
+    for factor in (1, 2):
+        tiny.tensors("steps/last", linear__weight=weight * factor, linear__bias=weight[:, 0])
+        seen.add(ModelDirectory.read(tmp_path).revision())
+    tiny.json("steps/last/config.json", {"activation_function": "torch.nn.modules.linear.Identity"})
+    seen.add(ModelDirectory.read(tmp_path).revision())
+    assert len(seen) == 3
+
+
+async def test_the_precision_of_the_vocabulary_head_decides_the_revision() -> None:
+    found = {}
+    for precision in (Precision.EXACT, Precision.INT8):
+        models = LocalModels(RuntimeConfig(precision={"*": precision}))
+        (weights,) = await models.sparse("splade-tiny", ["whales sing in the deep sea"], lane=Lane.INGEST)
+        found[precision] = (models.resolve("splade-tiny").revision, weights.tokens)
+        await models.close()
+    default = LocalModels(RuntimeConfig()).resolve("splade-tiny").revision
+    exact, int8 = found.values()
+    assert exact[1] != int8[1]
+    assert default == exact[0] != int8[0]
+
+
+def test_prompts_that_come_from_the_name_decide_the_revision(tmp_path: Path) -> None:
+    read = {}
+    for name in ("e5-small", "mine"):
+        tiny = TinyModel(tmp_path / name)
+        tiny.encoder()
+        read[name] = ModelDirectory.read(tiny.path)
+    assert read["e5-small"].prompts != read["mine"].prompts
+    assert read["e5-small"].revision() != read["mine"].revision()
 
 
 def test_a_changed_tensor_in_a_large_graph_changes_the_revision(tmp_path: Path) -> None:
