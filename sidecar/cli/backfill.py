@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sidecar.cli.query_option import read_query
 from sidecar.cli.run_report import listing, summary_table, tell_cache, verdict, watch
-from sidecar.cli.workbench import ElasticsearchUrl, Workbench, open_workbench, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, Workbench, index_name, open_workbench, user_errors
 from sidecar.ingest.backfill import Backfill, BackfillJob
 from sidecar.ingest.bound import bound_plans
 from sidecar.ingest.fieldmap import parse_field_maps
@@ -49,7 +49,7 @@ RetryFailed = Annotated[
 
 
 def backfill(
-    index: Annotated[str, typer.Argument(help="Index, alias, data stream or pattern.")],
+    index: Annotated[str, typer.Argument(callback=index_name, help="Index, alias, data stream or pattern.")],
     *,
     maps: Maps = None,
     query: Annotated[str | None, typer.Option(help="Only documents that match this query (JSON, or @FILE).")] = None,

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from sidecar.cli.bindings import bindings_table
-from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.core.errors import IllegalArgumentError
 from sidecar.elastic.bindings import Binding, LongTexts, OnFailure, bindings_of, bound
 from sidecar.elastic.version import server_version
@@ -31,7 +31,7 @@ Maps = Annotated[
 
 
 def bind(
-    index: Annotated[str, typer.Argument(help="Index, alias, data stream or pattern.")],
+    index: Annotated[str, typer.Argument(callback=index_name, help="Index, alias, data stream or pattern.")],
     *,
     maps: Maps,
     passages: Annotated[

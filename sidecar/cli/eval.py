@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.cli.search import origin, snippet
-from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.elastic.version import server_version
 from sidecar.search.asking import Asking, Scored
@@ -45,7 +45,7 @@ _HELD_OUT = "fitted, on queries held out"
 
 
 def eval(  # noqa: A001
-    index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
+    index: Annotated[str, typer.Argument(callback=index_name, help="Index, alias or pattern.")],
     judgments: Annotated[Path, typer.Argument(help="TREC qrels, CSV with a heading, or JSON lines.")],
     *,
     queries: Annotated[

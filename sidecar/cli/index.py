@@ -15,7 +15,7 @@ from rich.console import Console
 
 from sidecar.cli.backfill import BatchSize, Failures, Maps, Passages, RetryFailed
 from sidecar.cli.run_report import listing, summary_table, tell_cache, verdict, watch
-from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.ingest.bound import bound_plan_for_writing
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Existing, Indexing, IndexJob
@@ -25,7 +25,7 @@ from sidecar.settings import UserError
 
 
 def index(
-    index: Annotated[str, typer.Argument(help="Index or alias; created when it is not there.")],
+    index: Annotated[str, typer.Argument(callback=index_name, help="Index or alias; created when it is not there.")],
     file: Annotated[str, typer.Argument(help="File of JSON lines, - for standard input.")],
     *,
     maps: Maps = None,

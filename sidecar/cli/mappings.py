@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_client, user_errors
 from sidecar.elastic.fields import MOST_DIMENSIONS, dense_field, sparse_field
 from sidecar.elastic.templates import Applied, apply_index, apply_templates
 from sidecar.elastic.version import server_version
@@ -21,7 +21,9 @@ mappings = typer.Typer(help="Index templates and vector fields.", no_args_is_hel
 
 @mappings.command()
 def apply(
-    index: Annotated[str | None, typer.Option(help="Create or extend this index, in place of the templates.")] = None,
+    index: Annotated[
+        str | None, typer.Option(callback=index_name, help="Create or extend this index, in place of the templates.")
+    ] = None,
     sparse: Annotated[list[str] | None, typer.Option(metavar="FIELD", help="A sparse_vector field.")] = None,
     dense: Annotated[list[str] | None, typer.Option(metavar="FIELD:DIMS", help="A dense_vector field.")] = None,
     index_type: Annotated[

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.cli.query_option import read_query
-from sidecar.cli.workbench import ElasticsearchUrl, open_workbench, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.core.errors import IllegalArgumentError, RelayedError
 from sidecar.elastic.index_catalog import IndexCatalog, IndexView
 from sidecar.elastic.source import text_at, well_formed
@@ -34,7 +34,7 @@ _DEFAULT_FIELD = "text"
 
 
 def search(
-    index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
+    index: Annotated[str, typer.Argument(callback=index_name, help="Index, alias or pattern.")],
     question: Annotated[str, typer.Argument(help="What to look for.")],
     *,
     bm25: Annotated[list[str] | None, typer.Option(metavar="FIELD", help="Search the words of FIELD.")] = None,

@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 
 from sidecar.cli.bindings import bindings_table
-from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_client, user_errors
 from sidecar.elastic.bindings import Binding, UnreadBinding, read_bindings, unbound
 
 
 def unbind(
-    index: Annotated[str, typer.Argument(help="Index, alias, data stream or pattern.")],
+    index: Annotated[str, typer.Argument(callback=index_name, help="Index, alias, data stream or pattern.")],
     *,
     targets: Annotated[
         list[str] | None, typer.Option("--target", "-t", metavar="TARGET", help="Of this field alone; default: all.")

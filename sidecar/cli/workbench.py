@@ -27,6 +27,15 @@ ElasticsearchUrl = Annotated[
 ]
 
 EXIT_USAGE = 2
+
+
+def index_name(value: str | None) -> str | None:
+    """Refuses an empty name, which to Elasticsearch means all indices and in a script an unset variable."""
+    if value is not None and not value.strip(" ,"):
+        raise typer.BadParameter("the name is empty")
+    return value
+
+
 NO_ELASTICSEARCH = (
     "Set SIDECAR_ELASTICSEARCH_URL, or --elasticsearch-url, to the address of an Elasticsearch,"
     " such as http://localhost:9200."

@@ -120,13 +120,17 @@ def nest(path: str, field: Mapping[str, Any]) -> dict[str, Any]:
     return properties
 
 
+_REPEATED = ("type", "include_in_parent", "include_in_root")
+"""What cannot be updated in a nested field, and counts as changed where it is left out."""
+
+
 def nest_into(mapping: Mapping[str, Any], path: str, field: Mapping[str, Any]) -> dict[str, Any]:
-    """As :func:`nest`, with the type of parents that are nested in ``mapping``, which Elasticsearch wants repeated."""
+    """As :func:`nest`, with what Elasticsearch wants repeated of parents that are nested in ``mapping``."""
     *parents, leaf = path.split(".")
     properties: dict[str, Any] = {leaf: dict(field)}
     for length in range(len(parents), 0, -1):
         there = field_at(mapping, ".".join(parents[:length])) or {}
-        own = {"type": "nested"} if there.get("type") == "nested" else {}
+        own = {name: there[name] for name in _REPEATED if name in there} if there.get("type") == "nested" else {}
         properties = {parents[length - 1]: {**own, "properties": properties}}
     return properties
 

@@ -94,6 +94,12 @@ def _of_the_model(target: Target) -> dict[str, Any]:
     return model_term(target.name, target.profile.model)
 
 
+def _missing(error: NotFoundError) -> str | None:
+    """Which of several names has no index, where Elasticsearch says it."""
+    cause = error.body.get("error") if isinstance(error.body, dict) else None
+    return cause.get("index") if isinstance(cause, dict) else None
+
+
 class Backfill:
     """One run over one index. ``summary`` is live; ``changes`` names the mapping fields that were added."""
 
@@ -164,7 +170,7 @@ class Backfill:
             await self._refresh()
             self.summary.total = await self._count(selection(job))
         except NotFoundError as error:
-            raise RunStoppedError(f"index [{job.index}] does not exist") from error
+            raise RunStoppedError(f"index [{_missing(error) or job.index}] does not exist") from error
         except (ApiError, TransportError) as error:
             raise stopped_by(error, f"preparing index [{job.index}]") from error
         return version

@@ -150,8 +150,36 @@ def attempt_hash(digest: str, model: str, together: Iterable[str] = ()) -> str:
 
 
 def model_term(target: str, model: str) -> dict[str, Any]:
-    """The query clause that finds the documents whose ``target`` was made by ``model``."""
-    return {"term": {f"{MARKER_FIELD}.model": f"{target}={model}"}}
+    """The query clause that finds the documents whose ``target`` was made by ``model``.
+
+    Where documents with markers were copied into an index before it was mapped, Elasticsearch guessed a text field with
+    a keyword below it.
+    """
+    value = f"{target}={model}"
+    named = [{"term": {f"{MARKER_FIELD}.model{below}": value}} for below in ("", ".keyword")]
+    return {"bool": {"should": named, "minimum_should_match": 1}}
+
+
+def marker_lacks(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the marker that ``mapping``, that of :data:`MARKER_FIELD` or an empty one, has not got yet.
+
+    What is there stays: a guessed text field holds a marker as well. Raises ``ValueError``, with the rest of a sentence
+    that begins with the field, for what holds no marker.
+    """
+    if mapping.get("type", "object") != "object" or str(mapping.get("enabled", True)).lower() == "false":
+        raise ValueError("but holds values")
+    there: Mapping[str, Any] = mapping.get("properties") or {}
+    wanted: dict[str, Any] = MARKER_MAPPING["properties"]
+    if there and "model" not in there:
+        raise ValueError("but holds others")
+    for name, field_ in there.items():
+        kind = field_.get("type", "object")
+        if name in wanted and kind not in _STRINGS and kind != wanted[name]["type"]:
+            raise ValueError(f"but [{name}] in it is mapped as [{kind}]")
+    return {name: field_ for name, field_ in wanted.items() if name not in there}
+
+
+_STRINGS = ("keyword", "text", "match_only_text", "wildcard")
 
 
 def _by_field(values: Iterable[Any]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -27,7 +27,7 @@ from sidecar.elastic.fields import (
 from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.document import Plan, Target
-from sidecar.ingest.marker import MARKER_FIELD, MARKER_MAPPING
+from sidecar.ingest.marker import MARKER_FIELD, MARKER_MAPPING, marker_lacks
 from sidecar.ingest.semantic_field import SEMANTIC_TEXT, SemanticField, read_semantic_field
 from sidecar.ingest.source_rules import check_sources, check_whole_source
 from sidecar.ingest.stop import WrongFieldError
@@ -124,15 +124,21 @@ def missing_fields(index: str, mapping: Mapping[str, Any], plan: Plan, version: 
             wanted = merge_properties(wanted, nest_into(mapping, target.parent, PASSAGE_MAPPING))
         properties = merge_properties(properties, wanted)
         paths.append(target.name)
-    if any(field_at(mapping, f"{MARKER_FIELD}.{name}") is None for name in MARKER_MAPPING["properties"]):
-        marker = field_at(mapping, MARKER_FIELD) or {}
-        if marker.get("type", "object") != "object" or str(marker.get("enabled", True)).lower() == "false":
-            raise WrongFieldError(f"field [{MARKER_FIELD}] of index [{index}] is kept for the marker, but holds values")
-        if marker.get("properties") and "model" not in marker["properties"]:
-            raise WrongFieldError(f"field [{MARKER_FIELD}] of index [{index}] is kept for the marker, but holds others")
-        properties = merge_properties(properties, {MARKER_FIELD: MARKER_MAPPING})
+    if lacking := _lacking_marker(index, mapping):
+        properties = merge_properties(properties, {MARKER_FIELD: {"properties": lacking}})
         paths.append(MARKER_FIELD)
     return MappingChange(index, properties, tuple(paths))
+
+
+def _lacking_marker(index: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    there = field_at(mapping, MARKER_FIELD)
+    if there is None:  # also where objects are dissolved into dotted names
+        found = {name: field_at(mapping, f"{MARKER_FIELD}.{name}") for name in MARKER_MAPPING["properties"]}
+        there = {"properties": {name: at for name, at in found.items() if at is not None}}
+    try:
+        return marker_lacks(there)
+    except ValueError as error:
+        raise WrongFieldError(f"field [{MARKER_FIELD}] of index [{index}] is kept for the marker, {error}") from None
 
 
 def _check_place(index: str, mapping: Mapping[str, Any], plan: Plan, target: Target) -> None:

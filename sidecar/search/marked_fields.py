@@ -37,8 +37,8 @@ class MarkedCatalog:
     async def _completed(self, view: IndexView) -> IndexView:
         if mapped_field(view.mapping, _MODEL) is None:
             return view
-        models = await self._values(view.name, _MODEL)
-        sources = dict(_assigned(await self._values(view.name, _SOURCE)))
+        models = await self._values(view, _MODEL)
+        sources = dict(_assigned(await self._values(view, _SOURCE)))
         known = {binding.target for binding in view.bindings} | {semantic.name for semantic in view.semantic}
         found = {
             target: Binding((sources.get(target, target),), target, model.rpartition("@")[0])
@@ -47,12 +47,17 @@ class MarkedCatalog:
         }
         return replace(view, bindings=(*view.bindings, *found.values()))
 
-    async def _values(self, index: str, field: str) -> list[str]:
-        """A keyword field's values, rarest first, so that of two models of a field the commoner counts."""
+    async def _values(self, view: IndexView, field: str) -> list[str]:
+        """A keyword field's values, rarest first, so that of two models of a field the commoner counts.
+
+        Where markers were copied into an index without a mapping for them, the keyword lies below a guessed text.
+        """
+        guessed = f"{field}.keyword"
+        field = guessed if mapped_field(view.mapping, guessed) is not None else field
         counted = {"values": {"terms": {"field": field, "size": _MOST_FIELDS}}}
         try:
             answer = await self._client.search(
-                index=index, size=0, aggs=counted, allow_partial_search_results=False, ignore_unavailable=True
+                index=view.name, size=0, aggs=counted, allow_partial_search_results=False, ignore_unavailable=True
             )
         except ApiError as error:
             if error.status_code == 400:  # a mapping of the user's own under that name

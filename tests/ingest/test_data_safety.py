@@ -198,6 +198,52 @@ async def test_marked_documents_without_their_vectors_are_found(
         assert (await whole(client, index))["1"]["price"] == 2
 
 
+@pytest.mark.parametrize("date_detection", [True, False])
+async def test_markers_that_were_copied_into_an_unmapped_index_are_read(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str, date_detection: bool
+) -> None:
+    await fill(client, index, {"1": {"text": "whales"}, "2": {"text": "ships"}}, mappings=PLAIN)
+    await run(client, words, index, ["text:d=dense"])
+    copy = f"{index}-copy"
+    await client.indices.create(index=copy, mappings={"date_detection": date_detection})
+    await client.reindex(source={"index": index, "_source": ["text", "sidecar"]}, dest={"index": copy}, refresh=True)
+    guessed = (await client.indices.get_mapping(index=copy))[copy]["mappings"]["properties"]["sidecar"]["properties"]
+    assert guessed["model"]["type"] == "text"
+    assert (await run(client, words, copy, ["text:d=dense"])).written == 2
+    assert await count(client, copy, {"exists": {"field": "d"}}) == 2
+    assert (await run(client, words, copy, ["text:d=dense"], only_missing=True)).read == 0
+
+
+async def test_a_marker_mapped_as_what_holds_none_is_refused(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    mappings = {"properties": {"text": TEXT, "sidecar": {"properties": {"model": {"type": "long"}}}}}
+    await fill(client, index, {"1": {"text": "whales"}}, mappings=mappings)
+    summary = await run(client, words, index, ["text:d=dense"])
+    assert "[model] in it is mapped as [long]" in (summary.stopped or "")
+
+
+async def test_the_index_that_is_missing_among_several_is_named(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    await fill(client, index, {"1": {"text": "whales"}}, mappings=PLAIN)
+    summary = await run(client, words, f"{index},{index}-none", ["text:d=dense"])
+    assert summary.stopped == f"index [{index}-none] does not exist"
+
+
+@pytest.mark.parametrize("more", [{"include_in_parent": True}, {"include_in_root": True, "dynamic": "strict"}])
+async def test_what_a_nested_field_repeats_elsewhere_stays_when_a_field_is_added(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str, more: dict[str, Any]
+) -> None:
+    nested = {"type": "nested", "properties": {"text": TEXT}, **more}
+    await fill(client, index, {"1": {"a": [{"text": "whales"}]}}, mappings={"properties": {"a": nested}})
+    summary = await run(client, words, index, ["a.text:a.s=sparse"])
+    assert (summary.stopped, summary.written) == (None, 1)
+    after = (await client.indices.get_mapping(index=index))[index]["mappings"]["properties"]["a"]
+    assert {name: after[name] for name in more} == more
+    assert await count(client, index, {"match": {"a.text": "whales"}}) == 1  # in the root document as well
+
+
 async def test_passages_without_vectors_are_found_and_a_second_field_can_be_added(
     client: AsyncElasticsearch, words: WordEmbedder, index: str
 ) -> None:
