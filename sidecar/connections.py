@@ -55,7 +55,7 @@ def most_connections(reserve: int) -> int | None:
 
 
 class Connections:
-    """What is known of all callers' connections; health and metrics read it."""
+    """What is known of all callers' connections; health reads it."""
 
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self.limits = limits

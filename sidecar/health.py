@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from sidecar.connections import CONNECTIONS
 from sidecar.core.errors import SidecarError
 from sidecar.registry import Registry, RegistryHealth
 from sidecar.runtime.config import AdaptiveAllocations, Allocation
@@ -27,6 +28,7 @@ from sidecar.telemetry.process import ProcessWatch
 
 LIVE_PATH = "/_sidecar/health/live"
 READY_PATH = "/_sidecar/health/ready"
+_CONNECTIONS_SHORT = "connections were closed or refused in the last minute for want of file handles"
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -96,11 +98,14 @@ class Health:
         self._ready_without_endpoints = ready_without_endpoints
         self.is_stopping = False
 
-    def ready(self) -> tuple[int, dict[str, Any]]:
-        """HTTP status and body."""
+    def ready(self, *, connections_short: bool = False) -> tuple[int, dict[str, Any]]:
+        """HTTP status and body; ``connections_short`` where callers had to be refused or closed for want of handles."""
         health = self._registry.health()
         models = self._preloading.check()
         process = self._process.check()
+        if connections_short:
+            causes = [_CONNECTIONS_SHORT, *([process["cause"]] if "cause" in process else [])]
+            process = {"ok": False, "cause": "; ".join(causes)}
         if self.is_stopping:
             process = {"ok": False, "cause": "shutting down"}
         checks = {"store": _store_check(health), "models": models, "process": process}
@@ -135,5 +140,6 @@ async def get_live(_request: web.Request) -> web.StreamResponse:
 
 async def get_ready(request: web.Request) -> web.StreamResponse:
     """``GET /_sidecar/health/ready``: 200 or 503, with every check and its cause."""
-    status, body = request.app[HEALTH].ready()
+    connections = request.app.get(CONNECTIONS)
+    status, body = request.app[HEALTH].ready(connections_short=connections is not None and connections.is_short)
     return web.json_response(body, status=status)

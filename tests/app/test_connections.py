@@ -11,7 +11,10 @@ import signal
 import time
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
+from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpServer
 
 from tests.app.conftest import Service, Services
 from tests.app.test_service import Provider, provider, remote
@@ -156,6 +159,49 @@ async def test_a_call_that_hangs_ends_with_the_time_to_stop(services: Services, 
     provider.may_answer.set()
 
 
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_silent_stream_ends_with_the_time_to_stop(
+    services: Services, aiohttp_server: AiohttpServer, reads: bool
+) -> None:
+    """A provider that sends one event, and then nothing more, keeps nobody: neither its reader nor the end."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if not (await request.json()).get("stream"):  # the call that creation makes
+            return web.json_response({"choices": [{"message": {"content": "yes"}}]})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        event = {"id": "1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "one"}}]}
+        await response.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+        await silent.wait()
+        return response
+
+    silent = asyncio.Event()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    server = await aiohttp_server(app)
+    service = await services.start(shutdown_timeout="2s", stream_idle_timeout="60s")
+    settings = {"model_id": "m", "api_key": "k", "url": f"http://127.0.0.1:{server.port}/v1/chat/completions"}
+    body = {"service": "openai", "service_settings": settings}
+    assert (await service.request("PUT", "/_inference/completion/silent", body))[0] == 200
+    path = "/_inference/completion/silent/_stream"
+    async with service.session.post(service.url + path, json={"input": "a"}) as response:
+        assert response.status == 200
+        assert b"one" in await response.content.readany()
+        ending = asyncio.create_task(_read_to_the_end(response)) if reads else None
+        service.stop()
+        assert await service.ended() == 0
+        (stopped,) = service.events("stopped")
+        assert 1 <= stopped["seconds"] <= 2.5
+        if ending is not None:
+            await ending
+    silent.set()
+
+
+async def _read_to_the_end(response: aiohttp.ClientResponse) -> None:
+    with contextlib.suppress(aiohttp.ClientError):
+        await response.read()
+
+
 async def test_the_last_file_handles_are_not_given_to_idle_connections(services: Services) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))  # the service inherits it
@@ -167,6 +213,9 @@ async def test_the_last_file_handles_are_not_given_to_idle_connections(services:
     for _ in range(3):
         assert (await service.request("GET", "/_sidecar/health/live"))[0] == 200
     assert len(service.events("connections_short")) == 1
+    body = await service.ready()
+    assert body["status"] == "degraded"
+    assert "for want of file handles" in body["checks"]["process"]["cause"]
     for _, writer in idle:
         writer.close()
 
