@@ -20,7 +20,15 @@ def values_at(source: Any, path: str) -> Iterator[Any]:
     if not path:
         yield source
         return
-    if not isinstance(source, Mapping):
+    if not isinstance(source, (dict, Mapping)):  # the check for a dict is the quick one
+        return
+    if "." not in path:
+        if path in source:
+            value = source[path]
+            if isinstance(value, (list, tuple)):
+                yield from values_at(value, "")
+            else:
+                yield value
         return
     names = path.split(".")
     for length in range(1, len(names) + 1):
@@ -34,6 +42,8 @@ def text_at(source: Mapping[str, Any], path: str) -> str | None:
 
     Blank strings, nulls, booleans and objects count as no text.
     """
+    if "." not in path and isinstance(only := source.get(path), str):
+        return None if not only or only.isspace() else only
     parts = []
     for value in values_at(source, path):
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):

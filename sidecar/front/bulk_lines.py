@@ -40,6 +40,8 @@ class BulkAction:
         return len(self.head) + len(self.source)
 
 
+# Lines that begin so have a source below them.
+_WITH_SOURCE_BELOW = tuple(f'{{"{operation}":'.encode() for operation in sorted(WITH_SOURCE))
 # Written out in a name, a letter could hide "_index" or "pipeline" from a search for it.
 _ESCAPED_LETTER = re.compile(rb"\\u00[2-7]")
 _NAMED_INDEX = re.compile(rb'"_index"\s*:\s*"([a-z0-9.][a-z0-9._-]*)"')
@@ -65,6 +67,7 @@ class BulkReader:
         self._rest = b""
         self._parts: list[bytes] = []
         self._is_opaque = False
+        self._last: tuple[bytes, tuple[str, Mapping[str, Any]] | None] = (b"", None)
 
     def feed(self, data: bytes) -> Iterator[BulkAction | Passage]:
         """What is whole with ``data``; the iterator must be exhausted before the next piece."""
@@ -83,7 +86,9 @@ class BulkReader:
                 yield Passage(head)
                 at = end + 1
                 continue
-            action = read_action_line(head)
+            if head != self._last[0]:  # most bulks say the same in every action line, or all but an id
+                self._last = head, read_action_line(head)
+            action = self._last[1]
             if action is None:
                 self._is_opaque = True
                 break
@@ -141,12 +146,21 @@ def named_indices(body: bytes, index: str | None) -> set[str] | None:
     """Every index that a body might write to, found without reading its lines; ``index`` is that of the path.
 
     ``None`` where only reading them tells: an action may name a pipeline, or a name may be written in another way.
-    What looks like a name within a document counts as well: the answer may hold too many names, never too few.
+    What looks like a name within a document may count as well: the answer may hold too many names, never too few.
     """
-    if b'"pipeline"' in body or _ESCAPED_LETTER.search(body):
+    lines = _action_lines(body)
+    if b'"pipeline"' in lines or _ESCAPED_LETTER.search(lines):
         return None
-    found = _NAMED_INDEX.findall(body)
-    if len(found) != body.count(b"_index"):
+    found = _NAMED_INDEX.findall(lines)
+    if len(found) != lines.count(b"_index"):
         return None
     names = {name.decode() for name in found} | ({index} if index else set())
     return names if len(names) <= _MOST_NAMES else None
+
+
+def _action_lines(body: bytes) -> bytes:
+    """The action lines of a body alone, where every second line is seen to be one; else all of the body."""
+    heads = body.split(b"\n")[::2]
+    if heads and not heads[-1]:
+        heads.pop()
+    return b"\n".join(heads) if all(head.startswith(_WITH_SOURCE_BELOW) for head in heads) else body

@@ -112,14 +112,20 @@ class BulkWrite:
         names = named_indices(body, self._index) if self._pipeline in (None, "_none") else None
         if names is not None and all([self._is_untouched(await self._context.plan(name)) for name in names]):
             return await self._exchange.forward(warnings=self._context.notes)
-        reader = BulkReader()
-        parts = [*reader.feed(body), *reader.finish()]
-        batches = [await self.prepare(batch) for batch in _cut(parts)]
+        batches = [batch async for batch in self._prepared()]
         for batch in batches:
             self._count(batch)
         if not any(batch.is_changed for batch in batches):
             return await self._exchange.forward(warnings=self._context.notes)
-        return await self._send(b"".join(batch.data for batch in batches))
+        data = b"".join([batch.data for batch in batches])
+        if not self._has_own_items:
+            return await self._exchange.forward(data, warnings=self._context.notes)
+        return await self._send(data)
+
+    @property
+    def _has_own_items(self) -> bool:
+        """Whether the cluster's answer must be read, because some items of it are, or may be, the front's to tell."""
+        return bool(self._failed or self._errors or self._guarded)
 
     @staticmethod
     def _is_untouched(plan: WritePlan) -> bool:
@@ -143,7 +149,7 @@ class BulkWrite:
             headers["Accept"] = "application/json"
             target = without_shape(target)
         async with exchange.front.cluster.send(exchange.request.method, target, headers, body) as answer:
-            if not (is_shaped or self._failed or self._errors or self._guarded):
+            if not (is_shaped or self._has_own_items):
                 added = [("Warning", warning_header(text, exchange.front.generation)) for text in self._context.notes]
                 return await relay(exchange.request, answer, added)
             return await self._respond(answer)
@@ -430,10 +436,10 @@ def _with_documents_of_update(work: _Work, pipeline: str | None, infers: bool) -
         # A bulk runs pipelines on documents to be inserted alone.
         inserts = body.get("doc_as_upsert") is True
         runs = pipeline if inserts else ""
-        source = SourceText(places["doc"], doc)
+        source = SourceText(places["doc"], doc, is_alone=True)
         work.documents.append(_Document(source, "doc", True, work.plan, runs, infers and inserts))
     if isinstance(upsert, dict):
-        source = SourceText(places["upsert"], upsert)
+        source = SourceText(places["upsert"], upsert, is_alone=True)
         work.documents.append(_Document(source, "upsert", False, work.plan, pipeline, infers))
     return work if work.documents else None
 
@@ -461,7 +467,3 @@ def _attempts(action: BulkAction) -> int:
 def _id(action: BulkAction) -> str | None:
     identity = action.meta.get("_id")
     return None if identity is None else str(identity)
-
-
-def _cut(parts: Sequence[Part]) -> list[Sequence[Part]]:
-    return [parts[at : at + MOST_ACTIONS] for at in range(0, len(parts), MOST_ACTIONS)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ from sidecar.core.tasks import InputType
 from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import Embedder, EndpointProfile
 from sidecar.ingest.embedding import cut_into_calls, texts_per_call
-from sidecar.ingest.vector import UnusableVectorError, dense_value, sparse_value
+from sidecar.ingest.vector import UnusableVectorError, dense_values, sparse_values
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -30,16 +31,18 @@ Made = Any
 
 @dataclass(slots=True)
 class Vectors:
-    """What became of texts, per endpoint; ``truncated`` holds those that the endpoint said it cut."""
+    """What became of texts, per endpoint, and when; ``truncated`` holds those that the endpoint said it cut."""
 
     made: dict[str, dict[str, Made]] = field(default_factory=dict)
     truncated: set[tuple[str, str]] = field(default_factory=set)
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def add(self, other: Vectors) -> None:
         """Takes over what another request made."""
         for inference_id, made in other.made.items():
             self.made.setdefault(inference_id, {}).update(made)
         self.truncated |= other.truncated
+        self.at = other.at
 
     def of(self, inference_id: str, text: str) -> Made:
         """The vector of a text or its error."""
@@ -66,6 +69,7 @@ class RequestEmbedder:
                 for call in cut_into_calls(different, texts_per_call(profile))
             ]
         await asyncio.gather(*calls)
+        vectors.at = datetime.now(UTC)
         return vectors
 
     async def _fill(
@@ -98,15 +102,17 @@ class RequestEmbedder:
             await self._fill(profile, texts[middle:], known, vectors, refusals)
             return
         refusals.count = 0
-        for text, item in zip(texts, items, strict=True):
-            known[text] = self._value(profile, item)
+        known.update(zip(texts, self._values(profile, items), strict=True))
         vectors.truncated.update((profile.inference_id, texts[position]) for position in answer.truncated)
 
-    def _value(self, profile: EndpointProfile, item: Any) -> Made:
-        try:
-            return sparse_value(item, self._version) if profile.is_sparse else dense_value(item, profile)
-        except UnusableVectorError as error:
-            return StatusError(f"endpoint [{profile.inference_id}]: {error}", status=500)
+    def _values(self, profile: EndpointProfile, items: Sequence[Any]) -> list[Made]:
+        made = sparse_values(items, self._version) if profile.is_sparse else dense_values(items, profile)
+        return [
+            StatusError(f"endpoint [{profile.inference_id}]: {value}", status=500)
+            if isinstance(value, UnusableVectorError)
+            else value
+            for value in made
+        ]
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -17,7 +16,7 @@ from sidecar.core.errors import ResourceNotFoundError, SidecarError, StatusError
 from sidecar.elastic.bindings import LongTexts, OnFailure, SemanticText
 from sidecar.elastic.source import SEPARATOR, text_at, values_at, well_formed
 from sidecar.front.embedding import Vectors, inference_failure
-from sidecar.front.json_members import Change, Into, changed
+from sidecar.front.json_members import Change, Into, appended, changed
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import SemanticTarget, Unfillable, VectorTarget, WritePlan
 from sidecar.inference.embedder import EndpointProfile
@@ -152,8 +151,8 @@ def _examine_semantic(filling: Filling, target: SemanticTarget) -> None:
 
 def _examine_vector(filling: Filling, target: VectorTarget, whole: SourceText | None) -> None:
     document, binding = filling.source.document, target.binding
-    present = [any(True for _ in values_at(document, path)) for path in binding.sources]
     if filling.is_partial:
+        present = [any(True for _ in values_at(document, path)) for path in binding.sources]
         if not any(present):
             return
         if not all(present) and whole is None:
@@ -162,8 +161,10 @@ def _examine_vector(filling: Filling, target: VectorTarget, whole: SourceText | 
     texts = [text for path in binding.sources if (text := text_at(read, path)) is not None]
     text = well_formed(SEPARATOR.join(texts)) if texts else None
     stamp = filling.marker.stamps.get(target.name)
-    origin = ",".join(binding.sources) if filling.plan.marks_source else None
-    made = None if text is None else Stamp(target.profile.model, input_hash(text, *target.circumstances), origin)
+    made = None
+    if text is not None and (stamp is not None or filling.plan.has_marker):
+        origin = target.origin if filling.plan.marks_source else None
+        made = Stamp(target.model, input_hash(text, *target.circumstances), origin)
     if any(value is not None for value in values_at(document, target.place)):
         if stamp is None and not binding.overwrite:
             filling.notes.add(
@@ -180,6 +181,8 @@ def _examine_vector(filling: Filling, target: VectorTarget, whole: SourceText | 
 
 def split_cut_texts(filling: Filling, vectors: Vectors) -> bool:
     """Halves every text that its endpoint had to cut, where the binding wants all of it; whether there was any."""
+    if not vectors.truncated:
+        return False
     found = False
     for position, work in enumerate(filling.vectors):
         if work.target.binding.long_texts is not LongTexts.CHUNK:
@@ -206,7 +209,7 @@ def _halves(text: str) -> tuple[str, ...]:
     return tuple(half for half in (text[:at], text[at:]) if half.strip())
 
 
-def complete(filling: Filling, vectors: Vectors, at: datetime, into: SourceText | None = None) -> bytes:
+def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None) -> bytes:
     """The document's source with the vectors; what it does not want changed stays byte for byte.
 
     ``into`` is the source to be written where another one was examined: that behind the pipelines to come.
@@ -219,9 +222,12 @@ def complete(filling: Filling, vectors: Vectors, at: datetime, into: SourceText 
         entry = _inference_results(filling, target, sources, vectors)
         tree.setdefault(INFERENCE_FIELDS, {})[target.name] = _dumps(entry)
     if filling.vectors:
-        _put_vectors(filling, vectors, at, tree)
+        _put_vectors(filling, vectors, tree)
     written = into or filling.source
-    return changed(written.raw, _changes(written.document, tree))
+    changes = _changes(written.document, tree)
+    if written.is_alone and changes.keys().isdisjoint(written.document):
+        return appended(written.raw, changes, is_empty=not written.document)
+    return changed(written.raw, changes)
 
 
 def _inference_results(
@@ -245,7 +251,7 @@ def _value(name: str, profile: EndpointProfile, piece: Piece, vectors: Vectors) 
         raise inference_failure(profile.inference_id, name, StatusError(str(error), status=500)) from error
 
 
-def _put_vectors(filling: Filling, vectors: Vectors, at: datetime, tree: Tree) -> None:
+def _put_vectors(filling: Filling, vectors: Vectors, tree: Tree) -> None:
     made: dict[str, Stamp] = {}
     cleared: list[str] = []
     failures: list[str] = []
@@ -275,7 +281,7 @@ def _put_vectors(filling: Filling, vectors: Vectors, at: datetime, tree: Tree) -
     for place, held in passages.items():
         _put(tree, place, _dumps(held))
     if filling.plan.has_marker:
-        written = filling.marker.rewritten(made, cleared, "; ".join(failures) or None, at)
+        written = filling.marker.rewritten(made, cleared, "; ".join(failures) or None, vectors.at)
         if failures:
             written["pending"] = True
         if not filling.is_partial:
@@ -292,12 +298,7 @@ def _take_away(filling: Filling, target: VectorTarget, tree: Tree) -> None:
 
 def _vector(work: _VectorWork, vectors: Vectors, filling: Filling) -> Any:
     target = work.target
-    cut = [
-        text
-        for piece in work.pieces
-        for text in piece.chunks
-        if (target.profile.inference_id, text) in vectors.truncated
-    ]
+    cut = _cut_texts(work, vectors) if vectors.truncated else ()
     if cut and target.binding.long_texts is LongTexts.FAIL:
         reason = f"a text of [{len(cut[0])}] characters is longer than the model reads"
         raise inference_failure(target.profile.inference_id, target.name, StatusError(reason))
@@ -305,8 +306,16 @@ def _vector(work: _VectorWork, vectors: Vectors, filling: Filling) -> Any:
         filling.notes.add(f"texts of field [{target.name}] are longer than the model reads; the rest was not embedded")
     if target.binding.passages:
         return [_value(target.name, target.profile, piece, vectors) for piece in work.pieces]
-    whole = Piece("", 0, tuple(text for piece in work.pieces for text in piece.chunks))
+    whole = work.pieces[0]
+    if len(work.pieces) > 1:
+        whole = Piece("", 0, tuple(text for piece in work.pieces for text in piece.chunks))
     return _value(target.name, target.profile, whole, vectors)
+
+
+def _cut_texts(work: _VectorWork, vectors: Vectors) -> list[str]:
+    """The texts that the endpoint said it cut."""
+    inference_id = work.target.profile.inference_id
+    return [text for piece in work.pieces for text in piece.chunks if (inference_id, text) in vectors.truncated]
 
 
 def _add_passages(

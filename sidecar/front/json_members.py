@@ -102,6 +102,17 @@ def changed(raw: bytes, changes: Mapping[str, Change]) -> bytes:
     return b"".join((raw[: first + 1], b",".join(parts), raw[last:]))
 
 
+def appended(raw: bytes, added: Mapping[str, Change], *, is_empty: bool) -> bytes:
+    """The object in ``raw`` with new members at its end, found without a look at what is in it.
+
+    None of the names may be there yet, and nothing but blanks may follow the object; ``is_empty`` says whether it has
+    no members.
+    """
+    news = b",".join([_written(name, change) for name, change in added.items() if change is not None])
+    last = raw.rindex(b"}")
+    return b"".join((raw[:last], b"" if is_empty or not news else b",", news, raw[last:]))
+
+
 def _written(name: str, change: Change) -> bytes:
     value = changed(b"{}", change.changes) if isinstance(change, Into) else change
     assert value is not None  # noqa: S101

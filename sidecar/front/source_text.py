@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +13,21 @@ from sidecar.front.json_members import has_each_name_once, members
 from sidecar.wire.json_scanner import JsonScanner
 from sidecar.wire.token_reader import Token
 
-# Integers that need more than 64 bits, which the quick parser rounds.
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+# Integers that need more than 64 bits have so many digits; the quick parser rounds them.
+_LONG_NUMBER = b"0" * 19
+_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """``raw`` is valid JSON without comments that begins with the object ``document``."""
+    """``raw`` is valid JSON without comments that begins with the object ``document``.
+
+    ``is_alone`` says that nothing but blanks is known to stand behind it.
+    """
 
     raw: bytes
     document: dict[str, Any]
+    is_alone: bool = False
 
 
 def read_source(raw: bytes, *, strict: bool = True) -> SourceText | None:
@@ -41,9 +45,9 @@ def read_source(raw: bytes, *, strict: bool = True) -> SourceText | None:
         return None
     if strict and not has_each_name_once(raw, value):
         return _read_slowly(raw, strict)
-    if _LONG_NUMBER.search(raw):
+    if _LONG_NUMBER in raw.translate(_DIGITS_AS_ZEROS):
         value = json.loads(raw)
-    return SourceText(raw, value)
+    return SourceText(raw, value, is_alone=True)
 
 
 def _read_slowly(raw: bytes, strict: bool) -> SourceText | None:

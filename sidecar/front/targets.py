@@ -48,21 +48,26 @@ class SemanticTarget:
 
 @dataclass(frozen=True, slots=True)
 class VectorTarget:
-    """A vector field that a binding fills. ``circumstances`` go into the hash of its text."""
+    """A vector field that a binding fills. ``circumstances`` go into the hash of its text.
+
+    Made once for many documents: ``name`` is the field's, ``place`` the path that is written (``Binding.place``),
+    ``model`` and ``origin`` what the marker says of the vector.
+    """
 
     binding: Binding
     profile: EndpointProfile
     splitter: Splitter = field(default=whole, compare=False)
     circumstances: tuple[str, ...] = ()
+    name: str = field(init=False)
+    place: str = field(init=False)
+    model: str = field(init=False)
+    origin: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        return self.binding.target
-
-    @property
-    def place(self) -> str:
-        """The path that is written, see ``Binding.place``."""
-        return self.binding.place
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.binding.target)
+        object.__setattr__(self, "place", self.binding.place)
+        object.__setattr__(self, "model", self.profile.model)
+        object.__setattr__(self, "origin", ",".join(self.binding.sources))
 
 
 @dataclass(frozen=True, slots=True)

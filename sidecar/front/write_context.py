@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.version import ServerVersion
@@ -104,6 +103,7 @@ class WriteContext:
             SidecarError: an inference failed.
         """
         try:
-            return complete(filling, vectors, datetime.now(UTC), into)
+            return complete(filling, vectors, into)
         finally:
-            self.note(filling.notes)
+            if filling.notes:
+                self.note(filling.notes)

@@ -17,7 +17,7 @@ from sidecar.ingest.backoff import Backoff
 from sidecar.ingest.document import Candidate, Plan, Target
 from sidecar.ingest.marker import attempt_hash
 from sidecar.ingest.stop import RunStoppedError
-from sidecar.ingest.vector import UnusableVectorError, dense_value, merged_value, sparse_value
+from sidecar.ingest.vector import UnusableVectorError, dense_values, merged_value, sparse_values
 
 log = structlog.get_logger(__name__)
 
@@ -209,20 +209,16 @@ class TextEmbedder:
         self.count.texts += len(texts)
         cut = set(answer.truncated)
         self.count.truncated += len(cut)
-        values = [self._value(profile, item) for item in items]
+        made = sparse_values(items, self._version) if profile.is_sparse else dense_values(items, profile)
+        values: list[Any] = [
+            Failure(f"endpoint [{profile.inference_id}]: {value}") if isinstance(value, UnusableVectorError) else value
+            for value in made
+        ]
         if target.fails_when_cut:
             for position in cut:
                 reason = f"a text of [{len(texts[position])}] characters is longer than the model reads"
                 values[position] = Failure(reason)
         return values
-
-    def _value(self, profile: EndpointProfile, item: Any) -> Any:
-        try:
-            if profile.is_sparse:
-                return sparse_value(item, self._version)
-            return dense_value(item, profile)
-        except UnusableVectorError as error:
-            return Failure(f"endpoint [{profile.inference_id}]: {error}")
 
 
 def _merged(made: Sequence[Any | Failure], profile: EndpointProfile) -> Any | Failure:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -84,7 +85,7 @@ class Marker:
     def read(cls, source: Mapping[str, Any]) -> Marker:
         """The marker of a document's source; an empty one when there is none or only parts of one."""
         if MARKER_FIELD not in source and not any(name.startswith(_BELOW) for name in source):
-            return cls()
+            return _NO_MARKER
         models, foreign_models = _by_field(values_at(source, f"{MARKER_FIELD}.model"))
         hashes, foreign_hashes = _by_field(values_at(source, f"{MARKER_FIELD}.hash"))
         origins, _ = _by_field(values_at(source, f"{MARKER_FIELD}.source"))
@@ -120,7 +121,7 @@ class Marker:
         value: dict[str, Any] = {
             "model": [*self.foreign_models, *(f"{name}={stamp.model}" for name, stamp in ordered)],
             "hash": [*self.foreign_hashes, *(f"{name}={stamp.hash}" for name, stamp in ordered)],
-            "at": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "at": _timestamp(at),
         }
         origins = [f"{name}={stamp.source}" for name, stamp in ordered if stamp.source is not None]
         if origins or any(stamp.source is not None for stamp in self.stamps.values()):
@@ -134,6 +135,14 @@ class Marker:
         elif self.error is not None:
             value["error"] = None
         return value
+
+
+_NO_MARKER = Marker()
+
+
+@lru_cache(maxsize=8)  # the documents of one batch share their time
+def _timestamp(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def is_marker(value: Any) -> bool:

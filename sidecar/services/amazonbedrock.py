@@ -20,7 +20,7 @@ from sidecar.services.bedrock_converse import ConverseStream, check_chat, conver
 from sidecar.services.calls import PLAIN_JSON, Call, ProviderAnswer, ProviderRequest, UnusableAnswerError
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, client_status, status_name, words_of_message
-from sidecar.services.openai_shapes import dense_vector
+from sidecar.services.openai_shapes import dense_vectors
 from sidecar.services.reading import SET_BY_USER
 from sidecar.services.setting_kinds import (
     SIMILARITY,
@@ -193,7 +193,7 @@ def parse_embeddings(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
         raise _whole("parsing_exception", "Failed to parse object: expecting token of type [START_OBJECT]", 400)
     try:
         body = answer.json()
-        return DenseEmbeddings(tuple(dense_vector(vector) for vector in _vectors(body, call.settings["provider"])))
+        return DenseEmbeddings(dense_vectors(_vectors(body, call.settings["provider"])))
     except UnusableAnswerError as error:
         if error.is_whole:
             raise

@@ -22,7 +22,7 @@ from sidecar.services.calls import (
 )
 from sidecar.services.declaration import PUBLIC_INPUT_TYPES, Dense, RemoteTask, Service
 from sidecar.services.google_shapes import TASK_TYPES, GoogleStream, first_text, google_failures, parse_first_text
-from sidecar.services.openai_shapes import dense_vector
+from sidecar.services.openai_shapes import dense_vectors
 from sidecar.services.setting_kinds import SIMILARITY, MaxInputTokens, PositiveInt, RateLimit, Text
 from sidecar.services.settings import Listed, Setting
 
@@ -78,7 +78,7 @@ def parse_vectors(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
     embeddings = as_objects(body["embeddings"])
     if any("values" not in item for item in embeddings):
         raise field_missing("values", f"{TITLE} embeddings")
-    return DenseEmbeddings(tuple(dense_vector(item["values"]) for item in embeddings))
+    return DenseEmbeddings(dense_vectors([item["values"] for item in embeddings]))
 
 
 def request_completion(call: Call) -> ProviderRequest:

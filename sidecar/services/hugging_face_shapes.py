@@ -19,7 +19,7 @@ from sidecar.services.calls import (
 )
 from sidecar.services.declaration import RemoteTask
 from sidecar.services.failures import RATE_LIMIT, TOO_LARGE, Failures, words_of_error_text
-from sidecar.services.openai_shapes import dense_vector
+from sidecar.services.openai_shapes import dense_vectors
 from sidecar.services.setting_kinds import FixedMaxInputTokens, RateLimit, Url
 from sidecar.services.settings import Listed
 
@@ -44,7 +44,7 @@ def parse_dense(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
     vectors = body.get("embeddings") if isinstance(body, dict) else body
     if not isinstance(vectors, list):
         raise field_missing("embeddings", "Hugging Face embeddings")
-    return DenseEmbeddings(tuple(dense_vector(vector) for vector in vectors))
+    return DenseEmbeddings(dense_vectors(vectors))
 
 
 def parse_sparse(answer: ProviderAnswer, call: Call) -> SparseEmbeddings:

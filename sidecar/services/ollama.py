@@ -28,7 +28,7 @@ from sidecar.services.calls import (
 from sidecar.services.declaration import Dense, RemoteTask, Service
 from sidecar.services.failures import Failures, Words, words_of_body
 from sidecar.services.json_lines import LineDecoder
-from sidecar.services.openai_shapes import dense_vector, parse_stream_json
+from sidecar.services.openai_shapes import dense_vectors, parse_stream_json
 from sidecar.services.reading import SET_BY_USER
 from sidecar.services.setting_kinds import MAX_INPUT_TOKENS, SIMILARITY, PositiveInt, RateLimit, Secret, Text, Url
 from sidecar.services.settings import Listed, Setting
@@ -81,7 +81,7 @@ def parse_embeddings(answer: ProviderAnswer, _call: Call) -> DenseEmbeddings:
     body = as_object(answer.json())
     if "embeddings" not in body:
         raise required("embeddings")
-    return DenseEmbeddings(tuple(dense_vector(vector) for vector in as_list(body["embeddings"])))
+    return DenseEmbeddings(dense_vectors(as_list(body["embeddings"])))
 
 
 # --- chat ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,7 +98,7 @@ def parse_embeddings(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
     Raises:
         UnusableAnswerError: a field is missing or not what it should be.
     """
-    return DenseEmbeddings(tuple(dense_vector(item) for item in embedding_items(answer)))
+    return DenseEmbeddings(dense_vectors(embedding_items(answer)))
 
 
 def embedding_items(answer: ProviderAnswer, missing: Callable[[str], UnusableAnswerError] = required) -> list[Any]:
@@ -112,6 +112,21 @@ def embedding_items(answer: ProviderAnswer, missing: Callable[[str], UnusableAns
     if all(isinstance(item.get("index"), int) for item in items):
         items = sorted(items, key=lambda item: int(item["index"]))
     return [item["embedding"] for item in items]
+
+
+def dense_vectors(values: Sequence[Any]) -> tuple[Vector, ...]:
+    """:func:`dense_vector` of each; arrays of numbers, all of one length, are read at once."""
+    if values and all(type(value) is list for value in values):
+        try:
+            stacked = np.array(values)
+        except (ValueError, OverflowError):
+            stacked = np.array(())
+        if stacked.ndim == 2 and stacked.dtype == np.float64:
+            # True and false would have become these two.
+            for position in map(int, np.flatnonzero(((stacked == 0) | (stacked == 1)).any(axis=1))):
+                dense_vector(values[position])
+            return tuple(stacked)
+    return tuple(dense_vector(value) for value in values)
 
 
 def dense_vector(value: Any) -> Vector:

@@ -34,7 +34,7 @@ from sidecar.services.openai_shapes import (
     chat_chunk,
     chat_message,
     chat_options,
-    dense_vector,
+    dense_vectors,
     not_a_vector,
     parse_completion,
     parse_embeddings,
@@ -145,7 +145,7 @@ def _field(item: Mapping[str, Any], name: str, kind: type | tuple[type, ...]) ->
 def _dense(body: Mapping[str, Any], element_type: str) -> DenseEmbeddings:
     items = _items(body, DENSE_KEYS[element_type])
     if DENSE_KEYS[element_type] == "text_embedding":
-        return DenseEmbeddings(tuple(dense_vector(item.get("embedding")) for item in items))
+        return DenseEmbeddings(dense_vectors([item.get("embedding") for item in items]))
     return DenseEmbeddings(tuple(byte_vector(item.get("embedding")) for item in items), ElementType(element_type))
 
 

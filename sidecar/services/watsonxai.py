@@ -42,7 +42,7 @@ from sidecar.services.openai_shapes import (
     NO_USAGE_FORM,
     ChatStream,
     chat_body,
-    dense_vector,
+    dense_vectors,
     parse_completion,
 )
 from sidecar.services.setting_kinds import SIMILARITY, Flag, MaxInputTokens, PositiveInt, RateLimit, Secret, Text, Url
@@ -182,7 +182,7 @@ def results(answer: ProviderAnswer, name: str, where: str) -> list[dict[str, Any
 def parse_vectors(answer: ProviderAnswer, call: Call) -> DenseEmbeddings:
     """``{"results": [{"embedding": [...]}]}``."""
     items = results(answer, "embedding", "embeddings")
-    return DenseEmbeddings(tuple(dense_vector(item["embedding"]) for item in items))
+    return DenseEmbeddings(dense_vectors([item["embedding"] for item in items]))
 
 
 def request_rerank(call: Call) -> ProviderRequest:

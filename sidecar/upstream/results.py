@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from sidecar.core.errors import OtherError
 from sidecar.core.results import Answer, DenseEmbeddings, Ranking, Result, SparseEmbedding, SparseEmbeddings
 from sidecar.services.calls import UnusableAnswerError
@@ -69,6 +71,10 @@ def check_numbers(result: Result) -> None:
 
 def _check(inputs: Iterable[Iterable[float]], what: str) -> None:
     for position, values in enumerate(inputs):
+        if isinstance(values, np.ndarray):
+            if not np.isfinite(values).all():
+                raise _not_finite(what, position)
+            continue
         # One that is not finite makes the sum so; a sum that overflows is looked into.
         if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
             raise _not_finite(what, position)

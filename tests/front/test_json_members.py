@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.front.json_members import Into, changed, has_each_name_once, members
+from sidecar.front.json_members import Into, appended, changed, has_each_name_once, members
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -39,6 +39,15 @@ def test_changes_are_what_a_dictionary_would_hold(
     changes = {name: written(item, None, True) for name, item in news.items()} | dict.fromkeys(gone)
     expected = {name: item for name, item in (value | news).items() if name not in gone}
     assert json.loads(changed(written(value, indent, True), changes)) == expected
+
+
+@given(_OBJECTS, _OBJECTS, st.sampled_from([None, 1]), st.sampled_from(["", "\n", " \r\n"]))
+def test_what_is_appended_stands_where_a_change_would_put_it(
+    value: dict[str, Any], news: dict[str, Any], indent: int | None, ending: str
+) -> None:
+    raw = written(value, indent, True) + ending.encode()
+    added = {name: written(item, None, True) for name, item in news.items() if name not in value}
+    assert appended(raw, added, is_empty=not value) == changed(raw, added)
 
 
 def test_what_is_not_changed_keeps_its_digits() -> None:

@@ -3,12 +3,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.core.results import SparseEmbedding
 from sidecar.core.tasks import ElementType, Similarity, TaskType
 from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import EndpointProfile
-from sidecar.ingest.vector import UnusableVectorError, dense_value, merged_value, sparse_value
+from sidecar.ingest.vector import UnusableVectorError, dense_value, dense_values, merged_value, sparse_value
 
 NEW, OLD = ServerVersion(8, 19, 8), ServerVersion(8, 14, 1)
 
@@ -52,6 +54,23 @@ def test_weights_must_be_numbers(weight: float) -> None:
 def test_dense_vectors_that_no_field_takes(vector: list[float], complaint: str) -> None:
     with pytest.raises(UnusableVectorError, match=complaint):
         dense_value(vector, profile())
+
+
+_NUMBERS = st.sampled_from([0.0, 1.0, -0.5, 1e300, math.nan, math.inf])
+
+
+@given(st.lists(st.lists(_NUMBERS, min_size=2, max_size=4) | st.just([0.0] * 3) | st.just([1.0, 2.0, 3.0]), max_size=4))
+def test_many_vectors_are_read_as_each_alone(vectors: list[list[float]]) -> None:
+    with np.errstate(over="ignore"):
+        together = dense_values(vectors, profile())
+        for vector, made in zip(vectors, together, strict=True):
+            if isinstance(made, UnusableVectorError):
+                with pytest.raises(UnusableVectorError) as alone:
+                    dense_value(vector, profile())
+                assert str(alone.value) == str(made)
+            else:
+                assert made.dtype == np.float32
+                assert made.tolist() == dense_value(vector, profile()).tolist()
 
 
 def test_dense_vectors_become_arrays_of_their_element_type() -> None:
