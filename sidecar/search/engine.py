@@ -1,6 +1,7 @@
 """Searches whose retrievers the cluster cannot or may not run: planned, executed, answered as the cluster would.
 
-tree ─► vectors ─► point in time ─► one _msearch of all legs ─► fusion, reranking ─► one search for the page
+tree ─┬► vectors ───────┬► one _msearch of all legs ─► fusion, reranking ─► one search for the page
+      └► point in time ─┘
 """
 
 from __future__ import annotations
@@ -92,11 +93,19 @@ class SearchEngine:
         check_search(tree, body, search.parameters)
         plan = plan_of(tree, body, search.parameters)
         await self._check_rerankers(tree, executor)
-        rewriter = await self._rewriter(scope, plan, body)
         if "sidecar.plan" in search.parameters:
-            requests = Requests(rewriter, [view.name for view in scope.views])
+            requests = Requests(await self._rewriter(scope, plan, body), [view.name for view in scope.views])
             return Outcome(200, value=orjson.loads(write_object(shown_plan(plan, requests))))
-        return await self._run(search, executor, plan, scope, rewriter)
+        if body.get("pit") is not None:
+            rewriter = await self._rewriter(scope, plan, body)
+            return await self._run(search, executor, plan, scope, rewriter, body["pit"])
+        opening = asyncio.create_task(self._open(search, executor))
+        try:
+            rewriter = await self._rewriter(scope, plan, body)
+            # Shielded, so that a caller who leaves meanwhile leaves nothing open.
+            return await self._run(search, executor, plan, scope, rewriter, await asyncio.shield(opening))
+        finally:
+            self._close(executor, opening)
 
     async def answer(self, search: Search, executor: Executor, version: ServerVersion = NEWEST) -> Outcome:
         """Answers any search: a tree of ours, or one that the cluster runs by itself once its texts are vectors.
@@ -159,24 +168,24 @@ class SearchEngine:
     # --- running
 
     async def _run(
-        self, search: Search, executor: Executor, plan: Plan, scope: SearchScope, rewriter: Rewriter
+        self,
+        search: Search,
+        executor: Executor,
+        plan: Plan,
+        scope: SearchScope,
+        rewriter: Rewriter,
+        pit: Mapping[str, Any],
     ) -> Outcome:
         loop = asyncio.get_running_loop()
         started = loop.time()
         explain = plan.explain or plan.details
         requests = Requests(rewriter, [view.name for view in scope.views], explain)
-        own_pit = search.body.get("pit")
-        pit = own_pit if own_pit is not None else await self._open(search, executor)
         header = {name: value for name, value in search.parameters.items() if name in _OF_THE_LEGS}
         evaluation = Evaluation(
             plan.tree, executor, self._embedder, requests, pit, header, equal_is_one=scope.version.since(None, (9, 2))
         )
-        try:
-            await evaluation.run_legs(plan.legs)
-            outcome = await self._page(search, executor, plan, evaluation)
-        finally:
-            if own_pit is None:
-                self._close(executor, pit)
+        await evaluation.run_legs(plan.legs)
+        outcome = await self._page(search, executor, plan, evaluation)
         took = int((loop.time() - started) * 1000)
         warnings = (*rewriter.warnings, *evaluation.warnings, *scope.complaints)
         if outcome.reply is not None:
@@ -233,9 +242,9 @@ class SearchEngine:
             raise RelayedError(reply.status, reply.json() or {"error": None})
         return {"id": reply.json()["id"], "keep_alive": KEEP_ALIVE}
 
-    def _close(self, executor: Executor, pit: Mapping[str, Any]) -> None:
-        """Closes the point in time beside the answer, which does not wait for it."""
-        task = asyncio.create_task(_closed(executor, pit))
+    def _close(self, executor: Executor, opening: asyncio.Task[dict[str, Any]]) -> None:
+        """Closes the point in time, once it is open, beside the answer, which does not wait for it."""
+        task = asyncio.create_task(_closed(executor, opening))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -251,8 +260,10 @@ class ForeignEndpointError(IllegalArgumentError):
         super().__init__(f"[{inference_id}] is an endpoint of the cluster")
 
 
-async def _closed(executor: Executor, pit: Mapping[str, Any]) -> None:
-    await executor.call("DELETE", "/_pit", write_object({"id": pit["id"]}))
+async def _closed(executor: Executor, opening: asyncio.Task[dict[str, Any]]) -> None:
+    await asyncio.wait({opening})
+    if not opening.cancelled() and opening.exception() is None:
+        await executor.call("DELETE", "/_pit", write_object({"id": opening.result()["id"]}))
 
 
 def _context(plan: Plan) -> Context:

@@ -7,25 +7,27 @@ Condorcet and individual rank learning methods", SIGIR 2009.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from sidecar.search.fusion import Normalizer
 
+_Singles: TypeAlias = npt.NDArray[np.float32]
 Key = tuple[str, str]
 """Index and id."""
 
-_LAST = 1 << 62
+LAST = 1 << 62
+"""The place of a document whose place among equals is not known."""
 _SMALL = 1e-6
 _MOST = float(np.finfo(np.float32).max)
 # A float32 of 2 to the 127th, the largest score that a search's own hits may have under pinned ones.
 _MOST_ORGANIC = np.float32(2.0**127)
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """What one child gave to a document: its place there from 1, its score there, what it adds to the sum."""
 
     place: int
@@ -34,19 +36,19 @@ class Term:
     part: float
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A document in a ranking. ``order`` is its place among documents of equal score: shard, then Lucene's number.
 
-    ``terms`` are those of the fusion it comes from; ``raw`` its hit in the leg that found it, for texts and
-    explanations; ``relevance`` the reranker's own score, ``reranked`` false where it was not asked.
+    ``terms`` are those of the fusion it comes from, where kept; ``raw`` its hit in the leg that found it, for texts and
+    explanations; ``relevance`` the reranker's own score, ``reranked`` false where it was not asked. (A named tuple:
+    a search makes hundreds of them, and frozen dataclasses take three times as long.)
     """
 
     key: Key
     score: float
-    order: int = _LAST
+    order: int = LAST
     terms: tuple[Term, ...] = ()
-    raw: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Any] = MappingProxyType({})
     relevance: float | None = None
     reranked: bool = False
     before: int | None = None
@@ -58,14 +60,19 @@ def sort_found(found: Iterable[Found]) -> list[Found]:
 
 
 def reciprocal_ranks(
-    rankings: Sequence[Sequence[Found]], weights: Sequence[float], constant: int, window: int
+    rankings: Sequence[Sequence[Found]],
+    weights: Sequence[float],
+    constant: int,
+    window: int,
+    *,
+    keeps_terms: bool = True,
 ) -> list[Found]:
     """``rrf``: the sum of ``weight / (constant + rank)``, ranks from 1, over the first ``window`` of each ranking."""
-    parts = [
-        [float(np.float32(weight) * (np.float32(1.0) / np.float32(constant + rank))) for rank in range(1, window + 1)]
-        for weight in weights
-    ]
-    return _summed(rankings, parts, window)
+    parts = []
+    for ranking, weight in zip(rankings, weights, strict=True):
+        places = np.arange(constant + 1, constant + 1 + len(ranking[:window]))
+        parts.append(np.float32(weight) * (np.float32(1.0) / places.astype(np.float32)))
+    return _summed(rankings, parts, window, keeps_terms=keeps_terms)
 
 
 def weighted_scores(
@@ -75,19 +82,17 @@ def weighted_scores(
     window: int,
     *,
     equal_is_one: bool = True,
+    keeps_terms: bool = True,
 ) -> list[Found]:
     """``linear``: the sum of ``weight * normalized score`` over the first ``window`` of each ranking.
 
     ``equal_is_one``: where all scores of a ranking are equal ``minmax`` makes them 1 (since 9.2; before, it left them).
     """
-    parts = [
-        [
-            _single(weight * score)
-            for score in normalized([one.score for one in ranking[:window]], normalizer, equal_is_one=equal_is_one)
-        ]
-        for ranking, weight, normalizer in zip(rankings, weights, normalizers, strict=True)
-    ]
-    return _summed(rankings, parts, window)
+    parts = []
+    for ranking, weight, normalizer in zip(rankings, weights, normalizers, strict=True):
+        scores = normalized([one.score for one in ranking[:window]], normalizer, equal_is_one=equal_is_one)
+        parts.append(_single(weight * np.asarray(scores, dtype=np.float64)))
+    return _summed(rankings, parts, window, keeps_terms=keeps_terms)
 
 
 def normalized(scores: Sequence[float], normalizer: Normalizer, *, equal_is_one: bool = True) -> list[float]:
@@ -99,9 +104,12 @@ def normalized(scores: Sequence[float], normalizer: Normalizer, *, equal_is_one:
         low, high = values.min(), values.max()
         if high - low < _SMALL:
             return [1.0] * len(scores) if equal_is_one else [float(low)] * len(scores)
-        return [float(value) for value in (values - low) / (high - low)]
-    length = np.sqrt(np.sum(values * values))
-    return list(scores) if length < _SMALL else [float(value) for value in values / length]
+        values = (values - low) / (high - low)
+    else:
+        length = np.sqrt(np.sum(values * values))
+        values = values if length < _SMALL else values / length
+    comparable: list[float] = values.tolist()
+    return comparable
 
 
 def pinned_before(pins: Sequence[Found], ranking: Sequence[Found], window: int) -> list[Found]:
@@ -114,33 +122,50 @@ def pinned_before(pins: Sequence[Found], ranking: Sequence[Found], window: int) 
     scored: list[Found] = []
     for pin in reversed(pins):
         score = np.nextafter(score, np.float32(np.inf))
-        scored.append(replace(pin, score=float(score)))
+        scored.append(pin._replace(score=float(score)))
     return [*reversed(scored), *(one for one in ranking if one.key not in keys)][:window]
 
 
-def _summed(rankings: Sequence[Sequence[Found]], parts: Sequence[Sequence[float]], window: int) -> list[Found]:
-    sums: dict[Key, float] = {}
+def _summed(
+    rankings: Sequence[Sequence[Found]], parts: Sequence[_Singles], window: int, *, keeps_terms: bool
+) -> list[Found]:
+    """The first ``window`` documents by the sum of their parts, added one after the other in single precision."""
+    found: list[Found] = []
+    numbers: dict[Key, int] = {}
+    sums = np.zeros(sum(map(len, parts)))
+    for ranking, own in zip(rankings, parts, strict=True):
+        places = []
+        for one in ranking[:window]:
+            number = numbers.setdefault(one.key, len(found))
+            if number == len(found):
+                found.append(one)
+            elif found[number].order == LAST:
+                found[number] = found[number]._replace(order=one.order)
+            places.append(number)
+        np.add.at(sums, places, own)
+        sums[:] = _single(sums)
+    totals: list[float] = sums.tolist()
+    best = sorted(zip(found, totals, strict=False), key=lambda pair: (-pair[1], pair[0].order, pair[0].key))[:window]
+    terms = _terms(rankings, parts, window) if keeps_terms else {}
+    return [
+        Found(one.key, total, one.order, tuple(terms.get(one.key, ())), one.raw, before=one.before)
+        for one, total in best
+    ]
+
+
+def _terms(rankings: Sequence[Sequence[Found]], parts: Sequence[_Singles], window: int) -> dict[Key, list[Term]]:
     terms: dict[Key, list[Term]] = {}
-    first: dict[Key, Found] = {}
     for place, (ranking, own) in enumerate(zip(rankings, parts, strict=True)):
-        for rank, (one, part) in enumerate(zip(ranking[:window], own, strict=False), 1):
-            known = first.setdefault(one.key, one)
-            if known.order == _LAST and one.order != _LAST:
-                first[one.key] = replace(known, order=one.order)
-            sums[one.key] = _single(sums.get(one.key, 0.0) + part)
+        for rank, (one, part) in enumerate(zip(ranking[:window], own.tolist(), strict=True), 1):
             terms.setdefault(one.key, []).append(Term(place, rank, one.score, part))
-    fused = (
-        replace(first[key], score=total, terms=tuple(terms[key]), relevance=None, reranked=False)
-        for key, total in sums.items()
-    )
-    return sort_found(fused)[:window]
+    return terms
 
 
-def _single(value: float) -> float:
+def _single(values: npt.NDArray[np.float64]) -> _Singles:
     """The nearest float32, which is what scores are; never beyond the largest."""
-    return float(np.float32(min(value, _MOST)))
+    return np.minimum(values, _MOST).astype(np.float32)
 
 
 def has_order(ranking: Iterable[Found]) -> bool:
     """Whether every document's place among equals is known."""
-    return all(one.order != _LAST for one in ranking)
+    return all(one.order != LAST for one in ranking)

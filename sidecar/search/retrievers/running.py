@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,6 +22,7 @@ from sidecar.search.failures import described, with_own_reasons
 from sidecar.search.reranking import positive_score
 from sidecar.search.retrievers.chunk_scoring import best_chunks
 from sidecar.search.retrievers.fusing import (
+    LAST,
     Found,
     has_order,
     pinned_before,
@@ -120,11 +121,14 @@ class Evaluation:
 
     def _fuse(self, node: Fused, rankings: Sequence[Sequence[Found]]) -> list[Found]:
         weights = [child.weight for child in node.children]
+        tells = self.requests.explain
         if node.kind == "rrf":
-            ranking = reciprocal_ranks(rankings, weights, node.rank_constant, node.window)
+            ranking = reciprocal_ranks(rankings, weights, node.rank_constant, node.window, keeps_terms=tells)
         else:
             normalizers = [child.normalizer for child in node.children]
-            ranking = weighted_scores(rankings, weights, normalizers, node.window, equal_is_one=self.equal_is_one)
+            ranking = weighted_scores(
+                rankings, weights, normalizers, node.window, equal_is_one=self.equal_is_one, keeps_terms=tells
+            )
         return ranking if node.min_score is None else [one for one in ranking if one.score >= node.min_score]
 
     def _pins(self, node: Pinned) -> list[Found]:
@@ -137,7 +141,7 @@ class Evaluation:
     # --- reranking
 
     async def _rerank(self, node: Reranked, ranking: Sequence[Found]) -> list[Found]:
-        placed = [replace(one, before=place) for place, one in enumerate(ranking, 1)]
+        placed = [one._replace(before=place) for place, one in enumerate(ranking, 1)]
         try:
             texts = await self._texts(node, placed)
             return self._scored(node, await self._relevant(node, texts), placed)
@@ -149,7 +153,7 @@ class Evaluation:
             if node.keeps_order:
                 self.warnings.append(f"[{node.label}] kept the order of its child: {error.reason}")
             kept = [
-                replace(one, score=float(np.float32(1.0) / np.float32(place)), relevance=None)
+                one._replace(score=float(np.float32(1.0) / np.float32(place)), relevance=None)
                 for place, one in enumerate(placed, 1)
             ]
             return [one for one in kept if node.min_score is None or one.score >= node.min_score]
@@ -222,7 +226,7 @@ class Evaluation:
         self, node: Reranked, relevant: Sequence[tuple[Found, float | None]], placed: Sequence[Found]
     ) -> list[Found]:
         ranked = [
-            replace(one, score=float(np.float32(positive_score(score))), relevance=score, reranked=True, terms=())
+            one._replace(score=float(np.float32(positive_score(score))), relevance=score, reranked=True, terms=())
             for one, score in relevant
             if score is not None and (node.min_score is None or score >= node.min_score)
         ]
@@ -230,7 +234,7 @@ class Evaluation:
         rest = [one for one, score in relevant if score is None] if node.min_score is None else []
         least = ranking[-1].score if ranking else 1.0
         behind = [
-            replace(one, score=float(np.float32(least / (place + 1))), relevance=None, reranked=False, terms=())
+            one._replace(score=float(np.float32(least / (place + 1))), relevance=None, reranked=False, terms=())
             for place, one in enumerate(rest, 1)
         ]
         return [*ranking, *behind]
@@ -250,7 +254,7 @@ class Evaluation:
             raise RelayedError(int(answer.get("status", 500)), answer)
         orders = {one.key: one.order for one in child}
         return [
-            replace(one, order=orders.get(one.key, one.order))
+            one._replace(order=orders.get(one.key, one.order))
             for one in (_found(hit) for hit in answer.get("hits", {}).get("hits", ()))
         ]
 
@@ -283,7 +287,7 @@ class Evaluation:
             raise RelayedError(int(answer.get("status", 500)), answer)
         orders = {one.key: one.order for one in (_found(hit) for hit in answer["hits"]["hits"])}
         for ranking in rankings:
-            ranking[:] = [replace(one, order=orders.get(one.key, one.order)) for one in ranking]
+            ranking[:] = [one._replace(order=orders.get(one.key, one.order)) for one in ranking]
 
     def _leg_error(self, leg: Leg, failed: Sequence[Any], legs: Sequence[Leg], answers: Sequence[Any]) -> RelayedError:
         first = failed[0]
@@ -356,11 +360,8 @@ def _pieces(node: Reranked, texts: Sequence[str]) -> tuple[list[str], list[list[
 
 def _found(hit: Mapping[str, Any]) -> Found:
     sort = hit.get("sort")
-    order = sort[-1] if sort and isinstance(sort[-1], int) else None
-    key = (hit["_index"], hit["_id"])
-    score = hit.get("_score")
-    found = Found(key, 0.0 if score is None else float(score), raw=hit)
-    return found if order is None else replace(found, order=order)
+    order = sort[-1] if sort and isinstance(sort[-1], int) else LAST
+    return Found((hit["_index"], hit["_id"]), float(hit.get("_score") or 0.0), order, raw=hit)
 
 
 def _children(node: Compound) -> tuple[Node, ...]:
