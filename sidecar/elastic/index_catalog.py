@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -18,6 +18,9 @@ _FRESH_SECONDS = 5.0
 _ABSENT_SECONDS = 0.5
 # what Elasticsearch writes into a mapping that names no endpoint; a template's mapping may still lack it
 _DEFAULT_ENDPOINT = ".elser-2-elasticsearch"
+_BLOCKS = ("write", "read_only", "read_only_allow_delete")
+SEARCHED = "open"
+"""What patterns of a search stand for where it does not say so by ``expand_wildcards``: nothing hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,9 @@ class IndexView:
     """One concrete index: its mapping, its bindings, its ``semantic_text`` fields, its pipelines.
 
     ``bindings`` and ``semantic`` name any endpoint; whether it is one of the sidecar's is for the reader to ask.
-    ``unread`` are bindings that cannot be followed, a matter of this index alone.
+    ``unread`` are bindings that cannot be followed, a matter of this index alone. ``names`` are its own, its aliases'
+    and its data stream's. ``may_refuse`` says that it may not take documents: closed, blocked, or not there and not to
+    be made by itself.
     """
 
     name: str
@@ -35,6 +40,17 @@ class IndexView:
     default_pipeline: str | None = None
     final_pipeline: str | None = None
     unread: tuple[UnreadBinding, ...] = ()
+    names: tuple[str, ...] = ()
+    is_there: bool = True
+    may_refuse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRules:
+    """Settings of the whole cluster that forbid writes: which missing indices it makes, whether all are blocked."""
+
+    auto_create: str = "true"
+    is_blocked: bool = False
 
 
 class IndexCatalog:
@@ -42,10 +58,11 @@ class IndexCatalog:
 
     def __init__(self, client: AsyncElasticsearch) -> None:
         self._client = client
-        self._known: dict[str, tuple[float, tuple[IndexView, ...]]] = {}
+        self._known: dict[tuple[str, str], tuple[float, tuple[IndexView, ...]]] = {}
         self._writable: dict[str, tuple[float, IndexView]] = {}
         self._pipelines: tuple[float, Mapping[str, Mapping[str, Any]]] | None = None
         self._version: ServerVersion | None = None
+        self._rules: tuple[float, ClusterRules] | None = None
 
     async def version(self) -> ServerVersion:
         """The cluster's version, asked once."""
@@ -53,20 +70,26 @@ class IndexCatalog:
             self._version = await server_version(self._client)
         return self._version
 
-    async def resolve(self, expression: str) -> tuple[IndexView, ...]:
+    async def resolve(self, expression: str, expand_wildcards: str = SEARCHED) -> tuple[IndexView, ...]:
         """Every concrete index that a search over ``expression`` touches; none where nothing is there.
+
+        ``expand_wildcards`` is the search's own, as its patterns stand for more or fewer indices.
 
         Raises:
             ApiError, TransportError: the cluster refuses or does not answer.
         """
-        known = self._known.get(expression)
+        key = (expression, expand_wildcards)
+        known = self._known.get(key)
         if known is not None and time.monotonic() - known[0] < _FRESH_SECONDS:
             return known[1]
         answer = await self._client.indices.get(
-            index=expression or "*", ignore_unavailable=True, allow_no_indices=True, expand_wildcards="open,hidden"
+            index=expression or "*",
+            ignore_unavailable=True,
+            allow_no_indices=True,
+            expand_wildcards=expand_wildcards.split(","),
         )
         views = tuple(_view(name, about) for name, about in answer.body.items())
-        self._known[expression] = (time.monotonic(), views)
+        self._known[key] = (time.monotonic(), views)
         return views
 
     async def written(self, name: str) -> IndexView:
@@ -82,6 +105,11 @@ class IndexCatalog:
         if known is not None and time.monotonic() - known[0] < _FRESH_SECONDS:
             return known[1]
         view, is_there = await self._ask_for_writing(name)
+        if view.bindings or view.semantic or view.unread:
+            rules = await self._cluster_rules()
+            closed_to_new = not is_there and rules.auto_create != "true"
+            may_refuse = view.may_refuse or rules.is_blocked or closed_to_new
+            view = replace(view, is_there=is_there, may_refuse=may_refuse)
         # An index that is not there yet is made by the very write that asked.
         age = 0.0 if is_there else _FRESH_SECONDS - _ABSENT_SECONDS
         self._writable[name] = (time.monotonic() - age, view)
@@ -105,6 +133,26 @@ class IndexCatalog:
             _log.warning("the sidecar's own credentials may not read this index", index=name)
             return IndexView(name, {}), True
         return _view(name, simulated.body.get("template") or {}), False
+
+    async def _cluster_rules(self) -> ClusterRules:
+        if self._rules is None or time.monotonic() - self._rules[0] >= _FRESH_SECONDS:
+            self._rules = (time.monotonic(), await self._ask_for_rules())
+        return self._rules[1]
+
+    async def _ask_for_rules(self) -> ClusterRules:
+        try:
+            answer = await self._client.cluster.get_settings(
+                include_defaults=True, filter_path="*.action.auto_create_index,*.cluster.blocks"
+            )
+        except AuthorizationException:
+            return ClusterRules()  # then the cluster refuses after the inference
+        levels = [answer.body.get(level) or {} for level in ("defaults", "persistent", "transient")]
+        auto_create = [level["action"]["auto_create_index"] for level in levels if "action" in level]
+        blocks: dict[str, Any] = {}
+        for level in levels:
+            blocks |= (level.get("cluster") or {}).get("blocks") or {}
+        is_blocked = any(_is_true(blocks.get(name)) for name in _BLOCKS)
+        return ClusterRules(str(auto_create[-1]) if auto_create else "true", is_blocked)
 
     async def pipelines(self) -> Mapping[str, Mapping[str, Any]]:
         """All ingest pipelines by name.
@@ -133,6 +181,7 @@ class IndexCatalog:
         """Forget everything: a change of mappings, aliases, templates or pipelines passed through."""
         self._known.clear()
         self._writable.clear()
+        self._rules = None
         self._pipelines = None
 
 
@@ -166,7 +215,14 @@ def _view(name: str, about: Mapping[str, Any]) -> IndexView:
         default_pipeline=_pipeline(index.get("default_pipeline")),
         final_pipeline=_pipeline(index.get("final_pipeline")),
         unread=unread,
+        names=(name, *(about.get("aliases") or ()), *filter(None, [about.get("data_stream")])),
+        may_refuse=_is_true(index.get("verified_before_close"))
+        or any(_is_true((index.get("blocks") or {}).get(block)) for block in _BLOCKS),
     )
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() == "true"
 
 
 def _pipeline(name: str | None) -> str | None:

@@ -16,13 +16,9 @@ import orjson
 from sidecar.core.errors import SidecarError
 from sidecar.core.generations import Generation
 from sidecar.front.bulk_lines import BulkAction
+from sidecar.front.refusals import GUARD, OF_THE_GUARD, VersionConflictError
 from sidecar.wire.envelopes import render_error
 
-# No document has a sequence number like this one: the update fails, whether or not there is a document.
-_NEVER = 9_007_199_254_740_991
-_OF_THE_PLACEHOLDER = frozenset(
-    {"document_missing_exception", "version_conflict_engine_exception", "illegal_argument_exception"}
-)
 _KEPT = ("_index", "_id", "routing", "_routing", "require_alias")
 
 
@@ -59,7 +55,7 @@ def failed_item(action: BulkAction, index: str, error: SidecarError, generation:
 def placeholder(action: BulkAction, item: FailedItem) -> bytes:
     """What stands in the cluster's bulk where ``item`` stood."""
     meta = {name: action.meta[name] for name in _KEPT if name in action.meta} | {"_id": item.id}
-    meta |= {"if_seq_no": _NEVER, "if_primary_term": 1}
+    meta |= GUARD  # the update fails, whether or not there is a document
     return orjson.dumps({"update": meta}) + b'\n{"doc":{}}\n'
 
 
@@ -79,6 +75,9 @@ def merged(body: dict[str, Any], failed: Mapping[int, FailedItem]) -> dict[str, 
 def _item(item: FailedItem, standing: Mapping[str, Any]) -> dict[str, Any]:
     ((_, about),) = standing.items()
     error = about.get("error") or {}
-    if error and error.get("type") not in _OF_THE_PLACEHOLDER:
+    if error and error.get("type") not in OF_THE_GUARD:
         return {item.operation: about}
-    return item.answer()
+    answer = item.answer()
+    if error and item.error.get("type") == error.get("type") == VersionConflictError.type:
+        answer[item.operation]["error"] = {**error, "reason": item.error["reason"]}
+    return answer

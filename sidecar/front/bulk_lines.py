@@ -39,6 +39,12 @@ class BulkAction:
         """Bytes on the wire."""
         return len(self.head) + len(self.source)
 
+    @property
+    def id(self) -> str | None:
+        """The document's id, where the action names one."""
+        identity = self.meta.get("_id")
+        return None if identity is None else str(identity)
+
 
 # Lines that begin so have a source below them.
 _WITH_SOURCE_BELOW = tuple(f'{{"{operation}":'.encode() for operation in sorted(WITH_SOURCE))
@@ -68,6 +74,11 @@ class BulkReader:
         self._parts: list[bytes] = []
         self._is_opaque = False
         self._last: tuple[bytes, tuple[str, Mapping[str, Any]] | None] = (b"", None)
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether an action line came that the cluster refuses, and the whole body with it."""
+        return self._is_opaque
 
     def feed(self, data: bytes) -> Iterator[BulkAction | Passage]:
         """What is whole with ``data``; the iterator must be exhausted before the next piece."""

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import aiohttp
@@ -24,6 +25,15 @@ from sidecar.front.filling import Filling, examine
 from sidecar.front.forwarding import OF_THE_ENCODING, end_to_end, relay
 from sidecar.front.inference_processors import CARRIER
 from sidecar.front.json_members import Change, changed, members
+from sidecar.front.refusals import (
+    GUARD,
+    MISSING,
+    DocumentPlace,
+    already_exists,
+    changed_meanwhile,
+    is_too_long,
+    versions,
+)
 from sidecar.front.request_target import SHAPING, without_shape
 from sidecar.front.simulation import Draft, Outcome, Pipelines, explained, infer, simulate
 from sidecar.front.source_text import SourceText, read_source
@@ -39,6 +49,9 @@ MOST_BYTES = 1024 * 1024
 """A batch ends with whichever comes first; a body no longer than this is read whole before anything is sent."""
 BATCHES_AT_ONCE = 4
 _OWN_ATTEMPTS = 3
+# Bodies of this size the cluster reads whole before it does anything; longer ones it may do in parts.
+_MOST_AT_ONCE = 256 * 1024
+_MOST_TOUCHED = 100_000
 
 Part = BulkAction | Passage
 
@@ -67,6 +80,11 @@ class _Work:
     documents: list[_Document] = field(default_factory=list)
     failure: SidecarError | None = None
     stored: StoredDocument | None = None
+    is_missing: bool = False
+
+    @property
+    def wants_inference(self) -> bool:
+        return any(True for one in self.documents if one.filling for _ in one.filling.texts())
 
 
 @dataclass(slots=True)
@@ -100,6 +118,8 @@ class BulkWrite:
         self._errors: dict[int, Mapping[str, SidecarError]] = {}
         self._guarded: dict[int, BulkAction] = {}
         self._items = 0
+        self._touched: set[int] = set()
+        self._is_opaque = False
 
     async def answer(self) -> web.StreamResponse:
         """The cluster's answer with the items in it that never reached the cluster."""
@@ -112,7 +132,12 @@ class BulkWrite:
         names = named_indices(body, self._index) if self._pipeline in (None, "_none") else None
         if names is not None and all([self._is_untouched(await self._context.plan(name)) for name in names]):
             return await self._exchange.forward(warnings=self._context.notes)
-        batches = [batch async for batch in self._prepared()]
+        read = [parts async for parts in self._read()]
+        if len(body) <= _MOST_AT_ONCE and (self._is_opaque or any(map(_has_too_long_id, chain.from_iterable(read)))):
+            refused = await self._refused_whole(list(chain.from_iterable(read)))
+            if refused is not None:
+                return refused
+        batches = [batch async for batch in self._prepared(_one_by_one(read))]
         for batch in batches:
             self._count(batch)
         if not any(batch.is_changed for batch in batches):
@@ -127,13 +152,27 @@ class BulkWrite:
         """Whether the cluster's answer must be read, because some items of it are, or may be, the front's to tell."""
         return bool(self._failed or self._errors or self._guarded)
 
+    async def _refused_whole(self, parts: Sequence[Part]) -> web.StreamResponse | None:
+        """The cluster's answer to a bulk that it refuses for one of its lines; ``None`` where it does not.
+
+        It is sent with lines in place of the documents that could not be stored if it were taken.
+        """
+        lines = [part.data if isinstance(part, Passage) else _harmless(part) for part in parts]
+        target = without_shape(self._exchange.target)
+        answer = await self._exchange.call(
+            self._exchange.request.method, target, b"".join(lines), content_type="application/x-ndjson"
+        )
+        if answer.status == 200:
+            return None
+        return self._exchange.respond(answer.status, answer.json(), warnings=self._context.notes, filtered=False)
+
     @staticmethod
     def _is_untouched(plan: WritePlan) -> bool:
         return not (plan or plan.has_semantic_text or plan.default_pipeline or plan.final_pipeline)
 
     async def _answer_stream(self) -> web.StreamResponse:
         async def body() -> AsyncIterator[bytes]:
-            async for batch in self._prepared():
+            async for batch in self._prepared(self._read()):
                 self._count(batch)
                 yield batch.data
 
@@ -215,11 +254,11 @@ class BulkWrite:
 
     # --- batches
 
-    async def _prepared(self) -> AsyncIterator[Batch]:
-        """Every batch in order, a few of them in the making."""
+    async def _prepared(self, read: AsyncIterator[list[Part]]) -> AsyncIterator[Batch]:
+        """Every batch of what was read, in order, a few of them in the making."""
         waiting: deque[asyncio.Task[Batch]] = deque()
         try:
-            async for parts in self._read():
+            async for parts in read:
                 waiting.append(asyncio.create_task(self.prepare(parts)))
                 if len(waiting) >= BATCHES_AT_ONCE:
                     yield await waiting.popleft()
@@ -244,23 +283,29 @@ class BulkWrite:
                     parts, size, actions = [], 0, 0
         decoder.finish()
         parts.extend(reader.finish())
+        self._is_opaque = reader.is_opaque
         if parts:
             yield parts
 
     async def prepare(self, parts: Sequence[Part]) -> Batch:
         """What goes to the cluster for some actions."""
+        fresh = self._first_touches(parts)
         plans = await self._plans(parts)
         pipelines = await self._pipelines(parts, plans)
         if not pipelines and not any(plans.values()):
             return _untouched(parts)
+        forbidden = {
+            key for key, plan in plans.items() if pipelines and not plan and not await self._context.may_infer(*key)
+        }
         works: dict[int, _Work] = {}
         for position, part in enumerate(parts):
-            if isinstance(part, BulkAction) and part.source:
-                work = self._read_action(part, plans[self._name(part), part.operation], pipelines)
+            if isinstance(part, BulkAction) and part.source and self._key(part) not in forbidden:
+                work = self._read_action(part, plans[self._key(part)], pipelines)
                 if work is not None:
                     works[position] = work
         await self._examine(list(works.values()))
         await self._read_stored(list(works.values()))
+        await self._look_up([works[position] for position in works.keys() & fresh])
         fillings = [d.filling for w in works.values() for d in w.documents if d.filling and not w.failure]
         vectors = await self._context.embed(fillings)
         batch = Batch(b"", 0, {}, False, {}, {})
@@ -291,20 +336,63 @@ class BulkWrite:
             batch.is_changed = True
             errors = [document.outcome.errors for document in work.documents if document.outcome]
             batch.errors[batch.items] = {reason: error for known in errors for reason, error in known.items()}
+        if work.is_missing:
+            # Should it have come meanwhile, the guard fails, and the update is done with its vectors.
+            batch.is_changed = True
+            batch.guarded[batch.items] = work.action
+            return _guarded_head(work.action, GUARD), source
         if work.stored is None:
             return work.action.head, source
         batch.guarded[batch.items] = work.action
-        return _guarded_head(work.action, work.stored), source
+        guard = {"_index": work.stored.index, "if_seq_no": work.stored.seq_no}
+        return _guarded_head(work.action, guard | {"if_primary_term": work.stored.primary_term}), source
 
     def _name(self, action: BulkAction) -> str:
         name = action.meta.get("_index", self._index)
         return name if isinstance(name, str) else ""
 
+    def _key(self, action: BulkAction) -> tuple[str, str]:
+        return self._name(action), action.operation
+
+    def _first_touches(self, parts: Sequence[Part]) -> set[int]:
+        """The places of actions whose documents no earlier action of the bulk can have made or deleted.
+
+        Must run before anything is awaited, so that batches come in their order.
+        """
+        found = set()
+        for position, part in enumerate(parts):
+            if isinstance(part, BulkAction) and part.id is not None and len(self._touched) < _MOST_TOUCHED:
+                document = hash((self._name(part), part.id))
+                if document not in self._touched:
+                    found.add(position)
+                    self._touched.add(document)
+        return found
+
+    async def _look_up(self, works: Sequence[_Work]) -> None:
+        """Finds documents that are there and are to be created, and updates of those that are not there."""
+        asked = [
+            work
+            for work in works
+            if work.failure is None
+            and work.stored is None
+            and (work.action.operation == "create" or (work.action.operation == "update" and not _inserts(work)))
+            and all(document.pipeline == "" for document in work.documents)
+            and "if_seq_no" not in work.action.meta
+            and work.wants_inference
+        ]
+        places = [
+            DocumentPlace(self._name(work.action), work.action.id or "", self._routing(work.action)) for work in asked
+        ]
+        for work, version in zip(asked, await versions(self._exchange, places), strict=True):
+            if work.action.operation == "create" and isinstance(version, int):
+                work.failure = already_exists(work.action.id or "", version)
+            elif work.action.operation == "update" and version == MISSING:
+                work.is_missing = True
+                work.documents.clear()
+
     async def _plans(self, parts: Sequence[Part]) -> Mapping[tuple[str, str], WritePlan]:
         """The plans by index and operation: who may create need not be one who may update."""
-        asked = list(
-            dict.fromkeys((self._name(part), part.operation) for part in parts if isinstance(part, BulkAction))
-        )
+        asked = list(dict.fromkeys(self._key(part) for part in parts if isinstance(part, BulkAction)))
         plans = await asyncio.gather(*(self._context.plan(name, operation) for name, operation in asked))
         return dict(zip(asked, plans, strict=True))
 
@@ -317,8 +405,10 @@ class BulkWrite:
 
     def _read_action(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> _Work | None:
         pipeline, infers = self._pipeline_of(action, plan, pipelines)
-        if not (plan or infers) or action.meta.get("_id") == "":
-            return None  # an empty id is refused by the cluster, whatever is in the document
+        if not (plan or infers) or action.id == "" or _has_too_long_id(action):
+            return None  # such an id is refused by the cluster, whatever is in the document
+        if plan.is_refused:
+            return _Work(action, plan, SourceText(action.source, {}), failure=changed_meanwhile(plan.index))
         is_update = action.operation == "update"
         try:
             line = read_source(action.source, strict=plan.has_semantic_text and not is_update)
@@ -358,9 +448,7 @@ class BulkWrite:
             groups.setdefault((document.pipeline, document.infers), []).append((work, document))
 
         async def run(pipeline: str | None, infers: bool, members: Sequence[tuple[_Work, _Document]]) -> None:
-            drafts = [
-                Draft(self._name(work.action), _id(work.action), document.source.raw) for work, document in members
-            ]
+            drafts = [Draft(self._name(work.action), work.action.id, document.source.raw) for work, document in members]
             outcomes = await (infer if infers else simulate)(self._context, drafts, pipeline)
             for (work, document), outcome in zip(members, outcomes, strict=True):
                 document.outcome = outcome
@@ -382,11 +470,10 @@ class BulkWrite:
             (work, document)
             for work in works
             for document in work.documents
-            if document.filling is not None and document.filling.needs_stored and _id(work.action) is not None
+            if document.filling is not None and document.filling.needs_stored and work.action.id is not None
         ]
         names = [
-            DocumentName(self._name(work.action), _id(work.action) or "", self._routing(work.action))
-            for work, _ in held
+            DocumentName(self._name(work.action), work.action.id or "", self._routing(work.action)) for work, _ in held
         ]
         for (work, document), stored in zip(held, await read_stored(self._exchange, names), strict=True):
             if stored is None:
@@ -451,11 +538,29 @@ def _examine_one(work: _Work, document: _Document, source: SourceText, plan: Wri
         work.failure = error
 
 
-def _guarded_head(action: BulkAction, stored: StoredDocument) -> bytes:
+def _guarded_head(action: BulkAction, guard: Mapping[str, Any]) -> bytes:
     """The action line, for the document as it was read."""
-    meta = {name: value for name, value in action.meta.items() if name not in ("retry_on_conflict", "_index")}
-    meta |= {"_index": stored.index, "if_seq_no": stored.seq_no, "if_primary_term": stored.primary_term}
+    meta = {name: value for name, value in action.meta.items() if name != "retry_on_conflict"} | dict(guard)
     return orjson.dumps({action.operation: meta}) + b"\n"
+
+
+def _inserts(work: _Work) -> bool:
+    """Whether an update makes a document that is not there."""
+    return not {"upsert", "doc_as_upsert", "scripted_upsert"}.isdisjoint(work.line.document)
+
+
+def _has_too_long_id(part: Part) -> bool:
+    return isinstance(part, BulkAction) and part.operation in ("index", "create") and is_too_long(part.id)
+
+
+def _harmless(action: BulkAction) -> bytes:
+    """The action in as many lines, without effect; as it is where the whole bulk is refused for it."""
+    if _has_too_long_id(action):
+        return action.head + action.source
+    meta = {"_id": "0", **{name: action.meta[name] for name in ("_index", "_id") if name in action.meta}, **GUARD}
+    return orjson.dumps({"update" if action.source else "delete": meta}) + (
+        b'\n{"doc":{}}\n' if action.source else b"\n"
+    )
 
 
 def _attempts(action: BulkAction) -> int:
@@ -464,6 +569,6 @@ def _attempts(action: BulkAction) -> int:
     return _OWN_ATTEMPTS + (wanted if isinstance(wanted, int) else 0)
 
 
-def _id(action: BulkAction) -> str | None:
-    identity = action.meta.get("_id")
-    return None if identity is None else str(identity)
+async def _one_by_one(read: Sequence[list[Part]]) -> AsyncIterator[list[Part]]:
+    for parts in read:
+        yield parts

@@ -111,7 +111,7 @@ def changes_indices(method: str, segments: tuple[str, ...]) -> bool:
     if method in _HTTP_METHODS_THAT_READ or not segments:
         return False
     names_an_index = len(segments) == 1 and (not segments[0].startswith("_") or segments[0] == "_all")
-    return names_an_index or not _CHANGING.isdisjoint(segments)
+    return names_an_index or segments == ("_cluster", "settings") or not _CHANGING.isdisjoint(segments)
 
 
 async def _handler(exchange: Exchange) -> FrontHandler:

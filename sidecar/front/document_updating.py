@@ -18,10 +18,11 @@ from aiohttp import web
 from sidecar.core.errors import SidecarError
 from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import merge
-from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond
+from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import examine
 from sidecar.front.json_members import Change, changed, members
+from sidecar.front.refusals import GUARD, MISSING, DocumentPlace, is_too_long, versions
 from sidecar.front.request_target import with_parameters, without_shape
 from sidecar.front.source_text import SourceText
 from sidecar.front.stored_documents import DocumentName, StoredDocument, examine_with_stored, read_stored
@@ -59,7 +60,11 @@ async def update_document(exchange: Exchange) -> web.StreamResponse:
         SidecarError: an inference failed; nothing was written.
     """
     context = await WriteContext.of(exchange)
+    if is_too_long(exchange.values["id"]):
+        return await exchange.forward()
     plan = await context.plan(exchange.values["index"], "update")
+    if plan.is_refused:
+        return await told(context, plan, "_update", b'{"doc":{}}')
     pipelines = await pipelines_of(exchange, plan, None)
     body = await read_body(exchange, strict=True) if plan or pipelines.infers else None
     request = UpdateRequest.read(body.document, exchange.parameters) if body is not None else None
@@ -76,6 +81,12 @@ async def _forward_filled(
 ) -> web.StreamResponse:
     """The update with vectors in its partial documents; the cluster merges."""
     retries = exchange.parameters.get("retry_on_conflict", "0")
+    if await _is_missing(exchange, plan, body):
+        guard = {name: str(value) for name, value in GUARD.items()}
+        target = with_parameters(without_shape(exchange.target), guard, without={"retry_on_conflict"})
+        answer = await exchange.call("POST", target, body.raw)
+        if answer.status != _CONFLICT:
+            return respond(context, answer, {})
     while True:
         written, stored = await _with_vectors(context, plan, pipelines, body)
         if written is body.raw:
@@ -88,6 +99,19 @@ async def _forward_filled(
         if answer.status != _CONFLICT or not retries.isdecimal() or int(retries) == 0:
             return respond(context, answer, {})
         retries = str(int(retries) - 1)
+
+
+async def _is_missing(exchange: Exchange, plan: WritePlan, body: SourceText) -> bool:
+    """Whether an update that wants inference is of a document that is not there and would not be made by it."""
+    doc = body.document.get("doc")
+    inserts = {"upsert", "doc_as_upsert", "scripted_upsert"} & body.document.keys()
+    if inserts or not isinstance(doc, dict) or "if_seq_no" in exchange.parameters:
+        return False
+    filling = examine(SourceText(b"", doc), plan, is_partial=True)
+    if filling.needs_stored or not any(True for _ in filling.texts()):
+        return False
+    place = DocumentPlace(exchange.values["index"], exchange.values["id"], exchange.parameters.get("routing"))
+    return await versions(exchange, [place]) == [MISSING]
 
 
 async def _with_vectors(

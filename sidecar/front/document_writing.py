@@ -13,6 +13,13 @@ from sidecar.front.exchange import Exchange
 from sidecar.front.filling import examine
 from sidecar.front.inference_processors import CARRIER
 from sidecar.front.json_members import changed
+from sidecar.front.refusals import (
+    VersionConflictError,
+    changed_meanwhile,
+    is_too_long,
+    refusal,
+    refusal_of_existing,
+)
 from sidecar.front.request_target import without_shape
 from sidecar.front.simulation import Draft, Pipelines, explained, infer, simulate
 from sidecar.front.source_text import SourceText, read_source
@@ -28,13 +35,24 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
         SidecarError: an inference failed; nothing was written.
     """
     context = await WriteContext.of(exchange)
-    plan = await context.plan(exchange.values["index"], _operation(exchange))
+    operation = _operation(exchange)
+    if is_too_long(exchange.values.get("id")):
+        return await exchange.forward()
+    plan = await context.plan(exchange.values["index"], operation)
+    if plan.is_refused:
+        return await told(context, plan, "_doc", b"{}")
     pipelines = await pipelines_of(exchange, plan, exchange.parameters.get("pipeline"))
     if not (plan or pipelines.infers):
         return await exchange.forward(warnings=context.notes)
+    if not plan and not await context.may_infer(exchange.values["index"], operation):
+        return await exchange.forward()
     source = await read_body(exchange, strict=plan.has_semantic_text)
     if source is None:
         return await exchange.forward(warnings=context.notes)
+    if operation == "create" and "id" in exchange.values and not pipelines.run and _wants_inference(source, plan):
+        conflict = await refusal_of_existing(exchange, exchange.values["id"])
+        if conflict is not None:
+            return exchange.respond(VersionConflictError.default_status, conflict, filtered=False)
     written = await filled(context, plan, pipelines, source, exchange.values.get("id"))
     if written.body is source.raw:
         return await exchange.forward(warnings=context.notes)
@@ -43,6 +61,23 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
         return await exchange.forward(written.body, headers=headers, warnings=context.notes)
     answer = await exchange.call(exchange.request.method, without_shape(exchange.target), written.body)
     return respond(context, answer, written.errors)
+
+
+async def told(context: WriteContext, plan: WritePlan, route: str, body: bytes) -> web.StreamResponse:
+    """The cluster's own refusal of a write, see ``refusals``.
+
+    Raises:
+        SidecarError: 429, it does not refuse it any more.
+    """
+    answer = await refusal(context.exchange, route, body)
+    if answer is None:
+        context.exchange.front.catalog.drop()
+        raise changed_meanwhile(plan.index)
+    return respond(context, answer, {})
+
+
+def _wants_inference(source: SourceText, plan: WritePlan) -> bool:
+    return any(True for _ in examine(source, plan).texts())
 
 
 def _operation(exchange: Exchange) -> str:

@@ -7,7 +7,7 @@ answer of the cluster as it is). Errors of ``core/errors.py`` that a handler rai
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
@@ -276,6 +276,16 @@ class Exchange:
             aiohttp.ClientError: no node answers; shown as 503.
         """
         return await self.front.privileges.granted(self.caller_headers, index, privilege)
+
+    async def may_change(self, index: str, names: Sequence[str], privilege: str) -> bool:
+        """Whether the caller has ``privilege`` on the expression ``index``, where it is a pattern on one of ``names``.
+
+        Raises:
+            aiohttp.ClientError: no node answers; shown as 503.
+        """
+        if index not in ("", "_all") and _PATTERN.isdisjoint(index):
+            return await self.check_privileges(index, privilege)
+        return await self.front.privileges.granted_on_any(self.caller_headers, names, privilege)
 
     async def may_search(self, index: str, pit: Mapping[str, Any] | None = None) -> bool:
         """Whether the caller may search something of the expression ``index`` (``""``: everything), or of ``pit``.

@@ -41,6 +41,7 @@ class Item:
     answer: dict[str, Any] | None = None
     is_refused: bool = False
     planted: tuple[Planted, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 async def multi_search(exchange: Exchange) -> web.StreamResponse:
@@ -85,7 +86,8 @@ async def _prepared(exchange: Exchange, item: Item) -> bool:
     if header is None:
         return False
     index = _index(header, exchange)
-    if not await may_be_ours(exchange, item.body, index):
+    expands = _parameter(header["expand_wildcards"]) if "expand_wildcards" in header else None
+    if not await may_be_ours(exchange, item.body, index, expands):
         return False
     body = read_body(item.body)
     if body is None:
@@ -99,17 +101,18 @@ async def _prepared(exchange: Exchange, item: Item) -> bool:
                 item.answer = await _refusal(exchange, index, parameters)
                 item.is_refused = item.answer is not None
                 return item.is_refused
+            item.warnings = outcome.warnings
             value = outcome.value if outcome.reply is None else outcome.reply.json()
             item.answer = {**value, "status": outcome.status}
             return True
-        new = await rewritten(exchange, index, body, effective_size(body, {}))
+        new = await rewritten(exchange, index, body, effective_size(body, {}), expands)
     except ForeignEndpointError:
         return False
     except SidecarError as error:
         _, item.answer = render_error(error, exchange.front.generation)
         return True
     if new.is_changed:
-        item.body, item.planted = write_object(new.body), tuple(new.planted)
+        item.body, item.planted, item.warnings = write_object(new.body), tuple(new.planted), tuple(new.warnings)
     return new.is_changed
 
 
@@ -137,8 +140,9 @@ async def _answered(exchange: Exchange, items: list[Item], started: float, witho
     asked = [item for item in items if item.answer is None]
     data = b"".join(item.header + b"\n" + item.body + b"\n" for item in asked)
     target = exchange.target.replace("/_msearch" + without, "/_msearch", 1)
+    warnings = dict.fromkeys(text for item in items for text in item.warnings)
     if len(asked) == len(items) and not any(item.planted for item in items):
-        return await exchange.forward(data, target=target)
+        return await exchange.forward(data, target=target, warnings=warnings)
     answers: list[Any] = []
     if asked:
         target = without_parameters(target, {"filter_path", "pretty", "format"})
@@ -148,7 +152,8 @@ async def _answered(exchange: Exchange, items: list[Item], started: float, witho
         answers = reply.json()["responses"]
     own = iter(answers)
     responses = [with_own_reasons(next(own), item.planted) if item.answer is None else item.answer for item in items]
-    return exchange.respond(200, {"took": int((time.monotonic() - started) * 1000), "responses": responses})
+    answer = {"took": int((time.monotonic() - started) * 1000), "responses": responses}
+    return exchange.respond(200, answer, warnings=warnings)
 
 
 def _index(header: Mapping[str, Any], exchange: Exchange) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -31,12 +31,16 @@ _NOTHING: dict[str, Any] = {"size": 0, "query": {"match_none": {}}, "track_total
 
 
 class Privileges:
-    """Answers are remembered for a few seconds per credential, by its hash alone."""
+    """What may be done is remembered for a few seconds per credential, by its hash alone.
+
+    What may not be done is asked about anew each time: where the right was given meanwhile, a document that goes on
+    without its vectors would not be refused.
+    """
 
     def __init__(self, cluster: Cluster, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
         self._clock = clock
-        self._known: OrderedDict[tuple[bytes, str, str], tuple[float, bool]] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, str, str], float] = OrderedDict()
         self._off_until = 0.0
 
     async def granted(self, headers: CIMultiDict[str], index: str, privilege: str) -> bool:
@@ -48,6 +52,17 @@ class Privileges:
             aiohttp.ClientError: no node answers.
         """
         return await self._remembered(headers, index, privilege, lambda: self._ask(headers, index, privilege))
+
+    async def granted_on_any(self, headers: CIMultiDict[str], names: Sequence[str], privilege: str) -> bool:
+        """Whether the caller has ``privilege`` on one of ``names`` at least.
+
+        Raises:
+            aiohttp.ClientError: no node answers.
+        """
+        for name in dict.fromkeys(names):
+            if await self.granted(headers, name, privilege):
+                return True
+        return False
 
     async def searches(self, headers: CIMultiDict[str], target: str, pit: Mapping[str, Any] | None = None) -> bool:
         """Whether a search at ``target`` (raw path and query) reaches any shard for the caller with these ``headers``.
@@ -75,14 +90,16 @@ class Privileges:
             return True
         key = (_digest(headers), what, how)
         known = self._known.get(key)
-        if known is not None and now < known[0]:
-            return known[1]
+        if known is not None and now < known:
+            return True
         has = await ask()
-        self._known[key] = (now + _FRESH_SECONDS, has)
+        if not has:
+            return False
+        self._known[key] = now + _FRESH_SECONDS
         self._known.move_to_end(key)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        return has
+        return True
 
     async def _ask(self, headers: CIMultiDict[str], index: str, privilege: str) -> bool:
         wanted = {"index": [{"names": index.split(","), "privileges": [privilege], "allow_restricted_indices": True}]}

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from sidecar.core.errors import SidecarError
+from sidecar.elastic.index_catalog import SEARCHED
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
@@ -18,11 +19,14 @@ from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.search.bodies import write_object
 from sidecar.search.engine import Outcome, Search
 from sidecar.search.executor import Reply
-from sidecar.search.preparation import Preparation, known_vectors, known_views
+from sidecar.search.preparation import Preparation, known_vectors
 from sidecar.search.rewriting import Planted, Rewriter, may_match_semantic_text, may_need_rewriting
 
 DEFAULT_SIZE = 10
 BODY_PARAMETERS = frozenset({"source", "source_content_type"})
+DELETES = "indices:data/write/delete/byquery"
+"""Privileges are named by the actions themselves, which several named ones grant."""
+_UPDATES, _INDEXES = "indices:data/write/update/byquery", "indices:data/write/index"
 OWN_PARAMETERS = frozenset({"sidecar.plan", "sidecar.explain"})
 
 
@@ -60,16 +64,28 @@ class Rewritten:
     warnings: list[str] = field(default_factory=list)
 
 
-async def rewritten(exchange: Exchange, index: str, body: dict[str, Any], size: int | None) -> Rewritten:
+async def rewritten(
+    exchange: Exchange,
+    index: str,
+    body: dict[str, Any],
+    size: int | None,
+    expand_wildcards: str | None = None,
+    *,
+    changes: tuple[str, str] | None = None,
+) -> Rewritten:
     """``body`` over ``index`` (an expression) with vectors in the place of texts; ``size`` as it was asked for.
 
-    Where the caller may not read the index it stays as it is: the cluster refuses it.
+    ``expand_wildcards`` is that of one search of several, ``None``: the request's. ``changes``: the expression that the
+    request also writes to, and the privilege that it takes.
+    Where the caller may not read the index, or not change it, it stays as it is: the cluster refuses it.
 
     Raises:
         SidecarError: an endpoint failed, or a clause is refused.
     """
     preparation = preparation_of(exchange)
-    scope = await preparation.scope(index, body, await cluster_version(exchange))
+    scope = await preparation.scope(
+        index, body, await cluster_version(exchange), expand_wildcards or expanded(exchange)
+    )
     shown = DEFAULT_SIZE if size is None else size
     collecting = Rewriter(scope)
     collecting.body(body, shown)
@@ -77,6 +93,11 @@ async def rewritten(exchange: Exchange, index: str, body: dict[str, Any], size: 
     if collecting.wants:
         if not await exchange.may_search(index, _point_in_time(body)):
             return Rewritten(body, is_changed=False)
+        if changes is not None:
+            changed, privilege = changes
+            names = [name for view in scope.views for name in view.names]
+            if not await exchange.may_change(changed, names, privilege):
+                return Rewritten(body, is_changed=False)
         vectors = known_vectors(await preparation.vectors(collecting.wants), collecting.wants)
         rewriter = replace(rewriter, vectors=vectors)
     new = rewriter.body(body, shown)
@@ -95,7 +116,10 @@ async def rewritten_inside(exchange: Exchange) -> bytes | None:
         return None
     named = source.get("index", "") if index is None else index
     expression = ",".join(named) if isinstance(named, list) else str(named)
-    new = await rewritten(exchange, expression, {"query": source["query"]}, None)
+    changes = None if index is None else (index, _UPDATES)
+    if index is None and isinstance(body.get("dest"), dict):
+        changes = str(body["dest"].get("index", "")), _INDEXES
+    new = await rewritten(exchange, expression, {"query": source["query"]}, None, changes=changes)
     if not new.is_changed:
         return None
     whole = {**source, "query": new.body["query"]}
@@ -147,13 +171,20 @@ async def wanted_body(exchange: Exchange, index: str) -> dict[str, Any] | None:
     return read_body(data) if await may_be_ours(exchange, data, index) else None
 
 
-async def may_be_ours(exchange: Exchange, data: bytes, index: str) -> bool:
+def expanded(exchange: Exchange) -> str:
+    """What patterns of the request stand for."""
+    return exchange.parameters.get("expand_wildcards", SEARCHED)
+
+
+async def may_be_ours(exchange: Exchange, data: bytes, index: str, expand_wildcards: str | None = None) -> bool:
     """Whether a body holds a word of ours, or a ``match`` over indices with ``semantic_text``."""
     if may_need_rewriting(data):
         return True
     if not may_match_semantic_text(data):
         return False
-    return any(view.semantic for view in await known_views(exchange.front.catalog, index or "*"))
+    body = (read_body(data) or {}) if b'"pit"' in data else {}
+    views = await preparation_of(exchange).views(index, body, expand_wildcards or expanded(exchange))
+    return any(view.semantic for view in views)
 
 
 async def cluster_version(exchange: Exchange) -> ServerVersion:

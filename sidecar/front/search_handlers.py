@@ -21,6 +21,7 @@ from sidecar.front.routes import FrontRoute, route
 from sidecar.front.search_bodies import body_bytes, effective_size, json_type, read_body, without_parameters
 from sidecar.front.search_calls import (
     BODY_PARAMETERS,
+    DELETES,
     OWN_PARAMETERS,
     Rewritten,
     executed,
@@ -46,10 +47,19 @@ async def search(exchange: Exchange) -> web.StreamResponse:
 
 
 async def query_only(exchange: Exchange) -> web.StreamResponse:
-    """APIs whose body is a query: ``_count``, ``_explain``, ``_validate/query``, ``_delete_by_query``."""
+    """APIs whose body is a query: ``_count``, ``_explain``, ``_validate/query``."""
     index = exchange.values.get("index", "")
     body = await wanted_body(exchange, index)
     return await exchange.forward() if body is None else await _rewritten(exchange, index, body)
+
+
+async def delete_by_query(exchange: Exchange) -> web.StreamResponse:
+    """``_delete_by_query``: its query."""
+    index = exchange.values["index"]
+    body = await wanted_body(exchange, index)
+    if body is None:
+        return await exchange.forward()
+    return await _rewritten(exchange, index, body, changes=(index, DELETES))
 
 
 async def async_search(exchange: Exchange) -> web.StreamResponse:
@@ -146,9 +156,14 @@ async def _searched(
 
 
 async def _rewritten(
-    exchange: Exchange, index: str, body: dict[str, Any], other_target: str | None = None
+    exchange: Exchange,
+    index: str,
+    body: dict[str, Any],
+    other_target: str | None = None,
+    *,
+    changes: tuple[str, str] | None = None,
 ) -> web.StreamResponse:
-    new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters))
+    new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters), changes=changes)
     if "sidecar.plan" in exchange.parameters:
         return exchange.respond(200, orjson.loads(write_object({"forward": new.body})))
     target = without_parameters(other_target or exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
@@ -187,7 +202,7 @@ ROUTES: tuple[FrontRoute, ...] = (
     route(_QUERY, "/{index}/_explain/{id}", query_only),
     route(_QUERY, "/_validate/query", query_only),
     route(_QUERY, "/{index}/_validate/query", query_only),
-    route("POST", "/{index}/_delete_by_query", query_only),
+    route("POST", "/{index}/_delete_by_query", delete_by_query),
     route(_QUERY, "/_msearch", multi_search),
     route(_QUERY, "/{index}/_msearch", multi_search),
     route("POST", "/_async_search", async_search),

@@ -90,6 +90,7 @@ class WritePlan:
     ``missing`` are ``semantic_text`` fields whose endpoint nobody has; looked for on 8.x, which tells of its licence
     in place of that.
     ``has_semantic_text`` is true for fields of foreign endpoints as well: the cluster reads such documents strictly.
+    ``is_refused``: the cluster refuses every document for it, and says so itself.
     With ``fills_blanks`` blank texts of ``semantic_text`` get empty results: 8.x would ask an endpoint about them.
     """
 
@@ -105,6 +106,7 @@ class WritePlan:
     final_pipeline: str | None = None
     complaints: tuple[str, ...] = ()
     unfillable: tuple[Unfillable, ...] = ()
+    is_refused: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.semantic or self.vectors or self.missing or self.unfillable)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.version import ServerVersion
 from sidecar.front.embedding import RequestEmbedder, Vectors
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, complete, split_cut_texts
+from sidecar.front.refusals import refuses
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import TargetFinder, WritePlan
 from sidecar.inference.embedder import EndpointProfile
@@ -22,6 +24,8 @@ _PRIVILEGES = {
     "index": "indices:data/write/index:op_type/index",
     "update": "indices:data/write/update",
 }
+# An index that is not there is made by the write, which is a right of its own.
+_MAKES_INDICES = "indices:admin/auto_create"
 
 
 class WriteContext:
@@ -34,6 +38,7 @@ class WriteContext:
         self._finder = TargetFinder(exchange.front.inference, exchange.front.catalog, version)
         self._embedder = RequestEmbedder(EndpointEmbedder(exchange.front.inference), version)
         self._allowed: dict[tuple[str, str], bool] = {}
+        self._refused: dict[str, bool] = {}
 
     @classmethod
     async def of(cls, exchange: Exchange) -> WriteContext:
@@ -51,17 +56,33 @@ class WriteContext:
         """
         view = await self.exchange.front.catalog.written(index)
         plan = await self._finder.plan(view)
+        if not plan:
+            self.note(plan.complaints)
+            return plan
         # Rights go by the name that is used, so an alias has its own; only date math is resolved before.
         named = view.name if index.startswith("<") else index
-        if plan and not await self._may_write(named, _PRIVILEGES.get(operation, "create_doc")):
+        if not await self._may_write(named, operation, makes=not view.is_there):
             return WritePlan(view.name, has_semantic_text=plan.has_semantic_text)
         self.note(plan.complaints)
-        return plan
+        return replace(plan, is_refused=True) if view.may_refuse and await self._is_refused(named) else plan
 
-    async def _may_write(self, index: str, privilege: str) -> bool:
-        if (index, privilege) not in self._allowed:
-            self._allowed[index, privilege] = await self.exchange.check_privileges(index, privilege)
-        return self._allowed[index, privilege]
+    async def may_infer(self, index: str, operation: str) -> bool:
+        """Whether pipelines may infer for a write, as the caller may do it and the cluster does not refuse it."""
+        view = await self.exchange.front.catalog.written(index)
+        named = view.name if index.startswith("<") else index
+        return await self._may_write(named, operation, makes=not view.is_there)
+
+    async def _may_write(self, index: str, operation: str, *, makes: bool) -> bool:
+        needed = [_PRIVILEGES.get(operation, "create_doc"), *([_MAKES_INDICES] if makes else [])]
+        for privilege in needed:
+            if (index, privilege) not in self._allowed:
+                self._allowed[index, privilege] = await self.exchange.check_privileges(index, privilege)
+        return all(self._allowed[index, privilege] for privilege in needed)
+
+    async def _is_refused(self, index: str) -> bool:
+        if index not in self._refused:
+            self._refused[index] = await refuses(self.exchange, index)
+        return self._refused[index]
 
     def note(self, texts: Iterable[str]) -> None:
         """Texts for the answer's ``Warning`` headers, each once."""

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from sidecar.core.errors import IllegalArgumentError, RelayedError, ResourceNotFoundError
+from sidecar.elastic.index_catalog import SEARCHED
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.inference.embedder import Embedder
 from sidecar.search.bodies import whole_number, write_object
@@ -68,6 +69,10 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
+def _expanded(search: Search) -> str:
+    return search.parameters.get("expand_wildcards", SEARCHED)
+
+
 def is_ours(body: Mapping[str, Any]) -> bool:
     """Whether a search has a retriever tree that the cluster is not to run by itself."""
     return needs_us(body.get("retriever"))
@@ -88,7 +93,7 @@ class SearchEngine:
             SidecarError: with Elasticsearch's words; ``RelayedError`` for what the cluster itself said.
         """
         body = search.body
-        scope = await self._preparation.scope(search.expression, body, version)
+        scope = await self._preparation.scope(search.expression, body, version, _expanded(search))
         tree = TreeParser(scope, search.locate).parse(body["retriever"])
         check_search(tree, body, search.parameters)
         plan = plan_of(tree, body, search.parameters)
@@ -115,7 +120,7 @@ class SearchEngine:
         """
         if is_ours(search.body):
             return await self.search(search, executor, version)
-        scope = await self._preparation.scope(search.expression, search.body, version)
+        scope = await self._preparation.scope(search.expression, search.body, version, _expanded(search))
         size = whole_number(search.parameters.get("size", search.body.get("size")))
         shown = DEFAULT_SIZE if size is None else size
         rewriter = await self._preparation.rewriter(scope, search.body, shown)

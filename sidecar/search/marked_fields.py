@@ -11,7 +11,7 @@ from dataclasses import replace
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from sidecar.elastic.bindings import Binding
-from sidecar.elastic.index_catalog import IndexView
+from sidecar.elastic.index_catalog import SEARCHED, IndexView
 from sidecar.search.preparation import Catalog
 from sidecar.search.scope import mapped_field
 
@@ -26,13 +26,15 @@ class MarkedCatalog:
         self._catalog = catalog
         self._client = client
 
-    async def resolve(self, expression: str) -> tuple[IndexView, ...]:
+    async def resolve(self, expression: str, expand_wildcards: str = SEARCHED) -> tuple[IndexView, ...]:
         """Every concrete index, with what its mapping and its documents say.
 
         Raises:
             ApiError, TransportError: the cluster refuses or does not answer.
         """
-        return tuple([await self._completed(view) for view in await self._catalog.resolve(expression)])
+        return tuple(
+            [await self._completed(view) for view in await self._catalog.resolve(expression, expand_wildcards)]
+        )
 
     async def _completed(self, view: IndexView) -> IndexView:
         if mapped_field(view.mapping, _MODEL) is None:

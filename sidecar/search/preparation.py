@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from elasticsearch import ApiError
 from sidecar.core.errors import ResourceNotFoundError, SidecarError, StatusError
 from sidecar.core.results import SparseEmbeddings
 from sidecar.core.tasks import ElementType, InputType
-from sidecar.elastic.index_catalog import IndexView
+from sidecar.elastic.index_catalog import SEARCHED, IndexView
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.inference.embedder import Embedder
 from sidecar.search.rewriting import Rewriter, Want, named_endpoints
@@ -24,22 +25,26 @@ from sidecar.search.scope import EndpointKind, SearchScope
 from sidecar.search.vector_queries import QueryVector
 
 _log = structlog.stdlib.get_logger(__name__)
+_UUID = re.compile(rb"(?=\x16[A-Za-z0-9_-]{22})")
+_NOT_IN_NAMES = re.compile(r'[\x00-\x20\\/*?"<>|,#:\x7f\ufffd]')
+_LONGEST_NAME = 255
+_MOST_OF_A_LIST = 1000
 
 
 class Catalog(Protocol):
     """The concrete indices behind an expression."""
 
-    async def resolve(self, expression: str) -> tuple[IndexView, ...]: ...
+    async def resolve(self, expression: str, expand_wildcards: str = SEARCHED) -> tuple[IndexView, ...]: ...
 
 
-async def known_views(catalog: Catalog, expression: str) -> tuple[IndexView, ...]:
+async def known_views(catalog: Catalog, expression: str, expand_wildcards: str = SEARCHED) -> tuple[IndexView, ...]:
     """The indices of an expression; none where the cluster refuses to say: it refuses the search in its own words.
 
     Raises:
         ApiError, TransportError: the cluster fails or does not answer.
     """
     try:
-        return await catalog.resolve(expression)
+        return await catalog.resolve(expression, expand_wildcards)
     except ApiError as error:
         if error.meta.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise
@@ -54,16 +59,27 @@ class Preparation:
         self._catalog = catalog
         self._embedder = embedder
 
-    async def views(self, expression: str, body: Mapping[str, Any]) -> tuple[IndexView, ...]:
+    async def views(
+        self, expression: str, body: Mapping[str, Any], expand_wildcards: str = SEARCHED
+    ) -> tuple[IndexView, ...]:
         """The indices of a search: those of its expression, or those of its point in time."""
         pit = body.get("pit")
         if not isinstance(pit, Mapping) or not isinstance(pit.get("id"), str):
-            return await known_views(self._catalog, expression)
-        return in_point_in_time(await known_views(self._catalog, "*"), pit["id"])
+            return await known_views(self._catalog, expression, expand_wildcards)
+        found: list[IndexView] = []
+        for some in _joined(names_in_point_in_time(pit["id"])):
+            found += await known_views(self._catalog, some)
+        return tuple(found)
 
-    async def scope(self, expression: str, body: Mapping[str, Any], version: ServerVersion = NEWEST) -> SearchScope:
+    async def scope(
+        self,
+        expression: str,
+        body: Mapping[str, Any],
+        version: ServerVersion = NEWEST,
+        expand_wildcards: str = SEARCHED,
+    ) -> SearchScope:
         """What rewriting ``body`` over ``expression`` must know."""
-        views = await self.views(expression, body)
+        views = await self.views(expression, body, expand_wildcards)
         bare = SearchScope(views, {}, version)
         ids = list(dict.fromkeys((*bare.inference_ids(), *named_endpoints(body))))
         found = await asyncio.gather(*(self._kind(inference_id) for inference_id in ids))
@@ -117,12 +133,41 @@ def known_vectors(found: Mapping[Want, QueryVector | SidecarError], wants: Itera
     return result
 
 
-def in_point_in_time(views: Iterable[IndexView], pit_id: str) -> tuple[IndexView, ...]:
-    """The indices whose names stand in a point in time's id, which is opaque but holds them as they are."""
+def names_in_point_in_time(pit_id: str) -> list[str]:
+    """The indices of a point in time, whose id is opaque but holds, for each shard, an index's name and its uuid.
+
+    What only looks like one does no harm: no index has such a name.
+    """
     try:
         data = base64.urlsafe_b64decode(pit_id + "=" * (-len(pit_id) % 4))
     except (binascii.Error, ValueError):
-        return ()
-    return tuple(
-        view for view in views if len(view.name) < 128 and bytes([len(view.name)]) + view.name.encode() in data
-    )
+        return []
+    found: dict[str, None] = {}
+    for uuid in _UUID.finditer(data):
+        for length in range(1, min(uuid.start(), _LONGEST_NAME) + 1):
+            name = data[uuid.start() - length : uuid.start()]
+            text = name.decode("utf-8", "replace")
+            if data[: uuid.start() - length].endswith(_size(len(text))) and _is_name(text):
+                found[text] = None
+    return list(found)
+
+
+def _size(length: int) -> bytes:
+    """A text's length as Elasticsearch writes it before the text, seven bits to a byte."""
+    return bytes([length]) if length < 0x80 else bytes([length & 0x7F | 0x80, length >> 7])
+
+
+def _is_name(text: str) -> bool:
+    return text == text.lower() and text[0] not in "-_+" and not _NOT_IN_NAMES.search(text)
+
+
+def _joined(names: Iterable[str]) -> Iterator[str]:
+    """Names as comma lists that fit into the first line of a request."""
+    waiting: list[str] = []
+    for name in names:
+        if sum(map(len, waiting)) + len(name) > _MOST_OF_A_LIST:
+            yield ",".join(waiting)
+            waiting = []
+        waiting.append(name)
+    if waiting:
+        yield ",".join(waiting)

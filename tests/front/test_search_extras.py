@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from elasticsearch import AsyncElasticsearch
 
+from sidecar.elastic.index_catalog import IndexCatalog
+from sidecar.search.preparation import names_in_point_in_time
 from tests.front.conftest import FilledFront
 from tests.front.provider import relevance, tokens_of
 from tests.front.search_data import BOTH, fill
@@ -160,3 +165,44 @@ def test_other_apis_take_semantic_queries(found: FilledFront) -> None:
         there = found.send("POST", "/_search", {**body, "pit": {"id": pit}})[1]["hits"]
         assert there["total"] == search(found, body)["hits"]["total"]
         assert [hit["_id"] for hit in there["hits"]] == [hit["_id"] for hit in search(found, body)["hits"]["hits"]]
+
+
+def test_patterns_stand_for_what_the_search_says_they_stand_for(found: FilledFront) -> None:
+    hidden = {"text": {"type": "text"}, "words": {"type": "semantic_text", "inference_id": "sparse"}}
+    found.index("find-hidden", mappings={"properties": hidden}, aliases={})
+    settings = {"index.hidden": True}
+    try:
+        assert found.send("PUT", "/find-hidden/_doc/1?refresh=true", {"words": "bell bell"})[0] == 201
+        assert found.send("PUT", "/find-hidden/_settings", settings)[0] == 200
+        query = {"query": match("bell", "words"), "size": 100}  # only the mappings tell that it is semantic
+        seen = {hit["_index"] for hit in search(found, query, index="find-*")["hits"]["hits"]}
+        assert seen == {"find-a", "find-b"}
+        everything = "?expand_wildcards=open,hidden"
+        seen = {hit["_index"] for hit in search(found, query, everything, "find-h*")["hits"]["hits"]}
+        assert seen == {"find-hidden"}
+        lines = json.dumps({"index": "find-h*", "expand_wildcards": "all"}) + "\n" + json.dumps(query) + "\n"
+        many = found.send("POST", "/_msearch", lines.encode(), Content_Type="application/x-ndjson")[1]["responses"]
+        assert [hit["_index"] for hit in many[0]["hits"]["hits"]] == ["find-hidden"]
+        pit = found.send("POST", "/find-hidden/_pit?keep_alive=1m")[1]["id"]
+        assert names_in_point_in_time(pit) == ["find-hidden"]
+        hits = found.send("POST", "/_search", {**query, "pit": {"id": pit}})[1]["hits"]["hits"]
+        assert [hit["_index"] for hit in hits] == ["find-hidden"]
+    finally:
+        found.send("DELETE", "/find-hidden")
+
+
+def test_a_point_in_time_names_its_indices_whatever_they_are_called(found: FilledFront) -> None:
+    names = ["find-.ü-ж", "find-" + "x" * 130, "find-0"]
+    for name in names:
+        found.index(quote(name))
+    pit = found.send("POST", f"/{quote(','.join(names))}/_pit?keep_alive=1m")[1]["id"]
+    assert {*names} <= {*names_in_point_in_time(pit)}
+    assert names_in_point_in_time("no id") == []
+    found.send("DELETE", f"/{quote(','.join(names))}")
+
+
+async def test_no_system_index_is_asked_for(elasticsearch: str) -> None:
+    async with AsyncElasticsearch(elasticsearch) as client:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert await IndexCatalog(client).resolve("*") is not None
