@@ -41,6 +41,7 @@ _PATTERN = frozenset("*<")
 _OF_THE_EXPRESSION = ("ignore_unavailable", "allow_no_indices", "expand_wildcards")
 # Below this a body is read before it is sent on: one write each way instead of a stream.
 _SMALL = 64 * 1024
+_BROKEN_BODY = (aiohttp.ClientPayloadError, web.PayloadAccessError, http_exceptions.BadHttpMessage)
 
 
 @dataclass(slots=True)
@@ -141,9 +142,12 @@ class Exchange:
         try:
             async for part in self.request.content.iter_any():
                 yield part
-        except (aiohttp.ClientPayloadError, web.PayloadAccessError, http_exceptions.BadHttpMessage) as error:
-            self._broken = PlainError(f"the request body cannot be read: {error}", status=400)
-            raise self._broken from error
+        except _BROKEN_BODY as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> PlainError:
+        self._broken = PlainError(f"the request body cannot be read: {error}", status=400)
+        return self._broken
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body as it comes, unzipped, of any size.
@@ -167,16 +171,32 @@ class Exchange:
         """
         if self._raw is None:
             limit = self.front.max_body_size
-            if (self.request.content_length or 0) > limit:
+            length = self.request.content_length
+            if length is None:
+                self._raw = await self._collected(limit)
+            elif length > limit:
                 raise _too_large(limit)
-            parts, size = [], 0
-            async for part in self.raw_stream():
-                parts.append(part)
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
-            self._raw = b"".join(parts)
+            else:
+                self._raw = await self._read()
         return self._raw
+
+    async def _read(self) -> bytes:
+        """A body whose length is known, in one piece."""
+        await self._continue()
+        try:
+            return await self.request.content.read()
+        except _BROKEN_BODY as error:
+            raise self._unreadable(error) from error
+
+    async def _collected(self, limit: int) -> bytes:
+        """A body of unknown length."""
+        parts, size = [], 0
+        async for part in self.raw_stream():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+        return b"".join(parts)
 
     async def body(self) -> bytes:
         """The whole body, unzipped; ``b""`` when there is none. :meth:`forward` still sends it as it came.

@@ -6,6 +6,7 @@ Sources: RFC 9110, section 7.6.1 (Connection); section 10.1.1 (Expect); RFC 9112
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import aiohttp
@@ -53,20 +54,28 @@ def end_to_end(raw: RawHeaders, without: Iterable[str] = ()) -> CIMultiDict[str]
     Names keep the letters in which they were first sent. Bytes that are no UTF-8 become question marks.
     """
     dropped = {*HOP_BY_HOP, *without}
-    for name, value in raw:
-        if name.lower() == b"connection":
+    named = [(_name(name), value) for name, value in raw]
+    for (_, lowered), value in named:
+        if lowered == "connection":
             dropped.update(part.strip().lower() for part in _text(value).split(","))
     kept: CIMultiDict[str] = CIMultiDict()
     spelled: dict[str, str] = {}  # two values under two spellings of a name would become one in the client
-    for name, value in raw:
-        text = _text(name)
-        lowered = text.lower()
+    for (name, lowered), value in named:
         if lowered not in dropped:
-            kept.add(spelled.setdefault(lowered, text), _text(value))
+            kept.add(spelled.setdefault(lowered, name), _text(value))
     return kept
 
 
+@lru_cache(maxsize=512)  # the same few come with every request
+def _name(data: bytes) -> tuple[str, str]:
+    """A header's name as it is spelled and in lower case."""
+    text = _text(data)
+    return text, text.lower()
+
+
 def _text(data: bytes) -> str:
+    if data.isascii():
+        return data.decode("ascii")
     return data.decode("utf-8", "replace").replace("\ufffd", "?")
 
 

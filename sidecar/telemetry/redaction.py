@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from structlog.typing import EventDict
@@ -18,9 +19,13 @@ _SECRET_ENDS = frozenset(
 )
 _SECRET_KEYS = frozenset({"access", "api", "encryption", "private", "secret", "signing", "subscription"})
 _SECRET_VALUES = re.compile(rf"\b(Bearer|ApiKey|Basic)\s+[A-Za-z0-9+/=._~-]{{6,}}|{USER_INFO}", re.IGNORECASE)
+# What a secret's form needs at least: most values of a line have neither, and one look tells.
+_MAY_BE_SECRET = re.compile(r"[\s@]")
+_HARMLESS = frozenset({int, float, bool, type(None)})
 _DEPTH = 6
 
 
+@lru_cache(maxsize=1024)  # the names of fields are few
 def is_secret_name(name: str) -> bool:
     """Whether a field of that name holds a secret: ``api_key``, ``Authorization``, ``sessionToken``, not ``tokens``."""
     words = [word.lower() for word in _WORDS.findall(name)]
@@ -42,7 +47,11 @@ def _field(name: object, value: Any, depth: int) -> Any:
 
 
 def _value(value: Any, depth: int) -> Any:
+    if type(value) in _HARMLESS:
+        return value
     if isinstance(value, str):
+        if _MAY_BE_SECRET.search(value) is None:
+            return value
         return _SECRET_VALUES.sub(lambda match: f"{match[1]} {REDACTED}" if match[1] else REDACTED, value)
     if isinstance(value, Secrets):
         return repr(value)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from sidecar.core.errors import OtherError
-from sidecar.core.results import Answer, DenseEmbeddings, Ranking, Result, SparseEmbedding, SparseEmbeddings
+from sidecar.core.results import Answer, DenseEmbeddings, Ranking, Result, SparseEmbedding, SparseEmbeddings, Vector
 from sidecar.services.calls import UnusableAnswerError
 
 
@@ -60,13 +60,24 @@ def check_numbers(result: Result) -> None:
         UnusableAnswerError: one is there; the message names the first input that has one.
     """
     if isinstance(result, DenseEmbeddings):
-        _check(result.vectors, "The embedding of input")
+        if not _are_finite_arrays(result.vectors):
+            _check(result.vectors, "The embedding of input")
     elif isinstance(result, SparseEmbeddings):
         _check((item.tokens.values() for item in result.items), "The token weights of input")
     elif isinstance(result, Ranking):
         for document in result.documents:
             if not math.isfinite(document.relevance_score):
                 raise _not_finite("The relevance score of input", document.index)
+
+
+def _are_finite_arrays(vectors: Sequence[Vector]) -> bool:
+    """Whether all are arrays of one length without ``NaN`` and infinity: one look at all of them."""
+    if not all(isinstance(vector, np.ndarray) for vector in vectors):
+        return False
+    try:
+        return bool(np.isfinite(np.asarray(vectors)).all())
+    except (TypeError, ValueError):
+        return False
 
 
 def _check(inputs: Iterable[Iterable[float]], what: str) -> None:
