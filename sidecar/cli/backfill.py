@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ from sidecar.ingest.line import Pace
 from sidecar.ingest.planning import make_plan
 from sidecar.ingest.source_rules import ACCEPT_SOURCE_LOSS
 from sidecar.ingest.summary import FailedDocument
+from sidecar.settings import UserError
 
 Maps = Annotated[
     list[str] | None,
@@ -40,6 +41,12 @@ Passages = Annotated[
     bool, typer.Option("--passages", help="Cut long texts; TARGET is a field of a nested one, as passages.sparse.")
 ]
 
+ChunkTokens = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=20, help="Cut passages to N tokens of the local model, in place of the endpoint's words."
+    ),
+]
 Failures = Annotated[
     Path | None, typer.Option("--failures", metavar="FILE", help="List every document that failed, as JSON lines.")
 ]
@@ -56,6 +63,7 @@ def backfill(
     batch_size: BatchSize = None,
     slices: Annotated[int, typer.Option(min=1, max=1024, help="Parts of the index that are read side by side.")] = 2,
     passages: Passages = False,
+    chunk_tokens: ChunkTokens = None,
     only_missing: Annotated[
         bool, typer.Option("--only-missing", help="Trust the markers: do not look for texts that changed.")
     ] = False,
@@ -83,11 +91,12 @@ def backfill(
     with user_errors():
         fields = parse_field_maps(maps) if maps else ()
         wanted = read_query(query)
+        chunking = read_chunk_tokens(chunk_tokens, cuts=bool(fields) and passages)
 
         async def run() -> int:
             async with open_workbench(elasticsearch_url) as bench:
                 if fields:
-                    plans = [(index, await make_plan(bench.embedder, fields, passages=passages))]
+                    plans = [(index, await make_plan(bench.embedder, fields, passages=passages, chunking=chunking))]
                 else:
                     plans = await bound_plans(bench.client, bench.embedder, index)
                 status = 0
@@ -108,6 +117,19 @@ def backfill(
                 return status
 
         raise typer.Exit(asyncio.run(run()))
+
+
+def read_chunk_tokens(size: int | None, *, cuts: bool) -> dict[str, Any] | None:
+    """The chunking settings of ``--chunk-tokens``; whole sentences, each chunk with the last one of that before.
+
+    Raises:
+        UserError: no text would be cut.
+    """
+    if size is None:
+        return None
+    if not cuts:
+        raise UserError("--chunk-tokens says how texts are cut, which --map with --passages asks for.")
+    return {"strategy": "sentence", "max_chunk_size": size, "sentence_overlap": 1, "unit": "tokens"}
 
 
 async def _run(

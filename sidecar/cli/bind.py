@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from sidecar.cli.backfill import ChunkTokens, read_chunk_tokens
 from sidecar.cli.bindings import bindings_table
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.core.errors import IllegalArgumentError
@@ -37,6 +38,7 @@ def bind(
     passages: Annotated[
         bool, typer.Option("--passages", help="Cut long texts; TARGET is a field of a nested one, as passages.sparse.")
     ] = False,
+    chunk_tokens: ChunkTokens = None,
     long_texts: Annotated[LongTexts, typer.Option(help="What becomes of texts beyond the model.")] = LongTexts.TRUNCATE,
     on_failure: Annotated[OnFailure, typer.Option(help="What becomes of documents not embedded.")] = OnFailure.FAIL,
     overwrite: Annotated[
@@ -50,9 +52,17 @@ def bind(
     Doing it again replaces the bindings of the same targets.
     """
     with user_errors():
+        chunking = read_chunk_tokens(chunk_tokens, cuts=passages or long_texts is LongTexts.CHUNK)
         wanted = [Binding.parse(text) for text in maps]
         wanted = [
-            replace(one, passages=passages, long_texts=long_texts, on_failure=on_failure, overwrite=overwrite)
+            replace(
+                one,
+                passages=passages,
+                chunking_settings=chunking,
+                long_texts=long_texts,
+                on_failure=on_failure,
+                overwrite=overwrite,
+            )
             for one in wanted
         ]
         fields = parse_field_maps([f"{','.join(one.sources)}:{one.target}={one.inference_id}" for one in wanted])
@@ -64,7 +74,7 @@ async def _bind(
     index: str, wanted: list[Binding], fields: tuple[FieldMap, ...], passages: bool, elasticsearch_url: str | None
 ) -> dict[str, tuple[Binding, ...]]:
     async with open_workbench(elasticsearch_url) as bench:
-        plan = await make_plan(bench.embedder, fields, passages=passages)
+        plan = await make_plan(bench.embedder, fields, passages=passages, chunking=wanted[0].chunking_settings)
         answer = await bench.client.indices.get_mapping(index=index)
         metas = {name: _bound(name, about["mappings"].get("_meta"), wanted) for name, about in answer.body.items()}
         await prepare_indices(bench.client, index, plan, await server_version(bench.client), updates=False)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sidecar.cli.backfill import BatchSize, Failures, Maps, Passages, RetryFailed
+from sidecar.cli.backfill import BatchSize, ChunkTokens, Failures, Maps, Passages, RetryFailed, read_chunk_tokens
 from sidecar.cli.run_report import listing, summary_table, tell_cache, verdict, watch
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.ingest.bound import bound_plan_for_writing
@@ -40,6 +40,7 @@ def index(
     ] = Existing.REPLACE,
     batch_size: BatchSize = None,
     passages: Passages = False,
+    chunk_tokens: ChunkTokens = None,
     retry_failed: RetryFailed = False,
     failures: Failures = None,
     elasticsearch_url: ElasticsearchUrl = None,
@@ -52,12 +53,13 @@ def index(
     console = Console()
     with user_errors():
         fields = parse_field_maps(maps) if maps else ()
+        chunking = read_chunk_tokens(chunk_tokens, cuts=bool(fields) and passages)
 
         async def run() -> int:
             with _opened(file) as (lines, count), listing(failures) as listed:
                 async with open_workbench(elasticsearch_url) as bench:
                     if fields:
-                        plan = await make_plan(bench.embedder, fields, passages=passages)
+                        plan = await make_plan(bench.embedder, fields, passages=passages, chunking=chunking)
                     else:
                         plan = await bound_plan_for_writing(bench.client, bench.embedder, index)
                     job = IndexJob(

@@ -30,6 +30,7 @@ from sidecar.search.scope import mapped_field
 from sidecar.settings import UserError
 
 _SNIPPET = 160
+_LEAST_ID = 12
 _DEFAULT_FIELD = "text"
 
 
@@ -107,7 +108,9 @@ def search(
         shown = {"hits": answer["hits"]["hits"], "total": answer["hits"].get("total"), "_shards": answer.get("_shards")}
         typer.echo(_json(shown))
         return
-    Console().print(hits_table(answer["hits"]["hits"], asked.shown_field, question, explain=explain))
+    console = Console()
+    hits = answer["hits"]["hits"]
+    console.print(hits_table(hits, asked.shown_field, question, explain=explain, width=console.width))
 
 
 @dataclass(slots=True)
@@ -179,21 +182,26 @@ def _tell_failures(answer: Mapping[str, Any]) -> None:
     Console(stderr=True).print(text, style="yellow", markup=False, highlight=False)
 
 
-def hits_table(hits: Sequence[Mapping[str, Any]], field: str, title: str, *, explain: bool = False) -> Table:
-    """Place, id, score and the beginning of the text; with ``explain`` what each leg said."""
+def hits_table(
+    hits: Sequence[Mapping[str, Any]], field: str, title: str, *, explain: bool = False, width: int = 200
+) -> Table:
+    """Place, id, score and the beginning of the text; with ``explain`` below it what each leg said.
+
+    Readable from 80 columns on: what is said of a hit has the text's width, and ids that are longer than a quarter of
+    the ``width``, in columns, are folded.
+    """
     table = Table(title=Text(title), title_justify="left", show_lines=explain)
     table.add_column("#", justify="right")
-    table.add_column("id", no_wrap=True)
-    table.add_column("score", justify="right")
-    if explain:
-        table.add_column("from", no_wrap=True)
+    table.add_column("id", overflow="fold", max_width=max(_LEAST_ID, width // 4))
+    table.add_column("score", justify="right", no_wrap=True)
     table.add_column(Text(field), overflow="fold")
     for place, hit in enumerate(hits, 1):
         row = [Text(str(place)), Text(well_formed(str(hit["_id"]))), Text(f"{hit.get('_score') or 0.0:.4f}")]
-        if explain:
-            row.append(Text(origin(hit.get("_sidecar") or {})))
         text = best_passage(hit) or text_at(hit.get("_source") or {}, field) or ""
-        table.add_row(*row, Text(snippet(text)))
+        shown = Text(snippet(text))
+        if explain and (details := origin(hit.get("_sidecar") or {})):
+            shown.append(f"\n{details}", style="dim")
+        table.add_row(*row, shown)
     return table
 
 

@@ -44,6 +44,10 @@ class Vectors:
         self.truncated |= other.truncated
         self.at = other.at
 
+    def is_cut(self, inference_id: str, text: str) -> bool:
+        """Whether the endpoint said that it did not read the text to its end."""
+        return (inference_id, text) in self.truncated
+
     def of(self, inference_id: str, text: str) -> Made:
         """The vector of a text or its error."""
         return self.made[inference_id][text]

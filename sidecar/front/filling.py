@@ -6,8 +6,10 @@ marker says that it fits the text, or where there is none (it is the user's own)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -21,7 +23,7 @@ from sidecar.front.source_text import SourceText
 from sidecar.front.targets import SemanticTarget, Unfillable, VectorTarget, WritePlan
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, input_hash
-from sidecar.ingest.pieces import Piece
+from sidecar.ingest.pieces import Piece, halved
 from sidecar.ingest.semantic_field import INFERENCE_FIELDS, Stretch, chunks_of, inference_results, stretches
 from sidecar.ingest.semantic_values import ABSENT, NULL, texts_of, value_at
 from sidecar.ingest.vector import UnusableVectorError, merged_value
@@ -50,7 +52,7 @@ class _VectorWork:
 class Filling:
     """What a document wants. ``needs_stored`` says that the stored document must be read to know it.
 
-    ``notes`` are for the caller, as warnings.
+    ``notes`` are for the caller, as warnings; so is ``cut``, how many texts of each field the model did not read whole.
     """
 
     source: SourceText
@@ -61,6 +63,7 @@ class Filling:
     vectors: list[_VectorWork] = field(default_factory=list)
     needs_stored: bool = False
     notes: set[str] = field(default_factory=set)
+    cut: Counter[str] = field(default_factory=Counter)
 
     def texts(self) -> Iterator[tuple[EndpointProfile, str]]:
         """Every text to be embedded, with its endpoint."""
@@ -187,26 +190,11 @@ def split_cut_texts(filling: Filling, vectors: Vectors) -> bool:
     for position, work in enumerate(filling.vectors):
         if work.target.binding.long_texts is not LongTexts.CHUNK:
             continue
-        inference_id = work.target.profile.inference_id
-        pieces = []
-        for piece in work.pieces:
-            chunks: list[str] = []
-            for text in piece.chunks:
-                is_cut = (inference_id, text) in vectors.truncated
-                chunks.extend(_halves(text) if is_cut else (text,))
-                found |= is_cut
-            pieces.append(Piece(piece.text, piece.start, tuple(chunks)))
-        filling.vectors[position] = _VectorWork(work.target, tuple(pieces), work.stamp)
+        is_cut = partial(vectors.is_cut, work.target.profile.inference_id)
+        found |= any(is_cut(text) for piece in work.pieces for text in piece.chunks)
+        pieces = tuple(halved(piece, is_cut) for piece in work.pieces)
+        filling.vectors[position] = _VectorWork(work.target, pieces, work.stamp)
     return found
-
-
-def _halves(text: str) -> tuple[str, ...]:
-    """Both halves of a text, parted at a blank where there is one."""
-    middle = len(text) // 2
-    at = text.find(" ", middle)
-    at = at if at >= 0 else text.rfind(" ", 0, middle)
-    at = at if at >= 0 else middle
-    return tuple(half for half in (text[:at], text[at:]) if half.strip())
 
 
 def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None) -> bytes:
@@ -234,6 +222,8 @@ def _inference_results(
     filling: Filling, target: SemanticTarget, sources: Sequence[_SourcePieces], vectors: Vectors
 ) -> Mapping[str, Any]:
     held = [stretch for source in sources for stretch in source.stretches]
+    if cut := _cut_texts(target.profile, [stretch.piece for stretch in held], vectors):
+        filling.cut[target.name] += len(cut)
     values = [_value(target.name, target.profile, stretch.piece, vectors) for stretch in held]
     # In a partial document objects are merged: a source without chunks must say so.
     emptied: dict[str, list[Any]] = {source.source: [] for source in sources} if filling.is_partial else {}
@@ -298,12 +288,12 @@ def _take_away(filling: Filling, target: VectorTarget, tree: Tree) -> None:
 
 def _vector(work: _VectorWork, vectors: Vectors, filling: Filling) -> Any:
     target = work.target
-    cut = _cut_texts(work, vectors) if vectors.truncated else ()
+    cut = _cut_texts(target.profile, work.pieces, vectors)
     if cut and target.binding.long_texts is LongTexts.FAIL:
         reason = f"a text of [{len(cut[0])}] characters is longer than the model reads"
         raise inference_failure(target.profile.inference_id, target.name, StatusError(reason))
     if cut:
-        filling.notes.add(f"texts of field [{target.name}] are longer than the model reads; the rest was not embedded")
+        filling.cut[target.name] += len(cut)
     if target.binding.passages:
         return [_value(target.name, target.profile, piece, vectors) for piece in work.pieces]
     whole = work.pieces[0]
@@ -312,10 +302,12 @@ def _vector(work: _VectorWork, vectors: Vectors, filling: Filling) -> Any:
     return _value(target.name, target.profile, whole, vectors)
 
 
-def _cut_texts(work: _VectorWork, vectors: Vectors) -> list[str]:
-    """The texts that the endpoint said it cut."""
-    inference_id = work.target.profile.inference_id
-    return [text for piece in work.pieces for text in piece.chunks if (inference_id, text) in vectors.truncated]
+def _cut_texts(profile: EndpointProfile, pieces: Sequence[Piece], vectors: Vectors) -> list[str]:
+    """Those of the embedded texts of which the model did not read the end."""
+    if not vectors.truncated:
+        return []
+    texts = [text for piece in pieces for text in piece.chunks]
+    return [text for text in texts if vectors.is_cut(profile.inference_id, text)]
 
 
 def _add_passages(

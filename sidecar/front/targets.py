@@ -4,8 +4,8 @@ the sidecar's own endpoints. All others are the cluster's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sidecar.core.errors import IllegalArgumentError, ResourceNotFoundError, SidecarError
@@ -17,7 +17,7 @@ from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.inference.facade import Inference
-from sidecar.ingest.cutting import cutting_of
+from sidecar.ingest.cutting import Cutting, cutting_of
 from sidecar.ingest.marker import MARKER_FIELD
 from sidecar.ingest.pieces import Splitter, whole
 from sidecar.ingest.semantic_field import model_settings, sources_of
@@ -133,7 +133,9 @@ class TargetFinder:
         known = self._plans.get(id(view))
         if known is not None and known[0] is view:
             return known[1]
-        semantic, vectors, missing = [], [], []
+        semantic: list[SemanticTarget] = []
+        vectors: list[VectorTarget] = []
+        missing: list[SemanticText] = []
         complaints = [f"index [{view.name}]: {unread.reason}" for unread in view.unread]
         unfillable = [_unread(view, unread) for unread in view.unread]
         for semantic_field in view.semantic:
@@ -157,6 +159,8 @@ class TargetFinder:
                     unfillable.append(Unfillable(error, binding.place, binding.sources, binding.overwrite))
             elif profile is not None:
                 vectors.append(_vector_target(binding, profile))
+        vectors, misfits = _sharing_passages(view, vectors)
+        complaints += misfits
         plan = WritePlan(
             view.name,
             tuple(semantic),
@@ -194,6 +198,34 @@ def _vector_target(binding: Binding, profile: EndpointProfile) -> VectorTarget:
         return VectorTarget(binding, profile)
     cutting = cutting_of([profile], binding.chunking_settings)
     return VectorTarget(binding, profile, cutting.splitter, cutting.circumstances)
+
+
+def _sharing_passages(view: IndexView, vectors: Sequence[VectorTarget]) -> tuple[list[VectorTarget], list[str]]:
+    """The targets, all of one passages' field with the same pieces; and why some cannot be filled."""
+    kept: list[VectorTarget] = []
+    complaints = []
+    cuttings: dict[str, Cutting] = {}
+    for target in vectors:
+        held = [other for other in vectors if other.binding.passages and other.place == target.place]
+        if not target.binding.passages or len(held) == 1:
+            kept.append(target)
+            continue
+        if target.binding.sources != held[0].binding.sources:
+            complaints.append(
+                f"field [{target.name}] of index [{view.name}] is not filled: passages [{target.place}] would be cut"
+                f" from two fields, [{','.join(held[0].binding.sources)}] and [{','.join(target.binding.sources)}]"
+            )
+            continue
+        given = next((one.binding.chunking_settings for one in held if one.binding.chunking_settings), None)
+        try:
+            if target.place not in cuttings:
+                cuttings[target.place] = cutting_of([one.profile for one in held], given)
+        except SidecarError as error:
+            complaints.append(f"field [{target.name}] of index [{view.name}] is not filled: {error.reason}")
+            continue
+        cutting = cuttings[target.place]
+        kept.append(replace(target, splitter=cutting.splitter, circumstances=cutting.circumstances))
+    return kept, complaints
 
 
 def _unread(view: IndexView, unread: UnreadBinding) -> Unfillable:

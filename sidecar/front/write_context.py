@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,9 +16,8 @@ from sidecar.front.source_text import SourceText
 from sidecar.front.targets import TargetFinder, WritePlan
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
+from sidecar.ingest.pieces import MOST_HALVINGS
 
-# A text is halved until the model reads all of it; so often is enough for 100,000 tokens and a model of 512.
-_MOST_HALVINGS = 9
 # What each operation needs: the action itself where several named privileges grant it.
 _PRIVILEGES = {
     "create": "create_doc",
@@ -34,7 +34,8 @@ class WriteContext:
     def __init__(self, exchange: Exchange, version: ServerVersion) -> None:
         self.exchange = exchange
         self.version = version
-        self.notes: dict[str, None] = {}
+        self._notes: dict[str, None] = {}
+        self._cut: Counter[str] = Counter()
         self._finder = TargetFinder(exchange.front.inference, exchange.front.catalog, version)
         self._embedder = RequestEmbedder(EndpointEmbedder(exchange.front.inference), version)
         self._allowed: dict[tuple[str, str], bool] = {}
@@ -84,15 +85,25 @@ class WriteContext:
             self._refused[index] = await refuses(self.exchange, index)
         return self._refused[index]
 
+    @property
+    def notes(self) -> list[str]:
+        """The texts of the answer's ``Warning`` headers: what was noted, and how many texts were not read whole."""
+        cut = [
+            f"[{count}] texts of field [{name}] are longer than the model reads; the rest was not embedded"
+            for name, count in self._cut.items()
+            if count
+        ]
+        return [*self._notes, *cut]
+
     def note(self, texts: Iterable[str]) -> None:
         """Texts for the answer's ``Warning`` headers, each once."""
-        self.notes.update(dict.fromkeys(texts))
+        self._notes.update(dict.fromkeys(texts))
 
     async def embed(self, fillings: Sequence[Filling]) -> Vectors:
         """The vectors that all fillings want, each different text once per endpoint."""
         vectors = Vectors()
         waiting = list(fillings)
-        for _ in range(_MOST_HALVINGS):
+        for _ in range(MOST_HALVINGS):
             wanted: dict[str, tuple[EndpointProfile, list[str]]] = {}
             for filling in waiting:
                 for profile, text in filling.texts():
@@ -128,3 +139,5 @@ class WriteContext:
         finally:
             if filling.notes:
                 self.note(filling.notes)
+            if filling.cut:
+                self._cut += filling.cut

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from sidecar.core.chunking import TokenCounter
 from sidecar.core.results import DenseEmbeddings, Ranking, SparseEmbeddings
 from sidecar.core.tasks import ElementType, InputType, Similarity, TaskType
 
@@ -16,7 +17,8 @@ class EndpointProfile:
 
     ``revision`` changes whenever the endpoint's vectors do: another model, another size, another pooling.
     ``dimensions`` and ``similarity`` are ``None`` for sparse and rerank endpoints. ``batch_size`` is how many texts a
-    call may carry to the endpoint's provider, ``None`` where a local model cuts batches itself.
+    call may carry to the endpoint's provider, ``None`` where a local model cuts batches itself. ``token_counter``
+    counts as the model does, ``None`` where it is not here.
     """
 
     inference_id: str
@@ -28,6 +30,7 @@ class EndpointProfile:
     chunking_settings: Mapping[str, Any] | None = None
     batch_size: int | None = None
     service: str = ""
+    token_counter: TokenCounter | None = field(default=None, compare=False)
 
     @property
     def is_sparse(self) -> bool:

@@ -58,6 +58,7 @@ class EndpointEmbedder:
             chunking_settings=endpoint.chunking_settings,
             batch_size=self._inference.batch_size(endpoint),
             service=endpoint.service,
+            token_counter=self._inference.token_counter(endpoint) if model else None,
         )
 
     async def embed(

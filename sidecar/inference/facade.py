@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sidecar.core.chunking import LEGACY_CHUNKING
+from sidecar.core.chunking import LEGACY_CHUNKING, TokenCounter
 from sidecar.core.endpoint import Endpoint, Secrets
 from sidecar.core.errors import RequestTimeoutError, ResourceNotFoundError, SidecarError, StatusError
 from sidecar.core.generations import DEFAULT_GENERATION, Generation
@@ -176,6 +176,10 @@ class Inference:
             whose = f"[{endpoint.service}] answers for endpoint [{endpoint.inference_id}]"
             raise StatusError(f"{whose}, and its tokens are not known here")
         return await self._local.vocabulary(endpoint)
+
+    def token_counter(self, endpoint: Endpoint) -> TokenCounter | None:
+        """Counts tokens of texts to be stored as the endpoint's model does, ``None`` where a provider has it."""
+        return self._local.token_counter(endpoint) if self._is_local(endpoint) else None
 
     def batch_size(self, endpoint: Endpoint) -> int | None:
         """How many texts ingestion sends to the endpoint's provider in one call, ``None`` for a local model."""

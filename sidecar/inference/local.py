@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from sidecar.core.chunking import TokenCounter
 from sidecar.core.endpoint import Endpoint
 from sidecar.core.errors import IllegalArgumentError, RequestTimeoutError, SidecarError, StatusError, ValidationError
 from sidecar.core.requests import InferenceRequest
@@ -117,6 +118,10 @@ class LocalBackend:
     async def vocabulary(self, endpoint: Endpoint) -> Vocabulary:
         """The tokens of the endpoint's model."""
         return await self._models.vocabulary(endpoint.service_settings["model_id"])
+
+    def token_counter(self, endpoint: Endpoint) -> TokenCounter:
+        """Counts tokens of texts to be stored as the endpoint's model does."""
+        return self._models.token_counter(endpoint.service_settings["model_id"])
 
     def check(self, request: InferenceRequest) -> None:
         """Refuse, before it costs anything, a request with more inputs than a call may carry.

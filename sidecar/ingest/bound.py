@@ -73,7 +73,7 @@ async def plan_of(embedder: Embedder, index: str, bound: Bound, version: ServerV
         target = replace(
             await make_target(embedder, field_map),
             overwrite=binding.overwrite,
-            fails_when_cut=binding.long_texts is LongTexts.FAIL,
+            long_texts=binding.long_texts,
         )
         if binding.passages:
             cut.append(target)

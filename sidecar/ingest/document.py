@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from sidecar.core.errors import IllegalArgumentError, SidecarError
+from sidecar.elastic.bindings import LongTexts
 from sidecar.elastic.source import (
     SEPARATOR,
     forms_of,
@@ -51,7 +52,7 @@ class Target:
     ``each`` is the nested field of the user's whose objects hold source and target: each object gets its own vector.
     ``overwrite`` is :attr:`Plan.overwrite` for this field alone. With ``passages`` the target lives in nested passages,
     one for each piece of the text that ``cutting`` makes; without, ``cutting`` makes one piece, whose chunks' vectors
-    are merged. With ``fails_when_cut`` a text that is longer than the model reads fails.
+    are merged. ``long_texts`` says what becomes of a text that is longer than the model reads.
     """
 
     map: FieldMap
@@ -61,7 +62,7 @@ class Target:
     overwrite: bool = False
     passages: bool = False
     cutting: Cutting | None = None
-    fails_when_cut: bool = False
+    long_texts: LongTexts = LongTexts.TRUNCATE
 
     @property
     def name(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -11,11 +11,13 @@ import structlog
 from sidecar.core.errors import RejectedExecutionError, RequestTimeoutError, SidecarError
 from sidecar.core.results import DenseEmbeddings, SparseEmbeddings
 from sidecar.core.tasks import InputType
+from sidecar.elastic.bindings import LongTexts
 from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import Embedder, EndpointProfile
 from sidecar.ingest.backoff import Backoff
 from sidecar.ingest.document import Candidate, Plan, Target
 from sidecar.ingest.marker import attempt_hash
+from sidecar.ingest.pieces import MOST_HALVINGS, halved
 from sidecar.ingest.stop import RunStoppedError
 from sidecar.ingest.vector import UnusableVectorError, dense_values, merged_value, sparse_values
 
@@ -109,6 +111,14 @@ def distribute(
     return results
 
 
+def _halved(candidate: Candidate, target: Target, cut: Collection[str]) -> Candidate:
+    pieces = candidate.pieces.get(target.name)
+    if pieces is None:
+        return candidate
+    smaller = tuple(halved(piece, cut.__contains__) for piece in pieces)
+    return replace(candidate, pieces={**candidate.pieces, target.name: smaller})
+
+
 def texts_per_call(profile: EndpointProfile, wanted: int | None = None) -> int:
     """As many as the endpoint takes, at most ``wanted``, or what is sensible when nobody says."""
     if profile.batch_size is None:
@@ -144,17 +154,29 @@ class TextEmbedder:
         """Every candidate with its values, in order; raises :class:`RunStoppedError` when an endpoint is unusable."""
         values: dict[str, dict[str, Any]] = {}
         for target in self._plan.targets:
-            texts = gather(candidates, target)
             made: dict[str, Any] = {}
-            for batch in cut_into_calls(texts, texts_per_call(target.profile, self._batch_size)):
-                made.update(zip(batch, await self._embed_batch(target, batch), strict=True))
+            cut: set[str] = set()
+            await self._embed_texts(target, gather(candidates, target), made, cut)
+            for _ in range(MOST_HALVINGS if target.long_texts is LongTexts.CHUNK else 0):
+                if not cut:
+                    break
+                candidates = [_halved(candidate, target, cut) for candidate in candidates]
+                texts = [text for text in gather(candidates, target) if text not in made]
+                cut = set()
+                await self._embed_texts(target, texts, made, cut)
+            self.count.truncated += len(cut)
             values[target.name] = made
         return distribute(candidates, self._plan, values)
 
-    async def _embed_batch(self, target: Target, texts: list[str]) -> list[Any]:
+    async def _embed_texts(self, target: Target, texts: list[str], made: dict[str, Any], cut: set[str]) -> None:
+        """Puts what becomes of ``texts`` into ``made``, and those that the model did not read whole into ``cut``."""
+        for batch in cut_into_calls(texts, texts_per_call(target.profile, self._batch_size)):
+            made.update(zip(batch, await self._embed_batch(target, batch, cut), strict=True))
+
+    async def _embed_batch(self, target: Target, texts: list[str], cut: set[str]) -> list[Any]:
         profile = target.profile
         try:
-            return await self._ask(target, texts)
+            return await self._ask(target, texts, cut)
         except SidecarError as error:
             if error.status in (401, 403, 404):
                 raise RunStoppedError(f"endpoint [{profile.inference_id}] cannot be used: {error.reason}") from error
@@ -169,19 +191,19 @@ class TextEmbedder:
         # One text may be to blame (too long, refused): halves find it and save the others.
         middle = len(texts) // 2
         return [
-            *await self._embed_batch(target, texts[:middle]),
-            *await self._embed_batch(target, texts[middle:]),
+            *await self._embed_batch(target, texts[:middle], cut),
+            *await self._embed_batch(target, texts[middle:], cut),
         ]
 
     async def works(self) -> bool:
         """Whether every endpoint of the plan makes a vector of a plain text."""
         for target in {target.profile.inference_id: target for target in self._plan.targets}.values():
-            (made,) = await self._embed_batch(target, [_PLAIN_TEXT])
+            (made,) = await self._embed_batch(target, [_PLAIN_TEXT], set())
             if isinstance(made, Failure):
                 return False
         return True
 
-    async def _ask(self, target: Target, texts: list[str]) -> list[Any]:
+    async def _ask(self, target: Target, texts: list[str], cut: set[str]) -> list[Any]:
         profile = target.profile
         backoff = Backoff()
         while True:
@@ -197,6 +219,7 @@ class TextEmbedder:
                 log.info("endpoint busy, waiting", inference_id=profile.inference_id, status=error.status)
                 await backoff.wait()
             else:
+                cut.update(texts[position] for position in answer.truncated)
                 return self._values(target, texts, answer)
 
     def _values(self, target: Target, texts: list[str], answer: SparseEmbeddings | DenseEmbeddings) -> list[Any]:
@@ -207,15 +230,13 @@ class TextEmbedder:
                 f"endpoint [{profile.inference_id}] answered [{len(items)}] embeddings for [{len(texts)}] texts"
             )
         self.count.texts += len(texts)
-        cut = set(answer.truncated)
-        self.count.truncated += len(cut)
         made = sparse_values(items, self._version) if profile.is_sparse else dense_values(items, profile)
         values: list[Any] = [
             Failure(f"endpoint [{profile.inference_id}]: {value}") if isinstance(value, UnusableVectorError) else value
             for value in made
         ]
-        if target.fails_when_cut:
-            for position in cut:
+        if target.long_texts is LongTexts.FAIL:
+            for position in answer.truncated:
                 reason = f"a text of [{len(texts[position])}] characters is longer than the model reads"
                 values[position] = Failure(reason)
         return values

@@ -20,6 +20,8 @@ from sidecar.ingest.literal import LiteralNumber, has_telling_numbers, load_lite
 
 LONGEST_ID = 512
 
+_ID = "_id"
+_ABSENT = object()
 _ACTIONS = ("index", "create", "update", "delete")
 _ACTION_KEYS = {
     "_index", "_id", "_type", "routing", "_routing", "version", "version_type", "if_seq_no", "if_primary_term",
@@ -93,9 +95,6 @@ def read_line(number: int, raw: bytes, id_field: str | None = None, routing_fiel
     fields = Fields(id_field, routing_field)
     if isinstance(value.get("_source"), dict):
         return _named(number, raw, value["_source"], value, fields)
-    if "_id" in value and id_field == "_id":
-        document = {name: item for name, item in value.items() if name != "_id"}
-        return _named(number, raw, document, {"_id": value["_id"]}, fields)
     return _named(number, raw, value, {}, fields)
 
 
@@ -159,21 +158,27 @@ def _named(
     keeps: bool = False,
 ) -> Line | BadLine:
     """The document under its id: that of ``head`` (an action, a hit), else its own."""
+    own = _ABSENT
+    if _ID in document and fields.id is not None and fields.id.partition(".")[0] == _ID:
+        own = next(values_at(document, fields.id), None)
+        document = {name: item for name, item in document.items() if name != _ID}
     if metadata := next((name for name in _METADATA if name in document), None):
-        hint = ": say --id-field _id" if metadata == "_id" else ""
+        hint = _hint(metadata, document[metadata])
         return BadLine(number, f"field [{metadata}] is metadata, which no document may hold{hint}")
     digest = _digest(document)
     if digest is None:
         return BadLine(number, "not JSON: half a surrogate pair in a string")
     made = digest
-    if "_id" in head:
-        name, where = head["_id"], "_id"
-    elif fields.id is not None and fields.id != "_id":
+    if _ID in head:
+        name, where = head[_ID], _ID
+        if own is not _ABSENT and str(own) != str(name):
+            return BadLine(number, f"the line has two ids, [{name}] and [{own}] in the document's [{fields.id}]")
+    elif own is not _ABSENT:
+        name, where = own, fields.id or _ID
+    elif fields.id is not None:
         name, where = next(values_at(document, fields.id), None), fields.id
     else:
-        name, where = made, "_id"
-        if fields.id == "_id":
-            name = None
+        name, where = made, _ID
     if not _is_name(name):
         return BadLine(number, f"field [{where}] holds no id")
     if len(str(name).encode()) > LONGEST_ID:
@@ -184,6 +189,14 @@ def _named(
         if not _is_name(routing):
             return BadLine(number, f"field [{fields.routing}] holds no routing value")
     return Line(number, str(name), document, digest, len(raw), None if routing is None else str(routing), keeps)
+
+
+def _hint(metadata: str, value: Any) -> str:
+    """What to do about metadata in a document."""
+    if metadata != _ID:
+        return "; that of a hit stands in [_source], that of an action on the line below"
+    inner = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else None
+    return f": say --id-field {_ID}" + ("" if inner is None else f".{inner}")
 
 
 def _is_name(value: Any) -> bool:

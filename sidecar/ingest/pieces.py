@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.core.chunking import check_separators, chunk, merge_chunks, slots
+from sidecar.core.chunking import TokenCounter, check_separators, chunk, merge_chunks, slots, token_chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,9 @@ class Piece:
     start: int
     chunks: tuple[str, ...]
 
+
+MOST_HALVINGS = 9
+"""A text is halved until the model reads all of it; so often is enough for 100,000 tokens and a model of 512."""
 
 Splitter = Callable[[str], Sequence[Piece]]
 
@@ -39,8 +42,25 @@ def into_one(cut: Splitter) -> Splitter:
     return split
 
 
-def splitter(settings: Mapping[str, Any]) -> Splitter:
-    """Cuts a text into at most 512 pieces with an endpoint's chunking settings; blank chunks are left out.
+def halved(piece: Piece, is_cut: Callable[[str], bool]) -> Piece:
+    """The piece with both halves in place of each chunk that the model did not read to its end."""
+    chunks = [part for text in piece.chunks for part in (_halves(text) if is_cut(text) else (text,))]
+    return Piece(piece.text, piece.start, tuple(chunks))
+
+
+def _halves(text: str) -> tuple[str, ...]:
+    """Both halves of a text, parted at a blank where there is one."""
+    middle = len(text) // 2
+    at = text.find(" ", middle)
+    at = at if at >= 0 else text.rfind(" ", 0, middle)
+    at = at if at >= 0 else middle
+    return tuple(half for half in (text[:at], text[at:]) if half.strip())
+
+
+def splitter(settings: Mapping[str, Any], counter: TokenCounter | None = None) -> Splitter:
+    """Cuts a text into at most 512 pieces with chunking settings; blank chunks are left out.
+
+    With a ``counter`` sizes are tokens, else words.
 
     Raises ``IllegalArgumentError`` for a separator that is no regular expression; so does the splitter for one that
     takes too long.
@@ -48,7 +68,8 @@ def splitter(settings: Mapping[str, Any]) -> Splitter:
     check_separators(settings)
 
     def split(text: str) -> list[Piece]:
-        chunks = [part for part in chunk(text, settings) if part.of(text).strip()]
+        cut = chunk(text, settings) if counter is None else token_chunks(text, settings, counter)
+        chunks = [part for part in cut if part.of(text).strip()]
         pieces = []
         for slot in slots(len(chunks)):
             held = [chunks[position] for position in slot]

@@ -17,15 +17,25 @@ from sidecar.ingest.fieldmap import FieldMap
 EMBEDS_TEXT = (TaskType.SPARSE_EMBEDDING, TaskType.TEXT_EMBEDDING, TaskType.EMBEDDING)
 
 
-async def make_plan(embedder: Embedder, maps: Sequence[FieldMap], *, passages: bool = False) -> Plan:
+async def make_plan(
+    embedder: Embedder,
+    maps: Sequence[FieldMap],
+    *,
+    passages: bool = False,
+    chunking: Mapping[str, Any] | None = None,
+) -> Plan:
     """Asks the endpoints what they make and checks that the maps fit together.
 
     With ``passages`` every target is a field of a nested parent (``passages.sparse``), all of one parent come from
-    one source, and the text is cut with the chunking settings of the first of their endpoints that has any. Raises
+    one source, and the text is cut as ``chunking`` says, else with the chunking settings of the first of their
+    endpoints that has any. Without ``passages`` the vectors of the pieces that ``chunking`` makes are merged. Raises
     ``IllegalArgumentError`` for what does not fit and whatever the embedder raises for an unknown endpoint.
     """
     targets = [await make_target(embedder, field_map) for field_map in maps]
-    return Plan(in_passages(targets) if passages else tuple(targets))
+    if chunking and not passages:
+        targets = [replace(one, cutting=cutting_of([one.profile], chunking).in_one_piece()) for one in targets]
+    given = {target.name: chunking for target in targets} if chunking else None
+    return Plan(in_passages(targets, given) if passages else tuple(targets))
 
 
 async def make_target(embedder: Embedder, field_map: FieldMap) -> Target:

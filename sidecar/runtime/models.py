@@ -30,6 +30,7 @@ from sidecar.runtime.inputs import Inputs
 from sidecar.runtime.late_interaction import LOWEST
 from sidecar.runtime.loading import load_engine
 from sidecar.runtime.memory import limit_arenas
+from sidecar.runtime.model_tokens import ModelTokens
 from sidecar.runtime.queue import QueueLimits
 from sidecar.runtime.recognition import ModelKind
 from sidecar.runtime.runner import Outcome, Runner, Watcher
@@ -74,6 +75,7 @@ class LocalModels:
         self._tokenisers = {lane: ThreadPoolExecutor(1, f"tokenise-{lane.value}") for lane in Lane}
         self._vocabularies: dict[Path, Vocabulary] = {}
         self._watchers: list[Watcher] = []
+        self._counters: dict[Path, ModelTokens] = {}
         self._closed = False
 
     def resolve(self, model_id: str) -> LocalModelInfo:
@@ -82,6 +84,17 @@ class LocalModels:
         Raises ``UnknownModelError`` when there is none, ``UnusableModelError`` when its directory cannot be used.
         """
         return self._catalog.resolve(model_id)[0]
+
+    def token_counter(self, model_id: str) -> ModelTokens:
+        """Counts what a model reads of texts to be stored; its tokenizer is loaded with the first count, once.
+
+        Raises as :meth:`resolve`.
+        """
+        info, directory = self._catalog.resolve(model_id)
+        held = self._counters.get(info.directory)
+        if held is None or held.revision != info.revision:
+            held = self._counters[info.directory] = ModelTokens(directory, info.revision)
+        return held
 
     def list(self) -> _Infos:
         """All usable models that have a name: built-in ones and those of the models directory."""

@@ -36,3 +36,26 @@ def test_brackets_are_no_markup(table: Table) -> None:
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     assert BRACKETS in console.file.getvalue()
+
+
+def test_an_explained_hit_can_be_read_at_80_columns() -> None:
+    legs = [
+        {
+            "retriever": "sparse:text_sparse",
+            "rank": 1,
+            "score": 12.345,
+            "adds": 0.2,
+            "tokens": [{"token": f"token{n}", "product": 1.25} for n in range(5)],
+        },
+        {"retriever": "dense:passages.vector", "rank": 2, "score": 0.9, "adds": 0.4567},
+    ]
+    hit = {"_id": "x" * 60, "_score": 0.66, "_source": {"text": "The ferry leaves the harbour at noon."}}
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    console.print(hits_table([hit | {"_sidecar": {"legs": legs}}], "text", "title", explain=True, width=80))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    said = " ".join(line.split("\u2502")[4].strip() for line in lines if line.count("\u2502") > 3)
+    for part in (hit["_source"]["text"], "sparse:text_sparse #1 12.345 adds 0.2000", "token4 1.25", "adds 0.4567"):  # type: ignore[index]
+        assert part in said
+    assert len(lines) < 16

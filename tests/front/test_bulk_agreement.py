@@ -23,7 +23,11 @@ DIRECT, UNBOUND, BOUND = "agree-straight", "agree-through1", "agree-through2"
 MISSING = "agree-none"
 
 _IDS = st.sampled_from(["1", "2", "3", 7, ""])
-_TEXTS = st.sampled_from(["one boat", "", "  ", "two\nlines", 'a \\ and a " quote', "Zürich 🛶"]) | st.text(max_size=12)
+_TEXTS = (
+    st.sampled_from(["one boat", "", "  ", "two\nlines", 'a \\ and a " quote', "Zürich 🛶"])
+    | st.text(max_size=12)
+    | st.sampled_from(["boat " * 30_000])
+)
 _DOCUMENTS = st.fixed_dictionaries(
     {},
     optional={

@@ -82,6 +82,36 @@ def test_ids_of_other_forms() -> None:
     assert (line.id, line.routing) == ("m", "x")
 
 
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ([b'{"_id":"a","text":"t"}'], "_id"),
+        ([b'{"_id":{"$oid":"a"},"text":"t"}'], "_id.$oid"),
+        ([b'{"index":{}}', b'{"_id":"a","text":"t"}'], "_id"),
+        ([b'{"index":{"_id":"a"}}', b'{"_id":"a","text":"t"}'], "_id"),
+        ([b'{"_id":"a","_source":{"_id":"a","text":"t"}}'], "_id"),
+        ([b'{"_score":1,"_source":{"_id":"a","text":"t"}}'], "_id"),
+    ],
+)
+def test_the_hint_about_an_id_in_the_document_holds_wherever_it_stands(lines: list[bytes], path: str) -> None:
+    (refused,) = read_lines(lines)
+    assert isinstance(refused, BadLine)
+    assert refused.reason.endswith(f": say --id-field {path}")
+    (read,) = read_lines(lines, path)
+    assert isinstance(read, Line)
+    assert (read.id, read.document) == ("a", {"text": "t"})
+
+
+def test_two_ids_and_other_metadata_are_refused() -> None:
+    (line,) = read_lines([b'{"_id":"a","_source":{"_id":"b"}}'], "_id")
+    assert isinstance(line, BadLine)
+    assert line.reason == "the line has two ids, [a] and [b] in the document's [_id]"
+    (line,) = read_lines([b'{"_id":"a","_index":"i","text":"t"}'], "_id")
+    assert isinstance(line, BadLine)
+    assert "field [_index] is metadata" in line.reason
+    assert "stands in [_source]" in line.reason
+
+
 def test_lines_of_a_bulk_request() -> None:
     raw = [
         b'{"index":{"_id":"a","routing":"r"}}',

@@ -14,18 +14,23 @@ from sidecar.core.chunking.sentence import sentence_chunks
 from sidecar.core.chunking.separator import compiled
 from sidecar.core.chunking.settings import DEFAULT_CHUNKING, LEGACY_CHUNKING, parse_chunking_settings
 from sidecar.core.chunking.slots import merge_chunks, slots
+from sidecar.core.chunking.tokens import UNIT, TokenCounter, parse_counted_settings, token_chunks
 from sidecar.core.chunking.word import word_chunks
 
 __all__ = [
     "DEFAULT_CHUNKING",
     "LEGACY_CHUNKING",
+    "UNIT",
     "Chunk",
+    "TokenCounter",
     "Utf16Offsets",
     "check_separators",
     "chunk",
     "merge_chunks",
     "parse_chunking_settings",
+    "parse_counted_settings",
     "slots",
+    "token_chunks",
 ]
 
 
