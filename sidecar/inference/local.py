@@ -112,8 +112,12 @@ class LocalBackend:
         return settings
 
     def model(self, endpoint: Endpoint) -> LocalModelInfo:
-        """The model behind the endpoint."""
-        return self._models.resolve(endpoint.service_settings["model_id"])
+        """The model behind the endpoint: the one at work, which is known, else what is found by its name."""
+        settings = endpoint.service_settings
+        at_work = self._models.at_work(endpoint.inference_id)
+        if at_work is not None and settings == self._deployed.get(endpoint.inference_id):
+            return at_work
+        return self._models.resolve(settings["model_id"])
 
     async def vocabulary(self, endpoint: Endpoint) -> Vocabulary:
         """The tokens of the endpoint's model."""

@@ -130,6 +130,11 @@ class LocalModels:
         """Deployments by key."""
         return {key: deployment.info for key, deployment in self._deployments.items()}
 
+    def at_work(self, key: str) -> LocalModelInfo | None:
+        """The model of a deployment, without a look at the disk; ``None`` where there is none."""
+        deployment = self._deployments.get(key)
+        return None if deployment is None else deployment.info
+
     async def sparse(
         self,
         key_or_model: str,

@@ -5,10 +5,9 @@ Source: Elasticsearch's query DSL reference, "Sparse vector query".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from sidecar.elastic.version import ServerVersion
 
@@ -27,7 +26,7 @@ def sparse_terms_query(field: str, weights: Mapping[str, float], *, boost: float
 
 def query_weights(tokens: Mapping[str, float], version: ServerVersion) -> dict[str, float]:
     """The heaviest tokens, positive and finite, in the form in which the server's documents hold them."""
-    kept = sorted(((t, float(w)) for t, w in tokens.items() if np.isfinite(w) and w > 0), key=lambda item: -item[1])
+    kept = sorted(((t, float(w)) for t, w in tokens.items() if math.isfinite(w) and w > 0), key=lambda item: -item[1])
     weights: dict[str, float] = {}
     for token, weight in kept[:MOST_QUERY_TOKENS]:
         name = token if version.allows_dots_in_tokens else token.replace(".", "__")
