@@ -15,7 +15,7 @@ from sidecar.core.results import Answer, DenseEmbeddings, SparseEmbeddings
 from sidecar.inference.cache.disk import DiskStore
 from sidecar.inference.cache.identity import input_key
 from sidecar.inference.cache.memory import MemoryStore
-from sidecar.inference.cache.packing import Embedded, joined, pack, parted, unpack
+from sidecar.inference.cache.packing import Embedded, joined, pack_all, parted, unpack
 
 CHARACTERS_PER_TOKEN = 4
 """How many characters a token of ordinary prose has, for the estimate of what was saved."""
@@ -167,7 +167,8 @@ class EmbeddingCache:
                 future.set_result(parts.get(key))
 
     def _keep(self, parts: Mapping[bytes, Embedded]) -> None:
-        packed = {key: value for key, part in parts.items() if (value := pack(part)) is not None}
+        values = pack_all(list(parts.values()))
+        packed = {key: value for key, value in zip(parts, values, strict=True) if value is not None}
         for key, value in packed.items():
             self._memory.put(key, value)
         if self._disk is not None and packed:

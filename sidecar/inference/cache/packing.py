@@ -7,7 +7,7 @@ Floats are kept with the 32 bits with which they are written to callers and fiel
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from sidecar.core.tasks import ElementType
 _SPARSE = 0
 _DENSE = {1: ElementType.FLOAT, 2: ElementType.BYTE, 3: ElementType.BIT}
 _KINDS = {element_type: kind for kind, element_type in _DENSE.items()}
+_FLOAT = _KINDS[ElementType.FLOAT]
 _CUT = 0x80
 
 
@@ -53,6 +54,20 @@ def joined(parts: Iterable[Embedded]) -> SparseEmbeddings | DenseEmbeddings:
         element_type,
         tuple(part.is_truncated for part in parts),
     )
+
+
+def pack_all(parts: Sequence[Embedded]) -> list[bytes | None]:
+    """:func:`pack` of each; float vectors of one length are looked at together."""
+    if all(part.element_type is ElementType.FLOAT for part in parts):
+        try:
+            with np.errstate(over="ignore"):
+                stacked = np.asarray([part.value for part in parts], dtype=np.float32)
+        except (OverflowError, ValueError, TypeError):
+            stacked = np.empty(0, dtype=np.float32)
+        if stacked.ndim == 2 and np.isfinite(stacked).all():
+            heads = (bytes([_FLOAT]), bytes([_FLOAT | _CUT]))
+            return [heads[part.is_truncated] + row.tobytes() for part, row in zip(parts, stacked, strict=True)]
+    return [pack(part) for part in parts]
 
 
 def pack(part: Embedded) -> bytes | None:
