@@ -33,7 +33,8 @@ class SidecarError(Exception):
 
     ``is_elasticsearch_level`` says whether Elasticsearch's class is an ``ElasticsearchException``: the deepest of
     these in a chain of causes is what the envelope shows as ``root_cause``. ``is_within_stream`` marks failures after
-    a provider began to stream: the caller's stream has begun as well, so its status is 200.
+    a provider began to stream: the caller's stream has begun as well, so its status is 200. ``is_of_the_form`` marks
+    what is wrong with a body's form and found only here, not by the cluster that reads it too.
     ``warnings`` are deprecations that the caller hears of although the request failed.
     """
 
@@ -41,6 +42,7 @@ class SidecarError(Exception):
     default_status: ClassVar[int] = 500
     is_elasticsearch_level: bool = False
     is_within_stream: bool = False
+    is_of_the_form: bool = False
     warnings: tuple[str, ...] = ()
 
     def __init__(

@@ -230,12 +230,13 @@ class Exchange:
         target: str | None = None,
         headers: Mapping[str, str] | None = None,
         warnings: Iterable[str] = (),
+        instead: Callable[[], Awaitable[web.StreamResponse | None]] | None = None,
     ) -> web.StreamResponse:
         """Sends the request on and streams the answer to the caller, whatever its status.
 
         ``body`` replaces the caller's, plain and not zipped (default: the caller's, byte for byte, also after
         :meth:`body`); ``target`` is another raw path and query; ``headers`` replace those of the caller;
-        ``warnings`` are texts added to the answer.
+        ``warnings`` are texts added to the answer. ``instead`` is asked for another answer when the cluster refuses.
 
         Raises:
             aiohttp.ClientError: no node answers; shown as 503.
@@ -251,6 +252,8 @@ class Exchange:
             async with self.front.cluster.send(self.request.method, to, replaced(sent, headers), body) as answer:
                 if self.changes_indices:
                     self.front.catalog.drop()
+                if instead is not None and answer.status >= 400 and (other := await instead()) is not None:
+                    return other
                 return await relay(self.request, answer, added)
         except aiohttp.ClientError:
             if self._broken is not None:

@@ -8,6 +8,7 @@ body ── a scan for a few words ──► none of them ──► forwarded as
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from sidecar.core.errors import SidecarError
 from sidecar.front.exchange import Exchange
+from sidecar.front.first_complaint import first_complaint, refuse_broken_tree
 from sidecar.front.multi_search_handlers import multi_search, multi_search_templates
 from sidecar.front.routes import FrontRoute, route
 from sidecar.front.search_bodies import body_bytes, effective_size, json_type, read_body, without_parameters
@@ -34,6 +36,8 @@ from sidecar.search.bodies import write_object
 from sidecar.search.engine import ForeignEndpointError, Outcome, is_ours
 from sidecar.search.failures import with_own_reasons
 from sidecar.search.matching_tokens import add_matching_tokens
+from sidecar.search.retrievers.parsing import kinds_of
+from sidecar.search.retrievers.tree import OURS
 
 _OF_ASYNC_SEARCH = frozenset({"wait_for_completion_timeout", "keep_on_completion", "keep_alive"})
 _ASYNC_KEEP_MILLIS = 5 * 24 * 3600 * 1000
@@ -43,7 +47,10 @@ async def search(exchange: Exchange) -> web.StreamResponse:
     """``_search``."""
     index = exchange.values.get("index", "")
     body = await wanted_body(exchange, index)
-    return await exchange.forward() if body is None else await _searched(exchange, index, body)
+    if body is None:
+        await refuse_broken_tree(exchange)
+        return await exchange.forward()
+    return await _searched(exchange, index, body)
 
 
 async def query_only(exchange: Exchange) -> web.StreamResponse:
@@ -152,7 +159,19 @@ async def _searched(
         outcome = await executed(exchange, index, body, exchange.parameters, data=data)
     except ForeignEndpointError:
         outcome = None
+    except SidecarError as error:
+        return await _complaint_or(exchange, error)
+    if outcome is not None and outcome.status >= 400:
+        return await first_complaint(exchange) or shown(exchange, outcome)
     return await exchange.forward() if outcome is None else shown(exchange, outcome)
+
+
+async def _complaint_or(exchange: Exchange, error: SidecarError) -> web.StreamResponse:
+    """The cluster's complaint about the body's form, or ``error`` raised again."""
+    complaint = await first_complaint(exchange, error)
+    if complaint is None:
+        raise error
+    return complaint
 
 
 async def _rewritten(
@@ -163,18 +182,27 @@ async def _rewritten(
     *,
     changes: tuple[str, str] | None = None,
 ) -> web.StreamResponse:
-    new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters), changes=changes)
+    try:
+        new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters), changes=changes)
+    except SidecarError as error:
+        return await _complaint_or(exchange, error)
     if "sidecar.plan" in exchange.parameters:
         return exchange.respond(200, orjson.loads(write_object({"forward": new.body})))
     target = without_parameters(other_target or exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
     if not new.is_changed and other_target is None and "sidecar.explain" not in exchange.parameters:
         is_same = not (OWN_PARAMETERS & exchange.parameters.keys())
-        return await exchange.forward(target=None if is_same else target)
+        instead = partial(first_complaint, exchange) if kinds_of(body.get("retriever")) & OURS else None
+        return await exchange.forward(target=None if is_same else target, instead=instead)
     if "sidecar.explain" in exchange.parameters:
         return await _explained(exchange, target, new)
     if not new.planted:
-        data = write_object(new.body)
-        return await exchange.forward(data, target=target, headers=json_type(exchange), warnings=new.warnings)
+        return await exchange.forward(
+            write_object(new.body),
+            target=target,
+            headers=json_type(exchange),
+            warnings=new.warnings,
+            instead=partial(first_complaint, exchange),
+        )
     answer = await exchange.call(exchange.request.method, target, write_object(new.body))
     if not answer.body:
         return exchange.pass_on(answer)

@@ -164,9 +164,12 @@ class SearchEngine:
             try:
                 await self._embedder.profile(node.inference_id)
             except ResourceNotFoundError as error:
-                reply = await executor.call("GET", f"/_inference/{quote(node.inference_id, safe='')}")
-                if reply.status == 200:
-                    raise ForeignEndpointError(node.inference_id) from error
+                if node.inference_id:
+                    reply = await executor.call("GET", f"/_inference/{quote(node.inference_id, safe='')}")
+                    if reply.status == 200:
+                        raise ForeignEndpointError(node.inference_id) from error
+                if node.chunks is not None and node.chunks.settings is None:
+                    raise  # the size of its chunks is asked for before anything runs
                 if not (node.allows_failures or node.keeps_order):
                     raise rerank_error(node, error) from error
 
@@ -214,7 +217,7 @@ class SearchEngine:
             found = await evaluation.ranking(tree)
             size = max(0, min(plan.size, len(found) - plan.start))
             matching = requests.tails(tree, size, (), evaluation.found) if plan.needs_tails else None
-            body["query"] = requests.ranked(found, matching, tree.name)
+            body["query"] = requests.page(tree, found, matching)
             body |= {"from": plan.start, "size": size}
             least = plan.min_score(tree)
             if least is not None:

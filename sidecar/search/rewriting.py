@@ -156,8 +156,8 @@ class Rewriter:
         new = changed_part(new, "sort", lambda value: in_sort(value, visit))
         new = changed_part(new, "retriever", lambda value: self.retriever(value, below))
         new = changed_part(new, "retrievers", lambda value: each(value, lambda item: self._child(item, context)))
-        if kind == "standard" and "_name" in new and _is_semantic(body.get("query")) and new is not body:
-            new = {name: value for name, value in new.items() if name != "_name"}  # it is not shown there
+        if kind == "standard" and _is_semantic(body.get("query")) and new is not body and "filter" not in body:
+            new = _under_its_own_name(new, body["query"]["semantic"])
         return tree if new is body else {kind: new}
 
     def query(self, query: Any, context: Context) -> Any:
@@ -576,6 +576,15 @@ def inner_window(body: Mapping[str, Any]) -> int:
         if isinstance(item, dict) and isinstance(item.get("window_size"), int)
     ]
     return max([10, *sizes])
+
+
+def _under_its_own_name(retriever: dict[str, Any], clause: Any) -> dict[str, Any]:
+    """A ``standard`` whose name does not take the place of that of a ``semantic`` query, as in Elasticsearch."""
+    if isinstance(retriever.get("_name"), str):
+        retriever = {name: value for name, value in retriever.items() if name != "_name"}
+    if isinstance(clause, dict) and clause.get("_name") is not None:
+        retriever = {**retriever, "query": {"bool": {"must": [retriever["query"]]}}}
+    return retriever
 
 
 def _is_semantic(query: Any) -> bool:

@@ -126,6 +126,86 @@ BODIES: dict[str, Any] = {
     },
     "reranker with unknown key": reranked(standard(match("lamp")), top_n=3),
     "window below size": reranked(standard(match("lamp")), rank_window_size=3) | {"size": 5},
+    "reranked, everything named": reranked(
+        standard(
+            {
+                "bool": {
+                    "_name": "b",
+                    "must": [{"match": {"story": {"query": "lamp storm", "_name": "m"}}}],
+                    "should": [{"term": {"kind": {"value": "a", "_name": "t"}}}],
+                }
+            },
+            filter={"range": {"n": {"gte": 0, "_name": "f"}}},
+            _name="s",
+        ),
+        filter={"exists": {"field": "n", "_name": "e"}},
+        _name="r",
+    ),
+    "reranked, a name in the place of another": reranked(
+        standard({"match": {"story": {"query": "lamp storm", "_name": "m"}}}, _name="s")
+    ),
+    "reranked, a semantic query's name": reranked(standard(semantic(_name="m"))),
+    "reranked knn, named": reranked(
+        {"knn": {"field": "v", "query_vector": [1, 1], "k": 6, "num_candidates": 20, "_name": "k"}}, _name="r"
+    ),
+    "reranked twice, named": reranked(
+        reranked(standard(match("lamp keeper"), _name="s"), _name="i")["retriever"], rank_window_size=6, _name="o"
+    ),
+    "reranked twice, the outer window larger": reranked(
+        reranked(standard(match("lamp keeper")), rank_window_size=6)["retriever"]
+    )
+    | {"size": 30},
+    "reranked over a rescorer with a smaller window": reranked(
+        {
+            "rescorer": {
+                "retriever": standard(match("lamp")),
+                "rescore": {"window_size": 5, "query": {"rescore_query": {"match_all": {}}}},
+            }
+        }
+    ),
+    "reranked over a window of nothing": reranked(
+        reranked(standard(match("lamp")), rank_window_size=0)["retriever"], rank_window_size=2
+    ),
+    "rescored over a smaller window": {
+        "retriever": {
+            "rescorer": {
+                "retriever": reranked(standard(match("lamp")), rank_window_size=5)["retriever"],
+                "rescore": {"query": {"rescore_query": {"match_all": {}}}},
+            }
+        }
+    },
+    "reranked twice, the inner with a least score": reranked(
+        reranked(standard(match("lamp keeper storm")), min_score=0.5)["retriever"], rank_window_size=5
+    ),
+    "rescored, reranked, named": {
+        "retriever": {
+            "rescorer": {
+                "retriever": reranked(standard(match("lamp keeper"), _name="s"), _name="i")["retriever"],
+                "rescore": {"query": {"rescore_query": {"match_all": {}}}},
+                "_name": "o",
+            }
+        }
+    },
+    "semantic and standard, both named, sorted": {
+        "retriever": standard(semantic(_name="m"), _name="s", sort=[{"n": "asc"}, "_doc"])
+    },
+    "reranker unknown, with chunks": reranked(standard(match("lamp")), inference_id="nobody", chunk_rescorer={}),
+    "reranker unknown, above a reranker": reranked(
+        reranked(standard(match("lamp")))["retriever"], inference_id="nobody"
+    ),
+    "reranker without a name": reranked(standard(match("lamp")), inference_id=""),
+    "reranker fails above a rescorer": reranked(
+        {
+            "rescorer": {
+                "retriever": standard(match("lamp")),
+                "rescore": {"query": {"rescore_query": {"match_all": {}}}},
+            }
+        },
+        inference_text="fail",
+    ),
+    "reranker without text, nothing found": reranked(standard(match("zzz")), inference_text=""),
+    "window a fraction": reranked(standard(match("lamp storm keeper")), rank_window_size=3.7),
+    "window an empty text": reranked(standard(match("lamp")), rank_window_size=""),
     "window negative": reranked(standard(match("lamp")), rank_window_size=-2),
     "window zero": reranked(standard(match("lamp")), rank_window_size=0),
     "window no number": reranked(standard(match("lamp")), rank_window_size="many"),
@@ -142,6 +222,27 @@ _SINCE_NINE: dict[str, Any] = {
         standard(match("lamp keeper storm")),
         chunk_rescorer={"size": 1, "chunking_settings": {"strategy": "word", "max_chunk_size": 10, "overlap": 2}},
     ),
+    "chunked by nothing": reranked(standard(match("lamp storm")), chunk_rescorer={"chunking_settings": {}}),
+    "chunked by a number": reranked(standard(match("lamp")), chunk_rescorer={"chunking_settings": 3}),
+    "chunked without a strategy": reranked(
+        standard(match("lamp")), chunk_rescorer={"chunking_settings": {"max_chunk_size": 20, "overlap": 1}}
+    ),
+    "chunked without a size": reranked(
+        standard(match("lamp")), chunk_rescorer={"chunking_settings": {"max_chunk_size": None}}
+    ),
+    "chunked wrongly, with a size": reranked(
+        standard(match("lamp")), chunk_rescorer={"size": 1, "chunking_settings": {"strategy": "word"}}
+    ),
+    "diversified after reranking": {
+        "retriever": {
+            "diversify": {
+                "type": "mmr",
+                "field": "v",
+                "lambda": 0.4,
+                "retriever": reranked(standard(match("lamp keeper storm")), rank_window_size=4)["retriever"],
+            }
+        }
+    },
     "diversified": {
         "retriever": {
             "diversify": {"type": "mmr", "field": "v", "lambda": 0.3, "size": 4, "retriever": standard(semantic())}
@@ -161,6 +262,62 @@ def test_the_front_answers_as_the_cluster_does(found: FilledFront, name: str) ->
     body = BODIES.get(name) or _SINCE_NINE[name]
     for target in ("find-a", BOTH):
         agree(found, f"/{target}/_search", body)
+
+
+def _judged(*parameters: str) -> str:
+    """A reranker as JSON text, with these parameters in this order and those that it must have."""
+    own = '"field":"story","inference_id":"judge","inference_text":"keeper bread"'
+    return '{"text_similarity_reranker":{' + ",".join(parameters).replace("OWN", own) + "}}"
+
+
+def _body(*members: str) -> str:
+    return "{" + ",".join(members) + "}"
+
+
+_ALL = '"retriever":{"standard":{"query":{"match_all":{}}}}'
+_CHILDREN = [
+    '{"standard":{"query":{"match":["a"]}}}',
+    "[1]",
+    "{}",
+    '"x"',
+    '{"standard":{"query":{"match_all":{}}},"boost":2}',
+    '{"nope":{}}',
+    '{"standard":[]}',
+    '{"standard":{"query":0}}',
+    '{"standard":{"query":{}}}',
+    '{"standard":{"query":null}}',
+    '{"standard":{"filter":[{"match":1}]}}',
+    '{"standard":{"color":1}}',
+    '{"standard":{"sort":[{"n":7}]}}',
+    '{"standard":{"query":{"match":{"story":"lamp","_name":"x"}}}}',
+    '{"standard":{"query":{"semantic":{"field":"words","query":"lamp"},"_name":"x"}}}',
+    '{"knn":{"field":"v"}}',
+    '{"knn":{"field":"v","query_vector":[1,1],"num_candidates":9}}',
+    _judged('"retriever":{"standard":{"query":{"match":3}}}', "OWN"),
+]
+_BESIDE = ['"size":[1]', '"color":1', '"_source":{"x":1}', '"size":true', '"highlight":7', '"sort":[{"n":7}]']
+MALFORMED = [
+    *(_body('"retriever":' + _judged(f'"retriever":{child}', "OWN")) for child in _CHILDREN),
+    *(_body('"retriever":' + _judged("OWN", f'"retriever":{child}')) for child in _CHILDREN),
+    *(_body('"retriever":' + _judged(_ALL, "OWN", '"rank_window_size":-1'), beside) for beside in _BESIDE),
+    *(_body('"retriever":' + _judged(_ALL, "OWN", '"top_n":1'), beside) for beside in _BESIDE),
+    *(_body(beside, '"retriever":' + _judged(_ALL, "OWN")) for beside in _BESIDE),
+    *(_body('"query":{"semantic":{"field":"words","query":"fail"}}', beside) for beside in _BESIDE),
+    '{"retriever":{"text_similarity_reranker":[1]}}',
+    _body('"retriever":' + _judged(_ALL, "OWN")[:-1] + ',"_name":"x"}'),
+    '{"retriever":{"standard":{"query":{"semantic":{"field":"words","query":"fog"}},"_name":["a"]}}}',
+    '{"query":{"bool":{"must":[{"semantic":{"field":"sense","query":"fog"}}],"filter":[{"range":{"n":7}}]}}}',
+    '{"query":{"semantic":{"field":"words","query":"a text"}},"_source":[[]]}',
+]
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_what_is_wrong_first_in_a_body_is_what_is_said(found: FilledFront, text: str) -> None:
+    """Also where it stands behind what fails here, and beside retrievers that the cluster is not asked to run."""
+    expected = found.send("POST", "/find-a/_search", text.encode(), base=found.node)
+    got = found.send("POST", "/find-a/_search", text.encode())
+    assert got[0] == expected[0] >= 400, (got, expected)
+    assert _error(got[1]["error"]) == _error(expected[1]["error"])
 
 
 _LEAVES = st.sampled_from(

@@ -48,8 +48,8 @@ def kinds_of(tree: Any) -> set[str]:
     waiting = [tree]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, dict) and len(item) == 1:
-            ((kind, body),) = item.items()
+        if isinstance(item, dict) and item:
+            kind, body = next(iter(item.items()))
             found.add(kind)
             if isinstance(body, dict):
                 waiting.append(body.get("retriever"))
@@ -83,24 +83,21 @@ class TreeParser:
                 f"[{self.locate(path)}] retriever doesn't support values of type: {token_of(tree)}"
             )
         kind, body = next(iter(tree.items()))
-        if len(tree) > 1 or not isinstance(body, dict):
-            text = (
-                f"[{kind}] malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]"
-                if len(tree) > 1
-                else f"[{kind}] retriever malformed, no start_object after retriever name"
-            )
+        if not isinstance(body, dict):
+            text = f"[{kind}] retriever malformed, no [START_OBJECT] after retriever name"
             raise OtherError("parsing_exception", text, is_elasticsearch_level=True)
+        node = self._node(kind, body, path)
+        if len(tree) > 1:
+            text = f"[{kind}] malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]"
+            raise OtherError("parsing_exception", text, is_elasticsearch_level=True)
+        return node
+
+    def _node(self, kind: str, body: dict[str, Any], path: Path) -> Node:
         here = (*path, kind)
         if kind == "auto":
             return self._auto(body, here)
         if kind in OURS:
-            reader = Reader(kind, body, here, self.locate)
-            return {
-                "rrf": self._rrf,
-                "linear": self._linear,
-                "pinned": self._pinned,
-                "text_similarity_reranker": self._reranked,
-            }[kind](reader)
+            return self._own(Reader(kind, body, here, self.locate))
         name = body.get("_name")
         least = body.get("min_score")
         label = name if isinstance(name, str) else None
@@ -110,19 +107,55 @@ class TreeParser:
             return Over(
                 kind,
                 {key: value for key, value in body.items() if key not in ("retriever", "filter")},
-                self.parse(body["retriever"], (*here, "retriever")),
+                self._below_rescorer(kind, body, here),
                 tuple(filters) if isinstance(filters, list | tuple) else (filters,),
                 label,
                 score,
             )
         return Native(kind, body, label, score)
 
+    def _own(self, reader: Reader) -> Node:
+        """A retriever of ours; only here is known what is wrong with its parameters."""
+        read = {
+            "rrf": self._rrf,
+            "linear": self._linear,
+            "pinned": self._pinned,
+            "text_similarity_reranker": self._reranked,
+        }
+        try:
+            return read[reader.kind](reader)
+        except SidecarError as error:
+            if "is_of_the_form" not in vars(error):
+                error.is_of_the_form = True
+            raise
+
     def _below(self, reader: Reader, name: str, tree: Any, path: Path) -> Node:
         """A child; what is wrong with its form is wrong with the parameter that holds it."""
         try:
             return self.parse(tree, path)
         except (XContentParseError, IllegalArgumentError, OtherError) as error:
-            raise reader.failed(name, error) from error
+            cause: SidecarError = error
+            if (
+                name == "retriever"
+                and isinstance(tree, dict)
+                and isinstance(tree.get(kind := next(iter(tree), "")), dict)
+            ):
+                cause = Reader("retriever", tree, path, self.locate).failed(kind, error)
+            failed = reader.failed(name, cause)
+            failed.is_of_the_form = error.is_of_the_form
+            raise failed from error
+
+    def _below_rescorer(self, kind: str, body: dict[str, Any], path: Path) -> Node:
+        """The child of a retriever of the cluster's; a ``rescorer`` tells what is wrong with it twice."""
+        reader = Reader(kind, body, path, self.locate)
+        try:
+            return self._below(reader, "retriever", body["retriever"], (*path, "retriever"))
+        except XContentParseError as error:
+            if kind != "rescorer":
+                raise
+            whole = OtherError("parsing_exception", error.reason, cause=error, is_elasticsearch_level=True)
+            whole.is_of_the_form = error.is_of_the_form
+            raise whole from error
 
     def _auto(self, body: dict[str, Any], path: Path) -> Node:
         unknown = [name for name in body if name not in AUTO_PARAMETERS]
@@ -279,6 +312,11 @@ def _chunk_rescorer(reader: Reader, name: str) -> ChunkRescorer:
     cause: SidecarError | None = None
     if isinstance(size, bool) or not isinstance(size, int):
         size = Reader(name, value, (*reader.path, name), reader.locate).whole("size")
+    if settings is not None and not isinstance(settings, dict):
+        raise reader.failed(
+            name, Reader(name, value, (*reader.path, name), reader.locate).unsupported("chunking_settings", settings)
+        )
+    settings = settings or None
     if size < 1:
         cause = IllegalArgumentError("size must be greater than 0")
     elif settings is not None:
@@ -287,16 +325,23 @@ def _chunk_rescorer(reader: Reader, name: str) -> ChunkRescorer:
         except SidecarError as error:
             cause = error
     if cause is not None:
-        text = f"Failed to build [{name}] after last required field arrived"
-        raise reader.failed(name, XContentParseError(text, cause=cause))
+        wrong = XContentParseError(f"Failed to build [{name}] after last required field arrived", cause=cause)
+        known = [key for key in value if key in ("size", "chunking_settings")]
+        if len(known) > 1:  # it is built as soon as it has all that it can have
+            wrong = Reader(name, value, (*reader.path, name), reader.locate).failed(known[-1], wrong)
+        raise reader.failed(name, wrong)
     return ChunkRescorer(size, settings)
 
 
-def _with_defaults(settings: Any) -> Any:
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     """Given only a size, the rest is by sentences without overlap."""
-    if isinstance(settings, dict) and "strategy" not in settings:
-        return {"strategy": "sentence", "sentence_overlap": 0, **settings}
-    return settings
+    if "strategy" in settings:
+        return settings
+    if settings.keys() != {"max_chunk_size"}:
+        raise IllegalArgumentError("Can't generate Chunker without ChunkingStrategy provided")
+    if settings["max_chunk_size"] is None:
+        raise IllegalArgumentError("max_chunk_size must not be null")
+    return {"strategy": "sentence", "sentence_overlap": 0, **settings}
 
 
 def _budget(reader: Reader, name: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sidecar.search.retrievers.fusing import Found
 from sidecar.search.retrievers.hit_details import Run, add_details, add_explanations
-from sidecar.search.retrievers.requests import Leg, Requests, legs_of, over_window
+from sidecar.search.retrievers.requests import Leg, Requests, legs_of, names_a_clause, over_window
 from sidecar.search.retrievers.tree import Fused, Native, Node, Over, Pinned, Reranked, children, walk, window_of
 
 _LEAST_FLOAT = 1.4e-45
@@ -79,7 +79,7 @@ def plan_of(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, str]) 
         start or 0,
         max(size or 0, 0),
         given,
-        _needs_tails(rest, parameters) or explain,
+        _needs_tails(rest, parameters) or explain or names_a_clause(body.get("retriever")),
         explain,
         parameters.get("sidecar.explain") in ("", "true"),
     )

@@ -84,16 +84,9 @@ class Reader:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise self.unsupported(name, value)
         try:
-            number = float(value)
-            whole = int(number)
+            return int(float(value))  # a fraction is cut off
         except (ValueError, OverflowError):
-            cause = OtherError("number_format_exception", f'For input string: "{value}"')
-            raise self.failed(name, cause) from None
-        if number != whole:
-            raise self.failed(
-                name, IllegalArgumentError(f"{java_text(value)} cannot be converted to Integer")
-            ) from None
-        return whole
+            raise self.failed(name, _no_number(value)) from None
 
     def decimal(self, name: str) -> float:
         value = self.body[name]
@@ -102,8 +95,7 @@ class Reader:
         try:
             return float(value)
         except ValueError:
-            cause = OtherError("number_format_exception", f'For input string: "{value}"')
-            raise self.failed(name, cause) from None
+            raise self.failed(name, _no_number(value)) from None
 
     def boolean(self, name: str) -> bool:
         value = self.body[name]
@@ -135,6 +127,11 @@ class Reader:
         if not isinstance(value, dict):
             raise self.unsupported(name, value)
         return (value,)
+
+
+def _no_number(value: Any) -> OtherError:
+    text = f'For input string: "{value}"' if value != "" else "empty String"
+    return OtherError("number_format_exception", text)
 
 
 def token_of(value: Any) -> str:

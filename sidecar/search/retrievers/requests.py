@@ -97,7 +97,7 @@ class Requests:
         context = Context(leg.window)
         if node.kind == "standard" and node.body.keys() <= _STANDARD:
             return self._standard(node, leg, context)
-        if node.kind == "knn" and node.body.keys() <= _KNN:
+        if node.kind == "knn" and _KNN_REQUIRED <= node.body.keys() <= _KNN:
             section = {key: value for key, value in node.body.items() if key not in ("_name", "min_score")}
             if leg.filters:
                 section["filter"] = [*_listed(section.get("filter")), *leg.filters]
@@ -111,7 +111,7 @@ class Requests:
         return {"retriever": self.rewriter.retriever({node.kind: own}, context)}
 
     def _standard(self, node: Native, leg: Leg, context: Context) -> dict[str, Any]:
-        query = without_labels(self._query(node, leg.filters), drop_inner_hits=True)
+        query = _without_inner_hits(self._query(node, leg.filters))
         body = {
             key: node.body[key] for key in ("sort", "search_after", "terminate_after", "min_score") if key in node.body
         }
@@ -129,9 +129,9 @@ class Requests:
         query = node.body.get("query")
         narrowing = [*_listed(node.body.get("filter")), *filters]
         if not narrowing:
-            return query or {"match_all": {}}
+            return query if "query" in node.body else {"match_all": {}}
         body: dict[str, Any] = {"filter": narrowing}
-        if query is not None:
+        if "query" in node.body:
             body["must"] = [query]
         return {"bool": body}
 
@@ -141,6 +141,11 @@ class Requests:
         if filters:
             own["filter"] = list(filters)
         own["retriever"] = {"standard": {"query": self.ranked(child, tails)}}
+        if node.kind == "diversify" and child:  # it would go on with what only counts
+            window = min(inner_window(node.body), len(child))
+            own["rank_window_size"] = window
+            if isinstance(own.get("size"), int):
+                own["size"] = min(own["size"], window)
         return {node.kind: own}
 
     # --- the page
@@ -161,6 +166,14 @@ class Requests:
         if name is not None:
             body["_name"] = name
         return {"bool": body}
+
+    def page(self, tree: Node, found: Sequence[Found], tails: Sequence[Any] | None) -> dict[str, Any]:
+        """The query of the last search: what is ranked, under the tree's name and that of neighbours below it."""
+        query = self.ranked(found, tails, tree.name)
+        if not isinstance(tree, Reranked) or not isinstance(tree.child, Native) or tree.child.kind != "knn":
+            return query
+        named: dict[str, Any] = _named(query, tree.child.name)
+        return named
 
     def one(self, key: Key) -> dict[str, Any]:
         index, name = key
@@ -197,7 +210,11 @@ class Requests:
             return []  # of neighbours only those count that have a text
         result = [self._pins(node)] if isinstance(node, Pinned) else []
         for child in children(node):
-            result += self.tails(child, size, own, found)
+            if isinstance(child, Reranked) and (child.min_score or 0) > 0:
+                inner = found.get(id(child), ())[: inner_window(node.body) if isinstance(node, Over) else node.window]
+                result.append(self.these(one.key for one in inner))
+            else:
+                result += self.tails(child, size, own, found)
         return result
 
     def _tail(self, node: Native, size: int, filters: Filters, found: Mapping[int, Sequence[Found]]) -> Any:
@@ -208,10 +225,12 @@ class Requests:
             if not isinstance(below, dict) or len(below) != 1:
                 break
             ((kind, body),) = below.items()
-            inner = Native(kind, body)
+            name = body.get("_name") if isinstance(body, dict) else None
+            inner = Native(kind, body, name if isinstance(name, str) else None)
         if inner.kind != "standard":
-            return self.these(one.key for one in found.get(id(node), ()))
-        query = self.rewriter.query(without_labels(self._query(inner, narrowing), drop_inner_hits=False), Context(size))
+            return _named(self.these(one.key for one in found.get(id(node), ())), inner.name)
+        query = self.rewriter.query(_unnamed(self._query(inner, narrowing)), Context(size))
+        query = _named(query, inner.name)
         least = inner.body.get("min_score")
         if least is not None:
             return {"function_score": {"query": query, "min_score": least}}
@@ -231,28 +250,43 @@ class Requests:
         )
 
 
-def without_labels(query: Any, *, drop_inner_hits: bool) -> Any:
-    """A query without the names of its clauses, which a fusion does not show; on request without inner hits."""
+def names_a_clause(tree: Any) -> bool:
+    """Whether anything in a retriever tree has a name, to be shown with the hits that it matches."""
+    if isinstance(tree, dict):
+        return "_name" in tree or any(names_a_clause(value) for value in tree.values())
+    return isinstance(tree, list) and any(names_a_clause(item) for item in tree)
+
+
+def _without_inner_hits(query: Any) -> Any:
     if isinstance(query, list):
-        return [without_labels(item, drop_inner_hits=drop_inner_hits) for item in query]
+        return [_without_inner_hits(item) for item in query]
     if not isinstance(query, dict):
         return query
-    result = {}
-    for name, value in query.items():
-        if name == "_name" or (drop_inner_hits and name == "inner_hits"):
-            continue
-        if name in _LEAF_QUERIES and isinstance(value, dict):
-            result[name] = {
-                field_name: {k: v for k, v in what.items() if k != "_name"} if isinstance(what, dict) else what
-                for field_name, what in value.items()
-                if not (field_name == "_name" and isinstance(what, str) and len(value) > 1)
-            }
-            continue
-        result[name] = without_labels(value, drop_inner_hits=drop_inner_hits)
-    return result
+    return {name: _without_inner_hits(value) for name, value in query.items() if name != "inner_hits"}
+
+
+def _unnamed(query: Any) -> Any:
+    """A child's query, whose name its retriever's takes the place of; the names of clauses within it stay."""
+    if not isinstance(query, dict) or len(query) != 1:
+        return query
+    ((kind, body),) = query.items()
+    if not isinstance(body, dict):
+        return query
+    if kind in _LEAF_QUERIES:
+        body = {name: _nameless(value) for name, value in body.items()}
+    return {kind: _nameless(body)}
+
+
+def _nameless(value: Any) -> Any:
+    return {key: item for key, item in value.items() if key != "_name"} if isinstance(value, dict) else value
+
+
+def _named(query: Any, name: str | None) -> Any:
+    return query if name is None else {"bool": {"must": [query], "_name": name}}
 
 
 _STANDARD = frozenset({"query", "filter", "sort", "search_after", "terminate_after", "min_score", "collapse", "_name"})
+_KNN_REQUIRED = frozenset({"field", "k", "num_candidates"})
 _KNN = frozenset(
     {"field", "query_vector", "query_vector_builder", "k", "num_candidates", "filter", "similarity", "rescore_vector"}
     | {"visit_percentage", "_name", "min_score"}

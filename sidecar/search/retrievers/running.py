@@ -31,7 +31,7 @@ from sidecar.search.retrievers.fusing import (
     weighted_scores,
 )
 from sidecar.search.retrievers.requests import BY_SCORE, Leg, Requests, over_window
-from sidecar.search.retrievers.tree import Compound, Filters, Fused, Native, Node, Over, Pinned, Reranked, walk
+from sidecar.search.retrievers.tree import LEAVES, Compound, Filters, Fused, Native, Node, Over, Pinned, Reranked, walk
 
 _WANTED = (
     "responses.status,responses.error,responses._shards.failures,responses.hits.hits._index,responses.hits.hits._id,"
@@ -42,6 +42,7 @@ _OF_THE_FORM = frozenset(
     {"parsing_exception", "x_content_parse_exception", "named_object_not_found_exception", "json_parse_exception"}
     | {"action_request_validation_exception", "parse_exception"}
 )
+_RANKED = "rank_docs_retriever"
 _DEFAULT_CHUNKS: Mapping[str, Any] = {"strategy": "sentence", "max_chunk_size": 300, "sentence_overlap": 0}
 
 
@@ -114,6 +115,7 @@ class Evaluation:
             ranking = pinned_before(self._pins(node), below[0], node.window)
         elif isinstance(node, Reranked):
             ranking = await self._rerank(node, below[0][: node.window])
+            self.found[id(node)] = ranking
         else:
             ranking = await self._over(node, below[0], own)
         self.compared[id(node)] = list(below)
@@ -159,14 +161,12 @@ class Evaluation:
             return [one for one in kept if node.min_score is None or one.score >= node.min_score]
 
     async def check_endpoint(self, node: Reranked) -> None:
-        """Raises what is wrong with the endpoint or the question, whether or not anything is found."""
+        """Raises what is wrong with the endpoint, whether or not anything is found."""
         task = (await self.embedder.profile(node.inference_id)).task_type
         if task is not TaskType.RERANK:
             raise StatusError(
                 f"Requested task type [rerank] does not match the inference endpoint's task type [{task}]"
             )
-        if not node.text:
-            raise ActionRequestValidationError("Field [query] cannot be empty for task type [rerank]")
 
     async def _texts(self, node: Reranked, ranking: Sequence[Found]) -> list[tuple[Found, str]]:
         """The documents that have a text, with it."""
@@ -211,6 +211,10 @@ class Evaluation:
     async def _scores(self, node: Reranked, texts: Sequence[str]) -> list[float]:
         if not texts:
             return []
+        if not node.text:
+            wrong = "Field [query] cannot be empty for task type [rerank]"
+            # No chunk is the best for a question without words.
+            raise ActionRequestValidationError("Field [input] cannot be an empty array" if node.chunks else wrong)
         pieces, owners = _pieces(node, texts)
         ranking = await self.embedder.rerank(node.inference_id, node.text, pieces)
         by_piece = {document.index: float(document.relevance_score) for document in ranking.documents}
@@ -330,7 +334,9 @@ def rerank_error(node: Reranked, error: SidecarError) -> RelayedError:
         "failed_shards": [],
         "caused_by": described(error),
     }
-    return _search_failed(node.kind, [node.child.label], [failure], error.status)
+    # What a compound made of its children is a retriever of its own by then.
+    is_leaf = isinstance(node.child, Native) and node.child.kind in LEAVES
+    return _search_failed(node.kind, [node.child.label if is_leaf else _RANKED], [failure], error.status)
 
 
 def _search_failed(kind: str, names: Sequence[str], suppressed: Sequence[Any], status: int) -> RelayedError:

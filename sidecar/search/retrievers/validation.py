@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sidecar.core.errors import ActionRequestValidationError, IllegalArgumentError
-from sidecar.search.retrievers.tree import Node, Over, children, window_of
+from sidecar.search.retrievers.tree import DEFAULT_WINDOW, Native, Node, Over, Reranked, children
+from sidecar.search.rewriting import inner_window
 
 # In the order in which they are named together.
 _NOT_BESIDE = ("query", "knn", "search_after", "terminate_after", "sort", "rescore")
+
+_ALONE = frozenset({"diversify", "random_reranker"})
 
 
 def check_search(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
@@ -30,50 +33,67 @@ def check_search(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, s
         raise ActionRequestValidationError(*found)
 
 
-def _refusals(node: Node, size: int, *, is_scroll: bool) -> list[str]:
-    found = []
-    window = window_of(node)
+def _refusals(node: Node, size: int, *, is_scroll: bool, is_root: bool = True) -> list[str]:
+    """In Elasticsearch's order; ``diversify`` and ``random_reranker`` look neither at sizes nor at their children."""
+    found: list[str] = []
+    if node.kind in _ALONE:
+        return found
+    name, window = _window(node), _window_size(node)
     if window is not None:
         if window < size:
-            text = f"[{node.kind}] requires [rank_window_size: {window}] be greater than or equal to [size: {size}]"
-            found.append(text)
-        if window == 0:
+            found.append(f"[{node.kind}] requires [{name}: {window}] be greater than or equal to [size: {size}]")
+        if window == 0 and is_root:
             found.append("[rank] requires [size] greater than [0]")
         if window < 0:
             found.append(f"[rank_window_size] parameter cannot be negative, found [{window}]")
         if is_scroll:
             found.append(f"cannot specify [{node.kind}] and [scroll]")
-    if isinstance(node, Over):
-        found += _window_refusals(node)
+    is_measured = isinstance(node, Reranked | Over)  # of fusions no node has shown that it is
     for child in children(node):
-        found += _refusals(child, -1 if isinstance(node, Over) else min(size, -1), is_scroll=is_scroll)
+        found += _refusals(child, size if is_measured else -1, is_scroll=is_scroll, is_root=False)
+        found += _smaller_below(node, child) if is_measured else []
     return found
 
 
-def _window_refusals(node: Over) -> list[str]:
-    name = "window_size" if node.kind == "rescorer" else "rank_window_size"
-    rescore = node.body.get("rescore")
-    items = rescore if isinstance(rescore, list) else [rescore]
-    sizes = [item.get(name, 10) for item in items if isinstance(item, dict)] if node.kind == "rescorer" else []
-    if node.kind != "rescorer":
-        sizes = [node.body.get(name, 10)]
-    below = window_of(node.child)
-    if below is None or not sizes or not all(isinstance(size, int) for size in sizes):
-        return []
-    if max(sizes) <= below:
+def _smaller_below(node: Node, child: Node) -> list[str]:
+    """A retriever that wants more hits than its child keeps."""
+    window, below = _window_size(node), _window_size(child)
+    if window is None or below is None or window <= below:
         return []
     return [
-        f"[{node.kind}] requires [{name}: {max(sizes)}] to be smaller than or equal to its sub retriever's "
-        f"{node.child.kind} [rank_window_size: {below}]"
+        f"[{node.kind}] requires [{_window(node)}: {window}] to be smaller than or equal to its sub retriever's "
+        f"{child.kind} [{_window(child)}: {below}]"
     ]
+
+
+def _window(node: Node) -> str:
+    return "window_size" if node.kind == "rescorer" else "rank_window_size"
+
+
+def _window_size(node: Node) -> int | None:
+    """How many hits a retriever with others below it keeps; ``None`` for one without, and for ``random_reranker``."""
+    if not isinstance(node, Native | Over):
+        return node.window
+    if node.kind == "rescorer":
+        return min(_rescored_windows(node), default=DEFAULT_WINDOW)
+    return inner_window(node.body) if node.kind == "diversify" else None
+
+
+def _rescored_windows(node: Native | Over) -> list[int]:
+    rescore = node.body.get("rescore")
+    items = rescore if isinstance(rescore, list) else [rescore]
+    sizes = [item.get("window_size") for item in items if isinstance(item, dict)]
+    return [size for size in sizes if isinstance(size, int) and not isinstance(size, bool)]
 
 
 def _check_number(name: str, value: Any) -> None:
     if value is None:
         return
     try:
-        number = int(value)
+        number = None if isinstance(value, bool) else int(value)
     except (TypeError, ValueError):
-        raise IllegalArgumentError(f"Failed to parse int parameter [{name}] with value [{value}]") from None
+        number = None
+    if number is None:
+        raise IllegalArgumentError(f"Failed to parse int parameter [{name}] with value [{value}]")
     if number < 0 and not (name == "size" and number == -1):
         raise IllegalArgumentError(f"[{name}] parameter cannot be negative, found [{number}]")
