@@ -98,16 +98,19 @@ $(REFERENCE_READY): | $(BIN)/python
 	rm -rf $(REFERENCE)
 	$(PIP) install --no-warn-conflicts --target $(REFERENCE)/6 'sentence-transformers>=6.2,<7' onnx torch
 	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/5 'sentence-transformers==5.1.2' \
-		'transformers==4.57.3' 'tokenizers==0.22.1' 'huggingface-hub==0.36.0' requests pillow
+		'transformers==4.57.3' 'tokenizers==0.22.1' 'huggingface-hub==0.36.0' requests pillow \
+		'optimum==2.1.0' 'optimum-onnx==0.1.0'
 	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/3 'sentence-transformers==3.4.1' \
 		'transformers==4.49.0' 'tokenizers==0.21.0' 'huggingface-hub==0.29.3' requests pillow
 	@touch $@
 
-# records anew what sentence-transformers makes of small model folders, and holds the sidecar against it
+# records anew what sentence-transformers and Optimum make of small model folders, and holds the sidecar against it
 reference: setup $(REFERENCE_READY)
 	@set -e; for release in 3 5 6; do echo "== sentence-transformers $$release"; \
 		PYTHONPATH=$(REFERENCE)/$$release:$(REFERENCE)/6 $(BIN)/python $(RECORDED)/layouts.py \
 			$(RECORDED)/sentence_transformers_$$release.tar.xz; done
+	PYTHONPATH=$(REFERENCE)/5:$(REFERENCE)/6:. $(BIN)/python -m tests.runtime.reference.optimum_layouts \
+		$(RECORDED)/optimum_2.tar.xz
 	$(BIN)/python -m pytest tests/runtime/test_reference_layouts.py $(ARGS)
 
 bench: setup

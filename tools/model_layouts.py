@@ -1,4 +1,4 @@
-"""Writes the table of model folders in docs/models.md: what sentence-transformers computes, and what comes out here.
+"""Writes the table of model folders in docs/models.md: what their makers compute, and what comes out here.
 
 python -m tools.model_layouts
 """
@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from sidecar.core.tasks import InputType
-from sidecar.runtime.config import Lane, RuntimeConfig
+from sidecar.runtime.config import Lane, Precision, RuntimeConfig
 from sidecar.runtime.models import LocalModels
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "models.md"
-ARCHIVES = sorted((ROOT / "tests" / "runtime" / "reference").glob("sentence_transformers_*.tar.xz"))
+ARCHIVES = sorted(
+    (ROOT / "tests" / "runtime" / "reference").glob("*.tar.xz"), key=lambda path: path.name.startswith("optimum")
+)
 BEGIN, END = "<!-- layouts: make tables -->\n", "<!-- end of layouts -->\n"
 _PURPOSES = {"query": InputType.SEARCH, "document": InputType.INGEST, "plain": None}
 _MEANING = {
@@ -48,6 +50,22 @@ _MEANING = {
     "splade-max-log1p_relu": "SpladePooling max, log1p_relu",
     "splade-sum-relu": "SpladePooling sum, relu",
     "splade-sum-log1p_relu": "SpladePooling sum, log1p_relu",
+    "optimum-bert": "Optimum, `feature-extraction`: BERT",
+    "optimum-distilbert": "the same: DistilBERT",
+    "optimum-roberta": "the same: RoBERTa",
+    "optimum-modernbert": "the same: ModernBERT",
+    "optimum-fill-mask": "Optimum, `fill-mask`, max and relu",
+    "optimum-text-classification": "Optimum, `text-classification`, raw logits",
+    "optimum-O2": "Optimum, `--optimize O2`",
+    "optimum-optimized": "Optimum's optimizer: `model_optimized.onnx`",
+    "optimum-quantized": "Optimum's quantizer: `model_quantized.onnx`",
+    "optimum-external-data": "Optimum, `model.onnx_data`",
+    "optimum-sentence-transformers": "sentence-transformers with Optimum's `onnx/model.onnx`: Pooling cls, Dense",
+    "optimum-sentence-transformers-model_O2": "the same: `onnx/model_O2.onnx`",
+    "optimum-sentence-transformers-model_O3": "the same: `onnx/model_O3.onnx`",
+    "optimum-sentence-transformers-model_qint8_avx512_vnni": "the same: `onnx/model_qint8_avx512_vnni.onnx`",
+    "optimum-sentence-transformers-model_quint8_avx2": "the same: `onnx/model_quint8_avx2.onnx`",
+    "optimum-sentence-embedding": "Optimum of a whole sentence-transformers model: `sentence_embedding`",
     "inference-free": "Router: SparseStaticEmbedding, Transformer with SpladePooling",
 }
 
@@ -85,6 +103,14 @@ async def _compare(folder: Path, found: dict[str, Row]) -> None:
     await models.close()
 
 
+async def dense_values(models: LocalModels, name: str, texts: list[str], input_type: InputType | None) -> list[Any]:
+    """Vectors of texts; each by itself where the numbers are 8 bits, which depend on the other texts of a batch."""
+    is_int8 = models.resolve(name).precision is Precision.INT8
+    calls = [[text] for text in texts] if is_int8 else [texts]
+    found = [await models.dense(name, call, input_type=input_type, lane=Lane.INGEST) for call in calls]
+    return [vector for vectors in found for vector in vectors]
+
+
 async def _values(models: LocalModels, name: str, expected: dict[str, Any], texts: list[str]) -> tuple[Any, Any]:
     """All values of a layout, once as recorded and once from here, side by side."""
     reference: list[float] = []
@@ -95,7 +121,7 @@ async def _values(models: LocalModels, name: str, expected: dict[str, Any], text
         return np.array(expected["scores"]), np.array(here)
     for purpose in [purpose for purpose in _PURPOSES if purpose in expected]:
         if expected["kind"] == "dense":
-            vectors = await models.dense(name, texts, input_type=_PURPOSES[purpose], lane=Lane.INGEST)
+            vectors = await dense_values(models, name, texts, _PURPOSES[purpose])
             reference += np.array(expected[purpose]).ravel().tolist()
             here += np.array(vectors).ravel().tolist()
             continue
