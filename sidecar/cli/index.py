@@ -19,6 +19,7 @@ from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, 
 from sidecar.ingest.bound import bound_plan_for_writing
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Existing, Indexing, IndexJob
+from sidecar.ingest.json_lines import other_kind
 from sidecar.ingest.line import Pace
 from sidecar.ingest.planning import make_plan
 from sidecar.settings import UserError
@@ -84,6 +85,9 @@ def index(
         raise typer.Exit(asyncio.run(run()))
 
 
+_HEAD = 8
+
+
 class _Lines:
     """The lines of a file, to be read as often as needed."""
 
@@ -107,6 +111,9 @@ def _opened(file: str) -> Iterator[tuple[Iterable[bytes], int | None]]:
         raise UserError(f"{file} is no file; what comes through a pipe is read from standard input (-).")
     try:
         with path.open("rb") as counted:
+            if kind := other_kind(counted.read(_HEAD)):
+                raise UserError(f"The file {file} is {kind}.")
+            counted.seek(0)
             count = sum(1 for line in counted if line.strip())
     except OSError as error:
         raise UserError(f"The file {file} cannot be read: {error.strerror}.") from None

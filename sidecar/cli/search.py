@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from rich.text import Text
 from sidecar.cli.query_option import read_query
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.core.errors import IllegalArgumentError, RelayedError
+from sidecar.elastic.fields import field_at
 from sidecar.elastic.index_catalog import IndexCatalog, IndexView
 from sidecar.elastic.source import text_at, well_formed
 from sidecar.elastic.version import server_version
@@ -132,7 +133,7 @@ async def _run(asked: Asked, elasticsearch_url: str | None, *, is_sent: bool) ->
         views = await catalog.resolve(asked.index)
         if not views:
             raise UserError(f"There is no such index: [{asked.index}].")
-        asked.shown_field = _shown_field(asked.field, views)
+        asked.shown_field = _shown_field(asked.field, asked.question, views)
         asked.question = _with_field(asked.question, asked.shown_field)
         request: dict[str, Any] = {"size": asked.size, "retriever": asked.question.retriever(views)}
         if not asked.with_source:
@@ -155,15 +156,49 @@ async def _run(asked: Asked, elasticsearch_url: str | None, *, is_sent: bool) ->
     return request, answer
 
 
-def _shown_field(named: str | None, views: Sequence[IndexView]) -> str:
-    """The field that is shown and reranked: the one named, else the first text that vectors were made of."""
+def _shown_field(named: str | None, question: Question, views: Sequence[IndexView]) -> str:
+    """The field that is shown and reranked: the one named, else the text that is searched, else one that was embedded.
+
+    Raises:
+        IllegalArgumentError: a reranker has no text to read, since nothing says which it is.
+    """
+    names = ", ".join(view.name for view in views)
     if named is not None:
         if all(mapped_field(view.mapping, named) is None for view in views):
-            raise IllegalArgumentError(f"no index of [{', '.join(view.name for view in views)}] has a field [{named}]")
+            raise IllegalArgumentError(f"no index of [{names}] has a field [{named}]")
         return named
-    sources = [source for view in views for binding in view.bindings for source in binding.sources]
-    sources += [source for view in views for found in view.semantic for source in (*found.sources, found.name)]
-    return sources[0] if sources else _DEFAULT_FIELD
+    if found := next(_texts(question, views), None):
+        return found
+    if question.rerank is not None and not _has(_DEFAULT_FIELD, views):
+        raise IllegalArgumentError(f"nothing says which text of [{names}] is to be reranked: say --field FIELD")
+    return _DEFAULT_FIELD
+
+
+def _texts(question: Question, views: Sequence[IndexView]) -> Iterator[str]:
+    """Fields with the text that is meant, the likeliest first."""
+    made = {binding.target: binding.sources for view in views for binding in view.bindings}
+    made |= {found.name: (*found.sources, found.name) for view in views for found in view.semantic}
+    for leg in question.legs:
+        yield from made.get(leg.field, ())
+    for leg in question.legs:
+        if leg.kind is LegKind.WORDS:
+            yield from _stored(leg.field, views)
+    yield from (source for sources in made.values() for source in sources)
+
+
+def _stored(field: str, views: Sequence[IndexView]) -> Iterator[str]:
+    """The fields of a leg of words as documents hold them: without weights, and a multi-field's own field."""
+    for name in (part.strip().partition("^")[0] for part in field.split(",")):
+        if "*" in name:
+            continue
+        if not _has(name, views) and (parent := name.rpartition(".")[0]):
+            yield parent
+        else:
+            yield name
+
+
+def _has(field: str, views: Sequence[IndexView]) -> bool:
+    return any(field_at(view.mapping, field) is not None for view in views)
 
 
 def _with_field(question: Question, field: str) -> Question:

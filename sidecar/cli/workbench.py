@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,7 +11,7 @@ import typer
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 from rich.console import Console
 
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import RelayedError, SidecarError
 from sidecar.elastic.client import create_client, failure_text
 from sidecar.inference.embedder import Embedder
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
@@ -82,6 +82,8 @@ def user_errors() -> Iterator[None]:
         yield
     except UserError as error:
         message = str(error)
+    except RelayedError as error:
+        message = _reason(error.body)
     except SidecarError as error:
         message = error.reason or str(error)
     except RunStoppedError as error:
@@ -98,6 +100,12 @@ def user_errors() -> Iterator[None]:
     raise typer.Exit(EXIT_USAGE)
 
 
-def _reason(body: dict[str, object]) -> str:
+def _reason(body: Mapping[str, object]) -> str:
+    """The reason of an error, with the cause where it alone says nothing ("all shards failed")."""
     error = body.get("error")
-    return str(error.get("reason")) if isinstance(error, dict) else str(error)
+    if not isinstance(error, dict):
+        return str(error)
+    reason = str(error.get("reason"))
+    causes = error.get("root_cause") or ()
+    cause = next((str(each["reason"]) for each in causes if isinstance(each, dict) and each.get("reason")), reason)
+    return reason if cause == reason else f"{reason}: {cause}"

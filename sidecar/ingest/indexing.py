@@ -106,6 +106,7 @@ class Indexing:
         self.summary = Summary()
         self.changes: tuple[MappingChange, ...] = ()
         self._repeats = Repeats()
+        self._alias_routing: str | None = None
 
     async def run(self, lines: Iterable[bytes]) -> Summary:
         """Reads ``lines`` to the end; what stops it early is in the summary.
@@ -145,7 +146,10 @@ class Indexing:
         return version
 
     async def _write_index(self, name: str) -> str:
-        """The index that Elasticsearch writes into under this name; made when there is none."""
+        """The index that Elasticsearch writes into under this name; made when there is none.
+
+        What an alias says of routing is kept: the index by itself would not know it.
+        """
         try:
             found = (await self._client.indices.get(index=name, features="aliases")).body
         except NotFoundError:
@@ -162,6 +166,8 @@ class Indexing:
             raise RunStoppedError(
                 f"alias [{name}] has no write index among [{', '.join(sorted(aliased))}]: name one of them"
             )
+        routing = aliased[writable[0]].get("index_routing")
+        self._alias_routing = None if routing is None else str(routing)
         return writable[0]
 
     async def _create(self) -> None:
@@ -179,7 +185,16 @@ class Indexing:
             log.debug("index not refreshed", index=self._job.index, error=type(error).__name__)
 
     def _parsed(self, lines: Iterable[bytes]) -> Iterator[Line | BadLine]:
-        return read_lines(lines, self._job.id_field, self._job.routing_field)
+        return map(self._routed, read_lines(lines, self._job.id_field, self._job.routing_field))
+
+    def _routed(self, line: Line | BadLine) -> Line | BadLine:
+        """The line as the alias routes it, which has a say as in Elasticsearch."""
+        routing = self._alias_routing
+        if routing is None or isinstance(line, BadLine) or line.routing == routing:
+            return line
+        if line.routing is not None:
+            return BadLine(line.number, f"the alias has the routing [{routing}], the line [{line.routing}]")
+        return replace(line, routing=routing)
 
     async def _examine(self, lines: Iterable[bytes]) -> AsyncIterator[Sequence[Decision]]:
         parsed = self._parsed(lines)

@@ -142,10 +142,41 @@ def _parsed(number: int, raw: bytes) -> dict[str, Any] | BadLine:
     except UnicodeDecodeError as error:
         return BadLine(number, f"not UTF-8: {error.reason}")
     except orjson.JSONDecodeError as error:
-        return BadLine(number, f"not JSON: {error.msg}")
+        if number == 1 and raw.lstrip().startswith(b"["):
+            return BadLine(number, _ARRAY)
+        return BadLine(number, "not UTF-8" if _is_encoding(raw) else f"not JSON: {error.msg}")
     except (ValueError, RecursionError) as error:
         return BadLine(number, f"not JSON: {error}")
+    if isinstance(value, list):
+        return BadLine(number, _ARRAY)
     return value if isinstance(value, dict) else BadLine(number, "not a JSON object")
+
+
+_ARRAY = "a JSON array, no object: write one document a line (jq -c '.[]' does)"
+
+
+def _is_encoding(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def other_kind(head: bytes) -> str | None:
+    """What a file is that begins with ``head`` and is no JSON lines, ``None`` for one that may be."""
+    return next((kind for begin, kind in _KINDS.items() if head.startswith(begin)), None)
+
+
+_KINDS = {
+    b"\x1f\x8b": "compressed (gzip): unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed (zstd): unpack it first",
+    b"BZh": "compressed (bzip2): unpack it first",
+    b"\xfd7zXZ": "compressed (xz): unpack it first",
+    b"PK\x03\x04": "compressed (zip): unpack it first",
+    b"\xff\xfe": "text in UTF-16, not in UTF-8",
+    b"\xfe\xff": "text in UTF-16, not in UTF-8",
+}
 
 
 def _named(

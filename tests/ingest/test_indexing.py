@@ -114,3 +114,18 @@ async def test_what_elasticsearch_refuses_is_named_by_line(
     ((reason, group),) = summary.failures.items()
     assert "document_parsing_exception" in reason
     assert group.examples == ["line 2"]
+
+
+async def test_documents_are_routed_as_the_alias_says(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str
+) -> None:
+    alias = f"{index}-alias"
+    await client.indices.create(index=index, settings={"number_of_shards": 3}, aliases={alias: {"routing": "r1"}})
+    raw = lines({"id": "a", "text": "sea"}, {"id": "b", "text": "sand", "r": "r1"}, {"id": "c", "text": "s", "r": "x"})
+    assert (await index_lines(client, embedder, alias, raw[:1])).written == 1
+    summary = await index_lines(client, embedder, alias, raw[1:], routing_field="r")
+    assert (summary.written, summary.failed) == (1, 1)
+    await client.index(index=alias, id="wanted", document={"text": "through the alias"}, refresh=True)
+    found = {hit["_id"]: hit.get("_routing") for hit in (await client.search(index=index))["hits"]["hits"]}
+    assert found == {"a": "r1", "b": "r1", "wanted": "r1"}
+    assert (await index_lines(client, embedder, alias, raw[:1])).up_to_date == 1

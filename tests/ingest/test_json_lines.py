@@ -1,5 +1,9 @@
+import bz2
+import gzip
+import lzma
 from datetime import UTC, datetime
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,6 +15,7 @@ from sidecar.ingest.action import build_action
 from sidecar.ingest.document import Candidate, Plan, Ref
 from sidecar.ingest.json_lines import BadLine, Line, read_lines
 from sidecar.ingest.marker import Marker
+from tests.ingest.command import run_command
 
 names = st.text(max_size=5).filter(lambda name: not name.startswith("_"))  # those are metadata
 documents = st.dictionaries(names, st.one_of(st.integers(-(2**53), 2**53), st.text(max_size=9)))
@@ -145,3 +150,35 @@ def test_hits_of_a_search() -> None:
     (line,) = read_lines([raw])
     assert isinstance(line, Line)
     assert (line.id, line.routing, line.document) == ("a", "r", {"text": "one"})
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (gzip.compress(b"{}"), "compressed (gzip)"),
+        (bz2.compress(b"{}"), "compressed (bzip2)"),
+        (lzma.compress(b"{}"), "compressed (xz)"),
+        ('{"a": 1}'.encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_before_anything_is_made(tmp_path: Path, raw: bytes, kind: str) -> None:
+    file = tmp_path / "documents"
+    file.write_bytes(raw)
+    arguments = ("index", "none", str(file), "--map", "text:d=.multilingual-e5-small-elasticsearch")
+    ended = run_command(tmp_path, *arguments, "--elasticsearch-url", "http://127.0.0.1:1")
+    assert ended.exit_code == 2
+    assert kind in " ".join(ended.output.split())
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ([b'[{"a": 1},\n', b'{"a": 2}]\n'], "a JSON array"),
+        ([b'[{"a": 1}]\n'], "a JSON array"),
+        (['{"a": "caf\u00e9"}\n'.encode("latin-1")], "not UTF-8"),
+    ],
+)
+def test_a_first_line_of_another_form_is_named(raw: list[bytes], reason: str) -> None:
+    first = next(iter(read_lines(raw)))
+    assert isinstance(first, BadLine)
+    assert first.reason.startswith(reason)

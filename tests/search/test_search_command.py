@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -39,6 +40,14 @@ async def run(environment: dict[str, str], *arguments: str) -> tuple[int | None,
     )
     output, errors = await process.communicate()
     return process.returncode, output.decode(), errors.decode()
+
+
+@pytest.fixture
+async def index(client: AsyncElasticsearch) -> AsyncIterator[str]:
+    """The name of an index that is gone after the test."""
+    name = f"search-{uuid4().hex[:10]}"
+    yield name
+    await client.indices.delete(index=name, ignore_unavailable=True)
 
 
 QUESTION = "Who looks after the light?"
@@ -188,6 +197,7 @@ def test_mistakes_end_with_a_sentence(
         (("--bm25", "nope"), "has a field [nope]"),
         (("--dense", "nope=.multilingual-e5-small-elasticsearch"), "has a field [nope]"),
         (("--field", "nope"), "has a field [nope]"),
+        (("--dense", "text=.multilingual-e5-small-elasticsearch"), "all shards failed: failed to create query"),
         (("--sparse", "n"), "nothing says which endpoint filled [n]: write n=ENDPOINT"),
         (("--size", "80", "--window", "20", *LISTS), "[rank_window_size: 20] be greater than or equal to [size: 80]"),
     ],
@@ -198,3 +208,29 @@ async def test_what_the_index_does_not_have_is_said(
     status, _, errors = await search(environment, library, "sea", *arguments)
     assert status == 2
     assert sentence in " ".join(errors.split())
+
+
+@pytest.mark.parametrize("words", ["content", "content^2,title", "content.en"])
+async def test_the_text_that_is_searched_is_shown_and_reranked(
+    environment: dict[str, str], client: AsyncElasticsearch, index: str, words: str
+) -> None:
+    english = {"type": "text", "fields": {"en": {"type": "text", "analyzer": "english"}}}
+    await client.indices.create(index=index, mappings={"properties": {"content": english, "title": {"type": "text"}}})
+    for name, text in (("1", "whales sing songs"), ("2", "bread")):
+        await client.index(index=index, id=name, document={"content": text, "title": "t"}, refresh=True)
+    arguments = (index, "how do whales sing", "--bm25", words)
+    status, output, errors = await search(environment, *arguments)
+    assert (status, "whales sing songs" in output) == (0, True), errors
+    plain = await hits(environment, *arguments)
+    (best,) = await hits(environment, *arguments, "--rerank", ".rerank-v1-elasticsearch")
+    assert best["_id"] == "1"
+    assert best["_score"] != plain[0]["_score"]
+
+
+async def test_a_reranker_without_a_known_text_is_refused(
+    environment: dict[str, str], client: AsyncElasticsearch, index: str
+) -> None:
+    await client.indices.create(index=index, mappings={"properties": {"content": {"type": "text"}}})
+    status, _, errors = await search(environment, index, "q", "--bm25", "con*", "--rerank", ".rerank-v1-elasticsearch")
+    assert status == 2
+    assert "is to be reranked: say --field FIELD" in " ".join(errors.split())
