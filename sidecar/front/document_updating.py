@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import orjson
 from aiohttp import web
 
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import OtherError, SidecarError
 from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import merge
 from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
@@ -25,13 +25,19 @@ from sidecar.front.json_members import Change, changed, members
 from sidecar.front.refusals import GUARD, MISSING, DocumentPlace, is_too_long, versions
 from sidecar.front.request_target import with_parameters, without_shape
 from sidecar.front.source_text import SourceText
-from sidecar.front.stored_documents import DocumentName, StoredDocument, examine_with_stored, read_stored
+from sidecar.front.stored_documents import (
+    DocumentName,
+    StoredDocument,
+    examine_with_stored,
+    read_stored,
+    shown_by_update,
+)
 from sidecar.front.targets import WritePlan
 from sidecar.front.update_request import UpdateRequest
 from sidecar.front.write_context import WriteContext
 from sidecar.ingest.semantic_field import INFERENCE_FIELDS
 
-_CONFLICT = 409
+_CONFLICT, _FORBIDDEN = 409, 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +196,8 @@ class _Update:
             parameters["_source_exclude_vectors"] = "false"
         answer = await self._exchange.call("GET", self._target("_doc", self._exchange.values["index"], parameters))
         found = answer.json() if answer.status == 200 else {}
+        if answer.status == _FORBIDDEN:
+            found = await shown_by_update(self._exchange, self._name)
         if not found.get("found") or not isinstance(found.get("_source"), dict):
             return None
         source = found["_source"]
@@ -200,6 +208,10 @@ class _Update:
             if kept:
                 source[INFERENCE_FIELDS] = kept
         return _Stored(found["_index"], source, found["_seq_no"], found["_primary_term"], found["_version"])
+
+    @property
+    def _name(self) -> DocumentName:
+        return DocumentName(self._exchange.values["index"], self._id, self._request.routing)
 
     def _target(self, route: str, index: str, parameters: Mapping[str, str]) -> str:
         query = f"?{urlencode(parameters)}" if parameters else ""
@@ -226,6 +238,9 @@ class _Update:
         doc = {"_index": self._plan.index, "_id": self._id, "_source": draft}
         body = {"pipeline": {"processors": [{"script": script}]}, "docs": [doc]}
         answer = await self._exchange.call("POST", "/_ingest/pipeline/_simulate", orjson.dumps(body))
+        if answer.status == _FORBIDDEN:
+            reason = str((answer.json().get("error") or {}).get("reason"))
+            raise OtherError("security_exception", f"scripts on [semantic_text] are tried first: {reason}", status=403)
         made = answer.json()["docs"][0].get("doc") if answer.status == 200 else None
         if made is None:
             return None  # the cluster tells what is wrong with the script before it looks for an endpoint
@@ -277,6 +292,8 @@ class _Update:
         parameters = dict(shown) | ({} if self._request.routing is None else {"routing": self._request.routing})
         answer = await self._exchange.call("GET", self._target("_doc", body["_index"], parameters))
         found = answer.json() if answer.status == 200 else {}
+        if answer.status == _FORBIDDEN:
+            found = await shown_by_update(self._exchange, self._name, shown)
         shown_source = {"found": True} | ({"_source": found["_source"]} if "_source" in found else {})
         about = {"_seq_no": body["_seq_no"], "_primary_term": body["_primary_term"], **shown_source}
         return body | {"get": about}

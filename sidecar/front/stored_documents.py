@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -14,6 +16,8 @@ from sidecar.front.filling import Filling, examine
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import WritePlan
 from sidecar.ingest.marker import Marker
+
+_FORBIDDEN = HTTPStatus.FORBIDDEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class DocumentName:
 async def read_stored(exchange: Exchange, names: Sequence[DocumentName]) -> list[StoredDocument | None]:
     """The documents of these names, in realtime, with the caller's credentials; ``None`` for those that are not there.
 
-    What cannot be read is not there either: the write is then judged by the cluster alone.
+    What the caller may update and not read is read by an update. What cannot be had so either counts as not there: the
+    write is then judged by the cluster alone.
     """
     if not names:
         return []
@@ -47,10 +52,37 @@ async def read_stored(exchange: Exchange, names: Sequence[DocumentName]) -> list
         for name in names
     ]
     answer = await exchange.call("POST", "/_mget", orjson.dumps({"docs": docs}))
+    if answer.status == _FORBIDDEN:
+        return [_stored(await shown_by_update(exchange, name)) for name in names]
     found = answer.json().get("docs", []) if answer.status == 200 else []
     if len(found) != len(names):
         return [None] * len(names)
-    return [_stored(one) for one in found]
+    return [
+        _stored(await shown_by_update(exchange, name) if _is_forbidden(one) else one)
+        for name, one in zip(names, found, strict=True)
+    ]
+
+
+async def shown_by_update(
+    exchange: Exchange, name: DocumentName, shown: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A document in the form of the get API, with the caller's right to update alone; empty where there is none.
+
+    An update that changes nothing shows the source to whoever may update, vectors included, ``_inference_fields`` not.
+    ``shown`` are its parameters that say what of the source (default: all).
+    """
+    query = dict(shown or {"_source": "true"}) | ({} if name.routing is None else {"routing": name.routing})
+    path = f"/{quote(name.index, safe='')}/_update/{quote(name.id, safe='')}"
+    answer = await exchange.call("POST", f"{path}?{urlencode(query)}", b'{"doc":{}}')
+    if answer.status != 200:
+        return {}
+    body = dict(answer.json())
+    return {**body, **body.get("get", {}), "_version": body["_version"]}
+
+
+def _is_forbidden(found: Mapping[str, Any]) -> bool:
+    error = found.get("error")
+    return isinstance(error, dict) and error.get("type") == "security_exception"
 
 
 def _stored(found: dict[str, Any]) -> StoredDocument | None:
