@@ -45,7 +45,10 @@ async def first_complaint(exchange: Exchange, failure: SidecarError | None = Non
     Raises:
         aiohttp.ClientError: no node answers; shown as 503.
     """
-    api = next((name for name in exchange.path.split("/") if name in _APIS), None)
+    parts = exchange.path.split("/")
+    api = next((name for name in parts if name in _APIS), None)
+    if "template" in parts:
+        return None  # its body is no search
     try:
         data = await body_bytes(exchange)
     except SidecarError:

@@ -189,7 +189,6 @@ BODIES: dict[str, Any] = {
     "semantic and standard, both named, sorted": {
         "retriever": standard(semantic(_name="m"), _name="s", sort=[{"n": "asc"}, "_doc"])
     },
-    "reranker unknown, with chunks": reranked(standard(match("lamp")), inference_id="nobody", chunk_rescorer={}),
     "reranker unknown, above a reranker": reranked(
         reranked(standard(match("lamp")))["retriever"], inference_id="nobody"
     ),
@@ -222,6 +221,7 @@ _SINCE_NINE: dict[str, Any] = {
         standard(match("lamp keeper storm")),
         chunk_rescorer={"size": 1, "chunking_settings": {"strategy": "word", "max_chunk_size": 10, "overlap": 2}},
     ),
+    "reranker unknown, with chunks": reranked(standard(match("lamp")), inference_id="nobody", chunk_rescorer={}),
     "chunked by nothing": reranked(standard(match("lamp storm")), chunk_rescorer={"chunking_settings": {}}),
     "chunked by a number": reranked(standard(match("lamp")), chunk_rescorer={"chunking_settings": 3}),
     "chunked without a strategy": reranked(
