@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
+from sidecar.core.chunking import UNIT
 from sidecar.elastic.bindings import Binding, OnFailure, UnreadBinding
 from sidecar.elastic.index_catalog import IndexCatalog
 
@@ -39,6 +40,13 @@ async def _bindings(index: str, elasticsearch_url: str | None) -> dict[str, tupl
         return found
 
 
+def _sizes(settings: Mapping[str, Any]) -> str:
+    """How a binding cuts texts: ``sentence, 200 tokens``."""
+    size = settings.get("max_chunk_size")
+    unit = settings.get(UNIT, "words")
+    return f"cut by {settings.get('strategy')}" + ("" if size is None else f" to {size} {unit}")
+
+
 def bindings_table(found: Mapping[str, Sequence[Binding | UnreadBinding]]) -> Table:
     """One line per binding; those that cannot be followed say why."""
     table = Table("index", "sources", "target", "endpoint", "options")
@@ -50,6 +58,7 @@ def bindings_table(found: Mapping[str, Sequence[Binding | UnreadBinding]]) -> Ta
                 continue
             options = [
                 *(["passages"] if binding.passages else []),
+                *([_sizes(binding.chunking_settings)] if binding.chunking_settings else []),
                 *([f"long texts: {binding.long_texts}"] if binding.long_texts != "truncate" else []),
                 *(["stored as pending on failure"] if binding.on_failure is OnFailure.INDEX_PENDING else []),
                 *(["overwrites"] if binding.overwrite else []),

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -440,7 +441,11 @@ class BulkWrite:
         for work in works:
             for document in work.documents:
                 if document.pipeline == "" and document.plan:
-                    _examine_one(work, document, document.source, document.plan)
+                    look = partial(_examine_one, work, document, document.source, document.plan)
+                    if document.plan.counts_tokens:
+                        await asyncio.to_thread(look)
+                    else:
+                        look()
 
     async def _run_pipelines(self, held: Sequence[tuple[_Work, _Document]]) -> None:
         groups: dict[tuple[str | None, bool], list[tuple[_Work, _Document]]] = {}

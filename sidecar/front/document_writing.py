@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -140,7 +141,7 @@ async def filled(
             plan = await context.plan(outcome.index, _operation(context.exchange))
     body = source.raw
     if plan and (outcome is None or outcome.source is not None):
-        filling = examine(examined, plan)
+        filling = await asyncio.to_thread(examine, examined, plan) if plan.counts_tokens else examine(examined, plan)
         context.note(filling.notes)
         if not filling.is_idle:
             body = context.completed(filling, await context.embed([filling]), source)

@@ -58,6 +58,7 @@ class VectorTarget:
     profile: EndpointProfile
     splitter: Splitter = field(default=whole, compare=False)
     circumstances: tuple[str, ...] = ()
+    counts_tokens: bool = False
     name: str = field(init=False)
     place: str = field(init=False)
     model: str = field(init=False)
@@ -110,6 +111,11 @@ class WritePlan:
 
     def __bool__(self) -> bool:
         return bool(self.semantic or self.vectors or self.missing or self.unfillable)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether looking at a document counts tokens of its texts, which is not for the event loop."""
+        return any(target.counts_tokens for target in self.vectors)
 
     @property
     def inference_ids(self) -> tuple[str, ...]:
@@ -197,7 +203,7 @@ def _vector_target(binding: Binding, profile: EndpointProfile) -> VectorTarget:
     if not binding.passages and binding.long_texts is not LongTexts.CHUNK:
         return VectorTarget(binding, profile)
     cutting = cutting_of([profile], binding.chunking_settings)
-    return VectorTarget(binding, profile, cutting.splitter, cutting.circumstances)
+    return VectorTarget(binding, profile, cutting.splitter, cutting.circumstances, cutting.counts_tokens)
 
 
 def _sharing_passages(view: IndexView, vectors: Sequence[VectorTarget]) -> tuple[list[VectorTarget], list[str]]:
@@ -224,7 +230,14 @@ def _sharing_passages(view: IndexView, vectors: Sequence[VectorTarget]) -> tuple
             complaints.append(f"field [{target.name}] of index [{view.name}] is not filled: {error.reason}")
             continue
         cutting = cuttings[target.place]
-        kept.append(replace(target, splitter=cutting.splitter, circumstances=cutting.circumstances))
+        kept.append(
+            replace(
+                target,
+                splitter=cutting.splitter,
+                circumstances=cutting.circumstances,
+                counts_tokens=cutting.counts_tokens,
+            )
+        )
     return kept, complaints
 
 

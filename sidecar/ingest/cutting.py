@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -16,14 +16,15 @@ from sidecar.ingest.pieces import Splitter, into_one, splitter
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """How one field's texts are cut, and what of it goes into the hash."""
+    """How one field's texts are cut, what of it goes into the hash, and whether tokens are counted for it."""
 
     splitter: Splitter = field(compare=False)
     circumstances: tuple[str, ...]
+    counts_tokens: bool = False
 
     def in_one_piece(self) -> Cutting:
         """The same chunks in one piece, whose vectors are merged."""
-        return Cutting(into_one(self.splitter), self.circumstances)
+        return replace(self, splitter=into_one(self.splitter))
 
 
 def cutting_of(profiles: Sequence[EndpointProfile], given: Mapping[str, Any] | None = None) -> Cutting:
@@ -38,7 +39,7 @@ def cutting_of(profiles: Sequence[EndpointProfile], given: Mapping[str, Any] | N
     settings = parse_counted_settings(given or own or DEFAULT_CHUNKING)
     counter = _counter_of(profiles, settings["max_chunk_size"]) if UNIT in settings else None
     circumstances = orjson.dumps(settings, option=orjson.OPT_SORT_KEYS).decode()
-    return Cutting(splitter(settings, counter), (circumstances,))
+    return Cutting(splitter(settings, counter), (circumstances,), counter is not None)
 
 
 def _counter_of(profiles: Sequence[EndpointProfile], size: int) -> TokenCounter:

@@ -14,8 +14,8 @@ import pytest
 from sidecar.runtime.config import RuntimeConfig
 from sidecar.runtime.models import LocalModels
 from tests.front.conftest import FilledFront
-from tests.front.provider import vector_of
-from tests.front.test_bound_writes import DENSE, mapping, ndjson, tokens
+from tests.front.provider import tokens_of, vector_of
+from tests.front.test_bound_writes import DENSE, SPARSE, mapping, ndjson, tokens
 from tests.ingest.command import run_command
 
 INDEX = "longtexts"
@@ -100,6 +100,29 @@ def test_sizes_in_tokens_need_a_local_model(filled_front: FilledFront, tmp_path:
     )
     assert refused.exit_code == 2
     assert "--chunk-tokens says how texts are cut" in refused.output
+
+
+def test_fields_of_one_nested_field_get_the_same_passages(filled_front: FilledFront) -> None:
+    words = {"strategy": "word", "max_chunk_size": 10, "overlap": 1}
+    cut = {"source": "text", "passages": True}
+    maps = (
+        cut | {"target": "p.a", "inference_id": "sparse"},
+        cut | {"target": "p.b", "inference_id": "dense", "chunking_settings": words},
+        cut | {"target": "p.c", "inference_id": "dense", "source": "title"},
+    )
+    fields = {"a": SPARSE, "b": DENSE, "c": DENSE}
+    filled_front.index(INDEX, **mapping(*maps, p={"type": "nested", "properties": fields}))
+    text = " ".join(f"word{n}" for n in range(25))
+    lines = ndjson({"index": {"_id": "1"}}, {"text": text, "title": "a boat"})
+    (said,) = warnings(filled_front, f"/{INDEX}/_bulk", lines)
+    assert "field [p.c]" in said
+    assert "would be cut from two fields, [text] and [title]" in said
+    held = filled_front.source(INDEX, "1")["p"]
+    assert len(held) == 3
+    for passage in held:
+        assert tokens(passage, "a") == tokens_of(passage["text"])
+        assert passage["b"] == pytest.approx(vector_of(passage["text"]))
+        assert "c" not in passage
 
 
 @pytest.fixture
