@@ -9,6 +9,7 @@ import itertools
 import math
 import os
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -212,6 +213,25 @@ def test_a_failing_endpoint_fails_the_search_by_itself(found: FilledFront) -> No
     status, answer = found.send("POST", "/find-a/_search", {"retriever": tree})
     assert (status, answer["error"]["type"]) == (400, "status_exception")
     assert "status [400]" in answer["error"]["reason"]
+
+
+def test_no_point_in_time_stays_open(found: FilledFront) -> None:
+    """Neither after an answer, nor where a text's vector cannot be had: it is opened while vectors are made."""
+    found.index("find-open", mappings={"properties": {"sense": {"type": "semantic_text", "inference_id": "dense"}}})
+    assert found.send("PUT", "/find-open/_doc/1?refresh=true", {"sense": "fog bell"})[0] == 201
+    for text, status in (("bell", 200), ("fail it", 400)):
+        legs = [standard({"match_all": {}}), standard(semantic("sense", text))]
+        assert found.send("POST", "/find-open/_search", {"retriever": {"rrf": {"retrievers": legs}}})[0] == status
+
+    def is_open() -> bool:
+        counted = found.send("GET", "/find-open/_stats/search", base=found.node)[1]
+        return bool(counted["_all"]["total"]["search"]["open_contexts"])
+
+    deadline = time.monotonic() + 20  # less than the minute for which one that is forgotten stays
+    while is_open() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_open()
+    found.send("DELETE", "/find-open")
 
 
 def test_what_is_wrong_with_a_fusion_is_told_in_elasticsearchs_words(found: FilledFront) -> None:
