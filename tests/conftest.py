@@ -14,6 +14,10 @@ WITHOUT = "TESTS_WITHOUT_ELASTICSEARCH"
 """Set it to 1 to skip, rather than fail, what needs a node that cannot be had."""
 
 LINES: tuple[Line, ...] = ("8", "9")
+# Some ask for others by a name that is made when they run, which no list of a test's fixtures shows.
+NODE_FIXTURES = frozenset(
+    {"elasticsearch_nodes", "elasticsearch", "elasticsearch_basic", *(f"elasticsearch_{line}" for line in LINES)}
+)
 
 # How long an example takes depends on the machine, and says nothing of what is tested.
 settings.register_profile("untimed", deadline=None)
@@ -27,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--quick"):
         return
-    left_out = [item for item in items if "elasticsearch_nodes" in _fixtures(item) or item.get_closest_marker("slow")]
+    left_out = [item for item in items if _fixtures(item) & NODE_FIXTURES or item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
 

@@ -49,6 +49,9 @@ ROADS = {
 }
 
 
+pytestmark = pytest.mark.slow  # a node of their own
+
+
 @pytest.fixture(scope="module")
 def secured() -> Iterator[str]:
     """A node of its own, since security is on; a cluster that runs already is none of ours to make users in."""

@@ -53,6 +53,7 @@ def test_the_licence_is_the_one_asked_for(elasticsearch: str, elasticsearch_basi
     assert get(f"{elasticsearch_basic}/_license")["license"]["type"] == "basic"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize("line", ["8", "9"])
 def test_a_node_ends_when_its_owner_is_killed(line: Line) -> None:
@@ -66,6 +67,7 @@ def test_a_node_ends_when_its_owner_is_killed(line: Line) -> None:
         assert not any(Path(f"/proc/{pid}").exists() for pid in running)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own")
 def test_a_node_that_does_not_come_up_shows_the_end_of_its_log() -> None:
     with (
@@ -75,6 +77,7 @@ def test_a_node_that_does_not_come_up_shows_the_end_of_its_log() -> None:
         pytest.fail("a node with an unknown setting came up")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own")
 def test_a_node_that_takes_too_long_is_ended() -> None:
     with pytest.raises(NodeFailedError, match="did not answer within 0 s"), start_node("8", patience=0.1):
