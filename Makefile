@@ -23,6 +23,10 @@ LIBRARIES := $(VENV)/clients/libraries
 LIBRARIES_READY := $(VENV)/clients/.libraries-ready
 NODE := $(VENV)/clients/node
 NODE_READY := $(VENV)/clients/.node-ready
+JAVA := $(VENV)/clients/java
+JAVA_READY := $(VENV)/clients/.java-ready
+GO := $(VENV)/clients/go
+GO_READY := $(VENV)/clients/.go-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py bench/search.py bench/front.py)))
 
@@ -75,8 +79,19 @@ $(NODE_READY): | $(BIN)/python
 		--prefix $(NODE) 'elasticsearch-8@npm:@elastic/elasticsearch@^8.19' 'elasticsearch-9@npm:@elastic/elasticsearch@^9.4' \
 		&& touch $@; else echo "no npm: the JavaScript client is left out" >&2; fi
 
+# the Java client, where Maven is there
+$(JAVA_READY): tests/clients/pom.xml | $(BIN)/python
+	@if command -v mvn >/dev/null; then rm -rf $(JAVA) && mvn --quiet --batch-mode --file $< dependency:copy-dependencies \
+		-DoutputDirectory=$(abspath $(JAVA)) && touch $@; else echo "no mvn: the Java client is left out" >&2; fi
+
+# the typed Go client, where Go is there; it compiles for minutes
+$(GO_READY): tests/clients/go_client.go.txt | $(BIN)/python
+	@if command -v go >/dev/null; then mkdir -p $(GO) && cp $< $(GO)/main.go && cd $(GO) && rm -f go.mod go.sum \
+		&& go mod init clients 2>/dev/null && go get github.com/elastic/go-elasticsearch/v9 2>/dev/null \
+		&& go build -o client . && cd $(CURDIR) && touch $@; else echo "no go: the typed Go client is left out" >&2; fi
+
 # the sidecar driven with the client libraries that people use
-clients: setup $(LIBRARIES_READY) $(NODE_READY)
+clients: setup $(LIBRARIES_READY) $(NODE_READY) $(JAVA_READY) $(GO_READY)
 	$(BIN)/python -m pytest tests/clients $(ARGS)
 
 lint: setup

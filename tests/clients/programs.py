@@ -1,7 +1,8 @@
 """The programs that drive the real libraries, and the table of what they saw in docs/clients.md.
 
-make clients                          the libraries, in an environment of their own, and the tests with them
-python -m tests.clients.programs      writes the table anew
+make clients                                the libraries, in environments of their own, and the tests with them
+python -m tests.clients.programs            writes the table anew
+python -m tests.clients.programs java ...   writes the rows of these programs anew
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ LIBRARIES = ROOT / ".venv" / "clients" / "libraries" / "bin" / "python"
 NODE_MODULES = ROOT / ".venv" / "clients" / "node"
 PYTHON_PROGRAMS = ("openai_sdk", "cohere_sdk", "langchain_store", "llama_index_store", "haystack_store", "hugging_face")
 JAVASCRIPT_PACKAGES = ("elasticsearch-8", "elasticsearch-9")
+JARS = ROOT / ".venv" / "clients" / "java"
+GO_CLIENT = ROOT / ".venv" / "clients" / "go" / "client"
+GO = "go"
+JAVA = "java"
+PROGRAMS = (*PYTHON_PROGRAMS, *JAVASCRIPT_PACKAGES, JAVA, GO)
 _EXAMPLE = re.compile(r"^```(python|js)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ADDRESS = "http://localhost:9800"
 
@@ -74,6 +80,12 @@ def run(program: str, url: str) -> list[Seen]:
     if program in JAVASCRIPT_PACKAGES:
         command = ["node", str(HERE / "javascript.mjs"), program, url]
         output = _output(command, NODE_MODULES)
+    elif program == JAVA:
+        (jar,) = JARS.glob("elasticsearch-java-*.jar")
+        version = jar.stem.removeprefix("elasticsearch-java-")
+        output = _output(["java", "-cp", f"{JARS}/*", str(HERE / "JavaClient.java"), version, url], ROOT)
+    elif program == GO:
+        output = _output([str(GO_CLIENT), url], ROOT)
     else:
         output = _output([str(LIBRARIES), "-m", f"tests.clients.{program}", url], ROOT)
     return [Seen(**json.loads(line)) for line in output.splitlines() if line.startswith("{")]
@@ -115,20 +127,30 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
+def written_rows() -> list[str]:
+    """The rows of the table that the page holds."""
+    text = PAGE.read_text().split(BEGIN)[1].split(END)[0]
+    return [line for line in text.splitlines()[2:] if line]
+
+
 def written_operations() -> set[tuple[str, str]]:
     """Clients, without their versions, and operations of the table that the page holds."""
-    text = PAGE.read_text().split(BEGIN)[1].split(END)[0]
-    cells = [line.split(" | ") for line in text.splitlines()[2:] if line]
+    cells = [line.split(" | ") for line in written_rows()]
     return {(client.removeprefix("| ").rsplit(" ", 1)[0], operation) for client, operation, *_ in cells}
 
 
 def main() -> None:
-    """Runs every program and writes the table."""
+    """Runs the programs that are named, or all, and writes their rows of the table; other rows stay before them."""
+    programs = [name for name in PROGRAMS if name in sys.argv[1:] or not sys.argv[1:]]
     with start_node("9", "basic") as node, front_with_chats(node.url) as url:
-        rows = [row for program in (*PYTHON_PROGRAMS, *JAVASCRIPT_PACKAGES) for row in run(program, url)]
+        rows = [row for program in programs for row in run(program, url)]
+    clients = {f"| {row.client.rsplit('.', 2)[0]}." for row in rows}
+    kept = [line for line in written_rows() if not any(line.startswith(client) for client in clients)]
+    lines = table(rows).splitlines()
+    text = "\n".join([*lines[:2], *(kept if sys.argv[1:] else []), *lines[2:]]) + "\n"
     before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(before + BEGIN + table(rows) + END + rest.split(END)[1])
-    print(table(rows))
+    PAGE.write_text(before + BEGIN + text + END + rest.split(END)[1])
+    print(text)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clients import programs
-from tests.clients.programs import JAVASCRIPT_PACKAGES, LIBRARIES, NODE_MODULES, PYTHON_PROGRAMS
+from tests.clients.programs import (
+    GO,
+    GO_CLIENT,
+    JARS,
+    JAVA,
+    JAVASCRIPT_PACKAGES,
+    LIBRARIES,
+    NODE_MODULES,
+    PYTHON_PROGRAMS,
+)
 
 MISSING = "the libraries are not there: make clients"
 
@@ -51,6 +60,18 @@ def test_python_libraries(libraries: None, front: str, program: str) -> None:
 @pytest.mark.parametrize("package", JAVASCRIPT_PACKAGES)
 def test_javascript_client(node: None, front: str, package: str) -> None:
     check(package, front)
+
+
+def test_java_client(front: str) -> None:
+    if shutil.which("java") is None or not list(JARS.glob("elasticsearch-java-*.jar")):
+        pytest.skip(MISSING)
+    check(JAVA, front)
+
+
+def test_typed_go_client(front: str) -> None:
+    if not GO_CLIENT.exists():
+        pytest.skip(MISSING)
+    check(GO, front)
 
 
 @pytest.mark.parametrize("code", programs.examples("python"))
