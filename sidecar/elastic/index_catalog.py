@@ -161,8 +161,11 @@ class IndexCatalog:
             ApiError, TransportError: the cluster refuses or does not answer.
         """
         if self._pipelines is None or time.monotonic() - self._pipelines[0] >= _FRESH_SECONDS:
-            answer = await self._client.ingest.get_pipeline()
-            self._pipelines = (time.monotonic(), answer.body)
+            try:
+                found: Mapping[str, Mapping[str, Any]] = (await self._client.ingest.get_pipeline()).body
+            except NotFoundError:  # what a cluster without any says
+                found = {}
+            self._pipelines = (time.monotonic(), found)
         return self._pipelines[1]
 
     async def has_endpoint(self, inference_id: str) -> bool:

@@ -46,7 +46,13 @@ class ServerVersion:
 
     @property
     def has_sparse_vector_query(self) -> bool:
+        """Whether the query is there, at least beside the machine learning module."""
         return self.since((8, 15))
+
+    @property
+    def has_sparse_vector_query_always(self) -> bool:
+        """Whether it is there without that module: not in 8.16.1, in 8.19.8."""
+        return self.since((8, 19))
 
     @property
     def allows_dots_in_tokens(self) -> bool:

@@ -69,7 +69,8 @@ for (def field : params.fields) {
 def carrier = ctx['_sidecar_inference'];
 if (carrier == null) {
   String name = '[' + params.model + ']';
-  throw new IllegalStateException('no results of ' + name + ': documents come to this pipeline through the sidecar');
+  String why = ': documents come to this pipeline through the sidecar, and no step may drop [_sidecar_inference]';
+  throw new IllegalStateException('no results of ' + name + why);
 }
 carrier.ran = carrier.ran + 1;
 def made = carrier.made.get(params.model);
@@ -177,6 +178,9 @@ def _replaced_entry(entry: Any, is_ours: Callable[[str], bool]) -> Any:
             result[kind] = settings
             continue
         inner = _replaced(settings, is_ours)
+        if kind == "remove" and "keep" in settings:
+            kept = settings["keep"]
+            inner["keep"] = [*(kept if isinstance(kept, list) else [kept]), CARRIER]
         if kind == "inference" and isinstance(settings.get("model_id"), str) and is_ours(settings["model_id"]):
             common = {name: inner[name] for name in _COMMON if name in inner}
             result["script"] = {**common, "lang": "painless", "source": SCRIPT, "params": _parameters(settings)}

@@ -19,6 +19,7 @@ from sidecar.core.errors import SidecarError
 from sidecar.front.exchange import Exchange
 from sidecar.front.first_complaint import first_complaint, refuse_broken_tree
 from sidecar.front.multi_search_handlers import multi_search, multi_search_templates
+from sidecar.front.request_target import SHAPING
 from sidecar.front.routes import FrontRoute, route
 from sidecar.front.search_bodies import body_bytes, effective_size, json_type, read_body, without_parameters
 from sidecar.front.search_calls import (
@@ -40,6 +41,8 @@ from sidecar.search.retrievers.parsing import kinds_of
 from sidecar.search.retrievers.tree import OURS
 
 _OF_ASYNC_SEARCH = frozenset({"wait_for_completion_timeout", "keep_on_completion", "keep_alive"})
+# What a node without the module says: without an index, the path is that of an index.
+_WITHOUT_MODULE = (b"no handler found for uri", b"Incorrect HTTP method for uri")
 _ASYNC_KEEP_MILLIS = 5 * 24 * 3600 * 1000
 
 
@@ -92,11 +95,12 @@ async def async_search(exchange: Exchange) -> web.StreamResponse:
             return await exchange.forward()
         target = without_parameters(exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
         answer = await exchange.call(exchange.request.method, target, write_object(new.body))
-        if not (answer.status == 400 and b"no handler found" in answer.body):
+        if not (answer.status in (400, 405) and any(words in answer.body for words in _WITHOUT_MODULE)):
             value = with_own_reasons(answer.json(), new.planted)
             return exchange.respond(answer.status, value, warnings=new.warnings)
         path = f"/{quote(index, safe=',*')}/_search?" if index else "/_search?"
-        answer = await exchange.call("POST", path + urlencode(parameters), write_object(new.body))
+        unshaped = {name: value for name, value in parameters.items() if name not in SHAPING}
+        answer = await exchange.call("POST", path + urlencode(unshaped), write_object(new.body))
         status, value = answer.status, with_own_reasons(answer.json(), new.planted)
     if status != 200:
         return exchange.respond(status, value)

@@ -40,6 +40,7 @@ from sidecar.search.vector_queries import (
     one_of,
     semantic_clause,
     sparse_clause,
+    takes_terms,
 )
 
 TEXT_EXPANSION_DEPRECATED = "text_expansion is deprecated. Use sparse_vector instead."
@@ -227,7 +228,7 @@ class Rewriter:
         extra: dict[str, Any] = {key: body[key] for key in ("prune", "pruning_config") if key in body}
         options = Options(body.get("boost"), body.get("_name"), extra)
         given = body.get("query_vector")
-        if isinstance(given, dict) and not self.scope.version.has_sparse_vector_query and text is None:
+        if isinstance(given, dict) and text is None and takes_terms(options, self.scope.version):
             return sparse_clause(name, given, options, self.scope.version)
         if not isinstance(text, str) or given is not None or not body.keys() <= _SPARSE_KEYS or not _fits(body):
             return None

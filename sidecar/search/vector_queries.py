@@ -30,11 +30,18 @@ class Options:
 def sparse_clause(path: str, tokens: Mapping[str, float], options: Options, version: ServerVersion) -> dict[str, Any]:
     """``sparse_vector`` with the tokens, or boosted terms of equal score where the cluster lacks that query."""
     weights = query_weights(tokens, version)
-    if not version.has_sparse_vector_query:
+    if takes_terms(options, version):
         query = sparse_terms_query(path, weights) if weights else {"match_none": {}}
         return labelled(query, Options(options.boost, options.name))
     body: dict[str, Any] = {"field": path, "query_vector": weights, **options.extra}
     return labelled({"sparse_vector": body}, options)
+
+
+def takes_terms(options: Options, version: ServerVersion) -> bool:
+    """Whether boosted terms stand for the query; where it may be there, not for one that prunes, as terms do not."""
+    if not version.has_sparse_vector_query:
+        return True
+    return not version.has_sparse_vector_query_always and not options.extra.get("prune")
 
 
 def semantic_clause(

@@ -114,6 +114,19 @@ def test_what_was_put_is_shown_and_can_be_tried(front: FilledFront) -> None:
     assert front.send("GET", "/_ingest/pipeline/outer")[0] == 404
 
 
+def test_results_are_kept_where_a_step_names_all_that_is_to_be_kept(front: FilledFront) -> None:
+    definition = {"processors": [{"remove": {"keep": ["text", "n"]}}, inference(), {"remove": {"keep": "tokens"}}]}
+    put(front, "outer", *definition["processors"])
+    assert front.send("GET", "/_ingest/pipeline/outer")[1] == {"outer": definition}
+    assert statuses(write(front, {"text": "boat", "n": 1, "other": 2})) == [201]
+    source = front.source(INDEX, "1")
+    assert ({*source}, tokens(source, "tokens")) == ({"tokens"}, tokens_of("boat"))
+    docs = [{"_source": {"text": "boat", "other": 2}}]
+    for path, more in (("/outer", {}), ("", {"pipeline": definition})):
+        shown = front.send("POST", f"/_ingest/pipeline{path}/_simulate", {"docs": docs, **more})[1]["docs"]
+        assert shown[0]["doc"]["_source"] == {"tokens": tokens_of("boat")}
+
+
 def test_only_what_is_ours_is_replaced_wherever_it_stands() -> None:
     ours, other = inference(), inference("elsewhere")
     foreach = {"foreach": {"field": "x", "processor": ours}}

@@ -17,6 +17,7 @@ from sidecar.elastic.index_catalog import IndexView
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.search.rewriting import Rewriter, Want, may_match_semantic_text, may_need_rewriting
 from sidecar.search.scope import EndpointKind, SearchScope
+from sidecar.search.vector_queries import Options, sparse_clause
 
 SPARSE = EndpointKind("sp", TaskType.SPARSE_EMBEDDING)
 SPARSE_TOO = EndpointKind("sp2", TaskType.SPARSE_EMBEDDING)
@@ -268,3 +269,22 @@ def test_no_body_is_too_odd(body: dict[str, Any]) -> None:
     before = json.dumps(body)
     rewritten(body, SearchScope((ONE, TWO), ENDPOINTS, NEWEST))
     assert json.dumps(body) == before
+
+
+@pytest.mark.parametrize(
+    ("version", "extra", "kind"),
+    [
+        ((8, 14, 1), {}, "bool"),
+        ((8, 14, 1), {"prune": True}, "bool"),
+        ((8, 16, 1), {}, "bool"),
+        ((8, 16, 1), {"prune": False}, "bool"),
+        ((8, 16, 1), {"prune": True}, "sparse_vector"),
+        ((8, 19, 8), {}, "sparse_vector"),
+        ((9, 4, 3), {"prune": True}, "sparse_vector"),
+    ],
+)
+def test_terms_stand_for_a_query_that_may_be_missing(
+    version: tuple[int, int, int], extra: dict[str, bool], kind: str
+) -> None:
+    clause = sparse_clause("tokens", {"boat": 1.5, "a": 0.5}, Options(extra=extra), ServerVersion(*version))
+    assert list(clause) == [kind]
