@@ -341,7 +341,8 @@ class BulkWrite:
             # Should it have come meanwhile, the guard fails, and the update is done with its vectors.
             batch.is_changed = True
             batch.guarded[batch.items] = work.action
-            return _guarded_head(work.action, GUARD), source
+            # Without its texts: a cluster that lacks the endpoint would complain of that first.
+            return _guarded_head(work.action, GUARD), changed(work.line.raw, {"doc": b"{}"})
         if work.stored is None:
             return work.action.head, source
         batch.guarded[batch.items] = work.action

@@ -79,6 +79,15 @@ def test_an_update_by_reading_and_writing_answers_as_the_cluster_does(front: Fil
     assert chunks(front, "2")["meaning"]["meaning"][0]["embeddings"] == tokens_of("lamp")
 
 
+@pytest.mark.parametrize("doc", [{"meaning": "boat"}, {"title": "boat"}, {"meaning": "boat", "title": "x", "n": 1}])
+def test_a_bulk_update_of_what_is_not_there_says_so_and_embeds_nothing(front: FilledFront, doc: Any) -> None:
+    before = len(front.asked)
+    answer = front.send("POST", f"/{INDEX}/_bulk", ndjson({"update": {"_id": "nobody"}}, {"doc": doc}))[1]
+    error = answer["items"][0]["update"]["error"]
+    assert (error["type"], error["reason"]) == ("document_missing_exception", "[nobody]: document missing")
+    assert len(front.asked) == before
+
+
 def test_values_that_cannot_be_embedded_fail_alone(front: FilledFront) -> None:
     lines = [
         *({"index": {"_id": "1"}}, {"meaning": {"a": 1}}),
