@@ -559,14 +559,30 @@ def _has_too_long_id(part: Part) -> bool:
     return isinstance(part, BulkAction) and part.operation in ("index", "create") and is_too_long(part.id)
 
 
+def _is_no_update(source: bytes) -> bool:
+    """Whether the source of an update says nothing that could change a document: the whole bulk is refused for it."""
+    if b"upsert" in source:
+        return False  # does not go together with the guard
+    try:
+        body = orjson.loads(source)
+    except orjson.JSONDecodeError:
+        return True
+    return not isinstance(body, dict) or not body.keys() & {"doc", "script"}
+
+
 def _harmless(action: BulkAction) -> bytes:
-    """The action in as many lines, without effect; as it is where the whole bulk is refused for it."""
+    """The action in as many lines, without effect; as it is where the whole bulk is refused for it.
+
+    The guard stays where a source is kept: the cluster reads some that are no JSON to others, with comments for one.
+    """
     if _has_too_long_id(action):
         return action.head + action.source
     meta = {"_id": "0", **{name: action.meta[name] for name in ("_index", "_id") if name in action.meta}, **GUARD}
-    return orjson.dumps({"update" if action.source else "delete": meta}) + (
-        b'\n{"doc":{}}\n' if action.source else b"\n"
-    )
+    head = orjson.dumps({"update" if action.source else "delete": meta}) + b"\n"
+    if not action.source:
+        return head
+    is_kept = action.operation == "update" and _is_no_update(action.source)
+    return head + (action.source if is_kept else b'{"doc":{}}\n')
 
 
 def _attempts(action: BulkAction) -> int:

@@ -11,7 +11,7 @@ import os
 import re
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.front.conftest import FilledFront
@@ -132,6 +132,12 @@ def stored(front: FilledFront, index: str) -> list[dict[str, Any]]:
     return sorted(({"_id": name, **source} for name, source in found), key=lambda one: json.dumps(one, sort_keys=True))
 
 
+TWO_FAULTS = b'{"update":{"_id":"1"}}\n%b\n{"insert":{}}\n{}\n'
+
+
+@example(body=TWO_FAULTS % b"[1]")
+@example(body=TWO_FAULTS % b'{"text":"x"')
+@example(body=TWO_FAULTS % b'{"n":1,"n":2}')
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(body=bulks())
 def test_the_front_answers_bulks_as_the_cluster_does(filled_front: FilledFront, body: bytes) -> None:
