@@ -145,7 +145,7 @@ class Sender:
         try:
             answer = await self._perform_parts(service, task, cut, limit or len(cut.inputs))
         except SidecarError as error:
-            shorten(error)
+            shorten(error, call.secrets)
             raise
         return with_marks(answer, truncated) if any(truncated) else answer
 
@@ -319,6 +319,7 @@ class Sender:
             self._tokens.drop(token)
         failures = task.failures_for(call)
         error = failures.error(answer, call)
+        shorten(error, call.secrets)
         _log.warning(
             "upstream_call_failed",
             service=service,

@@ -133,6 +133,28 @@ async def test_no_secret_is_logged_returned_or_stored(services: Services, provid
     assert SECRET.encode() not in stored
 
 
+@pytest.mark.parametrize("path", ["completion/echo", "completion/echo/_stream"])
+async def test_a_key_that_a_provider_echoes_is_not_returned(
+    services: Services, aiohttp_server: AiohttpServer, path: str
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        message = f"bad key: {request.headers['Authorization']}"
+        if (await request.json())["messages"][0]["content"] == "refused":
+            return web.json_response({"error": {"message": message}}, status=401)
+        return web.json_response({"choices": [{"message": {"content": "yes"}}]})
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    server = await aiohttp_server(app)
+    service = await services.start()
+    settings = {"model_id": "m", "api_key": SECRET, "url": f"http://127.0.0.1:{server.port}/v1"}
+    body = {"service": "openai", "service_settings": settings}
+    assert (await service.request("PUT", "/_inference/completion/echo", body))[0] == 200
+    _, answered = await service.request("POST", f"/_inference/{path}", {"input": "refused"})
+    assert "bad key: Bearer ****" in str(answered)
+    assert SECRET not in str(answered)
+
+
 async def test_every_line_of_a_request_has_its_id(services: Services) -> None:
     service = await services.start()
     for path in ("/_inference/a", "/_inference/b", "/_sidecar/health/live", "/metrics"):
