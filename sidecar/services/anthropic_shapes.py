@@ -14,7 +14,7 @@ from typing import Any
 from sidecar.core.errors import StatusError, UpstreamError
 from sidecar.core.results import ChatChunk, Completion, CompletionDelta, StreamItem
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, as_list, as_object, field_missing
+from sidecar.services.calls import Call, ProviderAnswer, as_list, as_object, count_of, field_missing
 from sidecar.services.failures import PERMISSION, Failures, words_of_error_object, words_of_openai
 from sidecar.services.openai_shapes import parse_stream_json
 from sidecar.services.sse import Event, EventDecoder
@@ -323,13 +323,13 @@ def _message_start(message: Mapping[str, Any]) -> _Translated:
     start = _object(message.get("message"))
     usage = _object(start.get("usage"))
     choice = _choice(0, {"role": start.get("role")}, start.get("stop_reason"))
-    return choice, _usage(usage.get("input_tokens") or 0, usage.get("output_tokens") or 0)
+    return choice, _usage(usage.get("input_tokens"), usage.get("output_tokens"))
 
 
 def _message_delta(message: Mapping[str, Any]) -> _Translated:
     usage = _object(message.get("usage"))
     choice = _choice(0, {}, _object(message.get("delta")).get("stop_reason"))
-    return choice, _usage(0, usage.get("output_tokens") or 0)
+    return choice, _usage(0, usage.get("output_tokens"))
 
 
 def _block_start(message: Mapping[str, Any]) -> _Translated:
@@ -369,5 +369,6 @@ def _choice(index: Any, delta: Mapping[str, Any], finish_reason: Any = None) -> 
     return body | {"index": index or 0}
 
 
-def _usage(prompt: int, completion: int) -> dict[str, int]:
-    return {"completion_tokens": completion, "prompt_tokens": prompt, "total_tokens": prompt + completion}
+def _usage(prompt: Any, completion: Any) -> dict[str, int]:
+    sent, made = count_of(prompt), count_of(completion)
+    return {"completion_tokens": made, "prompt_tokens": sent, "total_tokens": sent + made}

@@ -14,7 +14,7 @@ from sidecar.core.errors import OtherError, StatusError, UpstreamError
 from sidecar.core.results import ChatChunk, Completion, CompletionDelta, StreamItem
 from sidecar.core.tasks import TaskType
 from sidecar.services.aws import error_type
-from sidecar.services.calls import Call, ProviderAnswer, UnusableAnswerError
+from sidecar.services.calls import Call, ProviderAnswer, UnusableAnswerError, count_of
 from sidecar.services.event_stream import Frame, FrameDecoder, broken
 from sidecar.services.failures import client_status, status_name
 from sidecar.services.stream_reader import EventReader
@@ -315,8 +315,7 @@ def _metadata(event: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
     def count(name: str) -> int:
-        value = usage.get(name)
-        return value if isinstance(value, int) else 0
+        return count_of(usage.get(name))
 
     counts: dict[str, Any] = {
         "completion_tokens": count("outputTokens"),

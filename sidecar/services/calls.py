@@ -264,6 +264,11 @@ def as_list(value: Any) -> list[Any]:
     return value
 
 
+def count_of(value: Any) -> int:
+    """A number of tokens as a provider tells it in passing: 0 where it is no whole number."""
+    return value if isinstance(value, int) else 0
+
+
 def as_text(value: Any) -> str:
     """``value``.
 

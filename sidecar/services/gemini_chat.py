@@ -12,7 +12,7 @@ from typing import Any
 from sidecar.core.errors import StatusError
 from sidecar.core.results import ChatChunk, Completion, CompletionDelta, StreamItem
 from sidecar.core.tasks import TaskType
-from sidecar.services.calls import Call, ProviderAnswer, field_missing
+from sidecar.services.calls import Call, ProviderAnswer, count_of, field_missing
 from sidecar.services.failures import Failures
 from sidecar.services.google_shapes import GoogleStream
 
@@ -219,17 +219,12 @@ def chat_chunk(chunk: Mapping[str, Any], has_reasoning: bool) -> dict[str, Any]:
     }
     if isinstance(usage := chunk.get("usageMetadata"), dict):
         body["usage"] = {
-            "completion_tokens": _count(usage, "candidatesTokenCount")
-            + (_count(usage, "thoughtsTokenCount") if has_reasoning else 0),
-            "prompt_tokens": _count(usage, "promptTokenCount"),
-            "total_tokens": _count(usage, "totalTokenCount"),
+            "completion_tokens": count_of(usage.get("candidatesTokenCount"))
+            + (count_of(usage.get("thoughtsTokenCount")) if has_reasoning else 0),
+            "prompt_tokens": count_of(usage.get("promptTokenCount")),
+            "total_tokens": count_of(usage.get("totalTokenCount")),
         }
     return {name: value for name, value in body.items() if value is not None}
-
-
-def _count(usage: Mapping[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if isinstance(value, int) else 0
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

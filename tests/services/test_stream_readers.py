@@ -107,6 +107,18 @@ def test_whatever_the_json_holds_there_are_items_or_a_failure(name: str, data: s
     json.dumps(told(items))
 
 
+@pytest.mark.parametrize("odd", [[None], {}, "7", 1.5, None])
+def test_a_count_of_tokens_that_is_none_is_no_count(odd: object) -> None:
+    case = streams()["googlevertexai/chat_completion/garden_anthropic_tool_choice_object"]
+    start = {
+        "type": "message_start",
+        "message": {"role": "assistant", "usage": {"input_tokens": 1, "output_tokens": odd}},
+    }
+    items, _ = read(reader(case), b"event: message_start\ndata: " + json.dumps(start).encode() + b"\n\n")
+    (chunk,) = told(items)[1]
+    assert chunk["usage"] == {"completion_tokens": 0, "prompt_tokens": 1, "total_tokens": 1}
+
+
 def changed(event: bytes, data: st.DataObject) -> bytes:
     """The event with some other value anywhere in its JSON."""
     if (match := re.search(rb"\{.*\}", event, re.DOTALL)) is None:
