@@ -9,6 +9,7 @@ import json
 import resource
 import signal
 import time
+import zlib
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -90,13 +91,38 @@ async def test_what_is_not_http_costs_a_quiet_line_and_is_counted(services: Serv
 
 async def test_a_body_that_is_not_compressed_as_it_says(services: Services) -> None:
     service = await services.start()
-    for coding in ("gzip", "deflate", "br"):
+    url = f"{service.url}/_inference/sparse_embedding/.elser-2-elasticsearch"
+    plain = b'{"input":"a"}'
+    zipped = gzip.compress(plain)
+    broken = {
+        "gzip": (
+            plain,
+            plain[:1],
+            zipped[:-9],
+            zipped[:10],
+            zipped[:-8] + b"12345678",
+            zipped + b"more",
+            zlib.compress(plain),
+        ),
+        "x-gzip": (plain,),
+        "deflate": (plain, zlib.compress(plain)[:-2], zipped),
+    }
+    for coding, bodies in broken.items():
         headers = {"Content-Encoding": coding, "Content-Type": "application/json"}
-        url = f"{service.url}/_inference/sparse_embedding/x"
-        async with service.session.post(url, data=b"no such thing", headers=headers) as response:
-            body = await response.json()
-        assert (response.status, body["status"]) == (400, 400)
-        assert body["error"]["reason"]
+        for sent in bodies:
+            async with service.session.post(url, data=sent, headers=headers) as response:
+                body = await response.json()
+            assert (response.status, body["status"]) == (400, 400), (coding, sent, body)
+            assert body["error"]["type"] == "illegal_argument_exception"
+            assert f"[{coding}]" in body["error"]["reason"]
+    for coding, sent in (
+        ("gzip", zipped),
+        ("gzip", gzip.compress(plain[:5]) + gzip.compress(plain[5:])),
+        ("br", plain),
+    ):
+        headers = {"Content-Encoding": coding, "Content-Type": "application/json"}
+        async with service.session.post(url, data=sent, headers=headers) as response:
+            assert response.status == 200, await response.text()
 
 
 async def test_bodies_in_flight_together_have_a_bound(services: Services, provider: Provider) -> None:
