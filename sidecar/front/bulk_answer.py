@@ -41,7 +41,10 @@ class FailedItem:
 def described(error: SidecarError, generation: Generation) -> tuple[int, Mapping[str, Any]]:
     """Status and ``error`` of an item that ``error`` befell."""
     status, body = render_error(error, generation)
-    return status, {name: value for name, value in body["error"].items() if name != "root_cause"}
+    told = body["error"]
+    if not isinstance(told, Mapping):  # of a request as a whole, in the short form
+        told = {"type": error.type, "reason": error.reason}
+    return status, {name: value for name, value in told.items() if name != "root_cause"}
 
 
 def failed_item(action: BulkAction, index: str, error: SidecarError, generation: Generation) -> FailedItem:

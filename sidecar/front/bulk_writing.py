@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import PlainError, SidecarError
 from sidecar.front.bulk_answer import FailedItem, described, failed_item, merged, placeholder
 from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, named_indices
 from sidecar.front.embedding import Vectors
@@ -53,6 +53,8 @@ _OWN_ATTEMPTS = 3
 # Bodies of this size the cluster reads whole before it does anything; longer ones it may do in parts.
 _MOST_AT_ONCE = 256 * 1024
 _MOST_TOUCHED = 100_000
+
+_SMILE = frozenset({"application/smile", "application/vnd.elasticsearch+smile"})
 
 Part = BulkAction | Passage
 
@@ -101,10 +103,26 @@ class Batch:
 
 
 async def write_bulk(exchange: Exchange) -> web.StreamResponse:
-    """Handler of ``_bulk``."""
-    if exchange.types.content is None or exchange.types.content.format is not Format.JSON:
+    """Handler of ``_bulk``.
+
+    Raises:
+        PlainError: 406, it is written in SMILE, which is not read here, and some index wants vectors.
+    """
+    content = exchange.types.content
+    context = await WriteContext.of(exchange)
+    if content is not None and content.name in _SMILE and await _fills_anything(context):
+        raise PlainError(
+            f"Content-Type header [{content.raw}] is not supported for bulks where fields are filled: send JSON",
+            status=406,
+        )
+    if content is None or content.format is not Format.JSON:
         return await exchange.forward()
-    return await BulkWrite(exchange, await WriteContext.of(exchange)).answer()
+    return await BulkWrite(exchange, context).answer()
+
+
+async def _fills_anything(context: WriteContext) -> bool:
+    views = await context.exchange.front.catalog.resolve("*", "all")
+    return any([bool(await context.finder.plan(view)) for view in views])
 
 
 class BulkWrite:
@@ -484,6 +502,9 @@ class BulkWrite:
         for (work, document), stored in zip(held, await read_stored(self._exchange, names), strict=True):
             if stored is None:
                 continue  # inserted, or missing: then there is no more than the update holds
+            if isinstance(stored, SidecarError):
+                work.failure = stored
+                continue
             try:
                 document.filling = examine_with_stored(document.source, stored, document.plan)
             except SidecarError as error:

@@ -123,7 +123,11 @@ async def _is_missing(exchange: Exchange, plan: WritePlan, body: SourceText) -> 
 async def _with_vectors(
     context: WriteContext, plan: WritePlan, pipelines: RunningPipelines, body: SourceText
 ) -> tuple[bytes, StoredDocument | None]:
-    """The body of an update with its vectors, and the stored document where they depend on it."""
+    """The body of an update with its vectors, and the stored document where they depend on it.
+
+    Raises:
+        SidecarError: an inference failed, or the stored document cannot be read now.
+    """
     identity = context.exchange.values["id"]
     held, _ = members(body.raw)
     raw = {member.name: body.raw[member.value : member.end] for member in held}
@@ -135,7 +139,10 @@ async def _with_vectors(
         filling = examine(source, plan, is_partial=True)
         if filling.needs_stored:
             name = DocumentName(context.exchange.values["index"], identity, context.exchange.parameters.get("routing"))
-            (stored,) = await read_stored(context.exchange, [name])
+            (found,) = await read_stored(context.exchange, [name])
+            if isinstance(found, SidecarError):
+                raise found
+            stored = found
             if stored is not None:
                 filling = examine_with_stored(source, stored, plan)
         context.note(filling.notes)

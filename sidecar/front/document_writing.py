@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import PlainError, SidecarError
 from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import examine
@@ -106,9 +106,18 @@ async def pipelines_of(exchange: Exchange, plan: WritePlan, named: str | None) -
 
 
 async def read_body(exchange: Exchange, *, strict: bool) -> SourceText | None:
-    """The request's body; ``None`` for one that is no object, or that the cluster refuses; ``strict`` see there."""
+    """The request's body; ``None`` for one that is no object, or that the cluster refuses; see ``read_source``.
+
+    Raises:
+        PlainError: 413 and 406, it is larger than the sidecar takes, or in a form that it does not read: the cluster
+            might store such a document, without its vectors.
+    """
+    if exchange.types.content is None:
+        return None
     try:
         return read_source(as_json(await exchange.body(), exchange.types.body_format()), strict=strict)
+    except PlainError:
+        raise
     except SidecarError:
         return None
 

@@ -10,14 +10,14 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from sidecar.core.errors import RelayedError, SidecarError
+from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import merge
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, examine
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import WritePlan
 from sidecar.ingest.marker import Marker
-
-_FORBIDDEN = HTTPStatus.FORBIDDEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,12 @@ class DocumentName:
     routing: str | None = None
 
 
-async def read_stored(exchange: Exchange, names: Sequence[DocumentName]) -> list[StoredDocument | None]:
+async def read_stored(exchange: Exchange, names: Sequence[DocumentName]) -> list[StoredDocument | SidecarError | None]:
     """The documents of these names, in realtime, with the caller's credentials; ``None`` for those that are not there.
 
-    What the caller may update and not read is read by an update. What cannot be had so either counts as not there: the
-    write is then judged by the cluster alone.
+    What cannot be read but updated is read by an update. Where that is refused it counts as not there: the write meets
+    the same refusal. Where it fails otherwise the cluster's error stands in the document's place, since a write that
+    comes a moment later may succeed, with vectors of half of its texts.
     """
     if not names:
         return []
@@ -52,15 +53,30 @@ async def read_stored(exchange: Exchange, names: Sequence[DocumentName]) -> list
         for name in names
     ]
     answer = await exchange.call("POST", "/_mget", orjson.dumps({"docs": docs}))
-    if answer.status == _FORBIDDEN:
-        return [_stored(await shown_by_update(exchange, name)) for name in names]
-    found = answer.json().get("docs", []) if answer.status == 200 else []
-    if len(found) != len(names):
-        return [None] * len(names)
+    if answer.status == HTTPStatus.FORBIDDEN:
+        return [await _read_by_update(exchange, name) for name in names]
+    if answer.status != HTTPStatus.OK:
+        return [_relayed(answer)] * len(names)
     return [
-        _stored(await shown_by_update(exchange, name) if _is_forbidden(one) else one)
-        for name, one in zip(names, found, strict=True)
+        await _read_by_update(exchange, name) if _is_there_unread(one) else _stored(one)
+        for name, one in zip(names, answer.json()["docs"], strict=True)
     ]
+
+
+async def _read_by_update(exchange: Exchange, name: DocumentName) -> StoredDocument | SidecarError | None:
+    try:
+        return _stored(await shown_by_update(exchange, name))
+    except RelayedError as error:
+        return error
+
+
+def _is_there_unread(found: Mapping[str, Any]) -> bool:
+    """Whether the document may be there although it was not read; an update would make an index that is missing."""
+    return "error" in found and found["error"].get("type") != "index_not_found_exception"
+
+
+def _relayed(answer: Answer) -> RelayedError:
+    return RelayedError(answer.status, answer.json() or {"error": None})
 
 
 async def shown_by_update(
@@ -70,19 +86,19 @@ async def shown_by_update(
 
     An update that changes nothing shows the source to whoever may update, vectors included, ``_inference_fields`` not.
     ``shown`` are its parameters that say what of the source (default: all).
+
+    Raises:
+        RelayedError: the cluster does not refuse it, and cannot do it now.
     """
     query = dict(shown or {"_source": "true"}) | ({} if name.routing is None else {"routing": name.routing})
     path = f"/{quote(name.index, safe='')}/_update/{quote(name.id, safe='')}"
     answer = await exchange.call("POST", f"{path}?{urlencode(query)}", b'{"doc":{}}')
-    if answer.status != 200:
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise _relayed(answer)
+    if answer.status != HTTPStatus.OK:
         return {}
     body = dict(answer.json())
     return {**body, **body.get("get", {}), "_version": body["_version"]}
-
-
-def _is_forbidden(found: Mapping[str, Any]) -> bool:
-    error = found.get("error")
-    return isinstance(error, dict) and error.get("type") == "security_exception"
 
 
 def _stored(found: dict[str, Any]) -> StoredDocument | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import urllib.error
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.front.conftest import FilledFront
+from tests.front.conftest import FilledFront, StartFront
 from tests.front.provider import tokens_of, vector_of
 
 MARKER = {"properties": {"model": {"type": "keyword"}, "hash": {"type": "keyword"}, "at": {"type": "date"}}}
@@ -235,3 +236,46 @@ def test_long_texts_are_never_cut_unseen(filled_front: FilledFront, policy: str)
     else:
         assert warnings == []
         assert "lighthouse" in found
+
+
+def test_an_update_of_what_cannot_be_read_keeps_all_of_its_sources(filled_front: FilledFront) -> None:
+    filled_front.index("bound", **mapping("title,text:tokens=sparse", tokens=SPARSE))
+    filled_front.send("PUT", "/bound/_doc/1", {"title": "Harbour", "text": "boat"})
+    assert filled_front.send("PUT", "/bound/_settings", {"index.blocks.read": True})[0] == 200
+    assert filled_front.send("POST", "/bound/_mget", {"ids": ["1"]})[1]["docs"][0]["error"]["type"] == (
+        "cluster_block_exception"
+    )
+    body = ndjson({"update": {"_id": "1"}}, {"doc": {"text": "ship"}})
+    answers = [
+        filled_front.send("POST", "/bound/_bulk", body),
+        filled_front.send("POST", "/bound/_update/1", {"doc": {"title": "Quay"}}),
+    ]
+    filled_front.send("PUT", "/bound/_settings", {"index.blocks.read": False})
+    assert (answers[0][1]["errors"], answers[1][0]) == (False, 200)
+    assert tokens(filled_front.source("bound", "1"), "tokens") == tokens_of("Quay\nship")
+
+
+async def test_no_document_is_stored_unfilled_for_its_size(filled_front: FilledFront, start_front: StartFront) -> None:
+    filled_front.index("bound", **mapping("text:tokens=sparse", tokens=SPARSE))
+    url = await start_front(filled_front.node, max_body_size=70_000)
+    large = {"text": "boat " * 20_000}
+
+    def attempts() -> list[tuple[int, Any]]:
+        put = filled_front.send("PUT", "/bound/_doc/1", large, base=url)
+        return [put, filled_front.send("POST", "/bound/_update/1", {"doc": large, "doc_as_upsert": True}, base=url)]
+
+    for status, body in await asyncio.to_thread(attempts):
+        assert (status, body) == (413, {"error": "Maximum request body size 70000 exceeded", "status": 413})
+    assert filled_front.send("HEAD", "/bound/_doc/1")[0] == 404
+
+
+def test_what_is_written_in_a_form_that_is_not_read_is_not_stored_unfilled(bound: FilledFront) -> None:
+    document = b":)\n\x05\xfa\x83textCboat\xfb"
+    line = b":)\n\x05\xfa\x84index\xfa\xfb\xfb\xff"
+    types = {"Content_Type": "application/smile", "Accept": "application/json"}
+    assert bound.send("PUT", "/other/_doc/1", document, **types)[0] == 201
+    for path, body in (("/bound/_doc/1", document), ("/bound/_bulk", line + document + b"\xff"), ("/_bulk", line)):
+        status, answer = bound.send("POST", path, body, **types)
+        assert (status, answer["error"][:49]) == (406, "Content-Type header [application/smile] is not su")
+    assert bound.send("GET", "/bound/_count")[1]["count"] == 0
+    bound.send("DELETE", "/other")
