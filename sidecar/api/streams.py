@@ -68,7 +68,9 @@ def failed_stream(call: Call, error: SidecarError, *, is_chat: bool) -> web.Resp
     if isinstance(error, UpstreamError) and call.generation.stream_failure_status is not None:
         status = call.generation.stream_failure_status
     call.facts.setdefault("error", error.type)
-    return web.Response(body=_event("error", body), status=status, headers={"Content-Type": EVENT_STREAM})
+    return web.Response(
+        body=_event("error", body), status=status, headers={"Content-Type": EVENT_STREAM} | error.headers
+    )
 
 
 def _error_body(call: Call, error: SidecarError, is_chat: bool) -> tuple[int, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -40,7 +41,7 @@ class RemoteBackend:
             RequestTimeoutError: the time ran out.
             SidecarError: the provider's failure.
         """
-        require_time(call, request)
+        call = _with_deadline(call, request)
         try:
             async with asyncio.timeout(request.timeout):
                 answer = await self._sender.perform(service.name, task, call)
@@ -57,7 +58,7 @@ class RemoteBackend:
             RequestTimeoutError: nothing came in time.
             SidecarError: the provider's failure, before or within the stream.
         """
-        require_time(call, request)
+        call = _with_deadline(call, request)
         async with aclosing(self._sender.stream(service.name, task, call)) as items:
             try:
                 async with asyncio.timeout(request.timeout):
@@ -91,6 +92,11 @@ def require_time(call: Call, request: InferenceRequest) -> None:
     """
     if request.timeout <= 0:
         raise RequestTimeoutError(request.timeout_text, call.inference_id)
+
+
+def _with_deadline(call: Call, request: InferenceRequest) -> Call:
+    require_time(call, request)
+    return replace(call, deadline=time.monotonic() + request.timeout)
 
 
 def completed(task: RemoteTask, endpoint: Endpoint, answer: Answer | None) -> Endpoint:

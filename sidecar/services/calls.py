@@ -32,7 +32,8 @@ class Call:
 
     ``settings`` are the endpoint's service settings, ``task_settings`` the effective ones (stored, overridden by the
     request). ``return_documents`` and ``top_n`` are those of the request root; services fall back to ``task_settings``.
-    ``token`` is the bearer token of services that fetch one.
+    ``token`` is the bearer token of services that fetch one. ``deadline`` is when the caller has gone, by the monotonic
+    clock (``None``: never).
     """
 
     inference_id: str
@@ -48,6 +49,7 @@ class Call:
     chat: ChatRequest | None = None
     stream: bool = False
     token: str | None = None
+    deadline: float | None = None
     generation: Generation = DEFAULT_GENERATION
 
     @property

@@ -1,7 +1,7 @@
 """Sends what services build and hands back what they parse.
 
     rate limit -> token -> request -> answer ─┬─ parse -> result
-                     ▲                        ├─ retryable failure: back off, again (at most 3 calls)
+                     ▲                        ├─ retryable failure: wait, again (at most 3 calls)
                      └── 401 drops the token  ├─ too large: half the list each, a single text cut to half, again
                                               └─ other failure: the service's error
 
@@ -11,6 +11,7 @@ The caller's deadline bounds everything; leaving cancels the provider call.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -27,6 +28,7 @@ from sidecar.core.errors import OtherError, SidecarError, UpstreamError
 from sidecar.core.results import Answer, StreamItem
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamFailedError, UnusableAnswerError
 from sidecar.services.declaration import RemoteTask
+from sidecar.services.rate_limit_headers import seconds_to_wait
 from sidecar.upstream.connection import Connection, ConnectionConfig
 from sidecar.upstream.limits import RateLimits
 from sidecar.upstream.network_errors import NetworkError, network_error
@@ -41,6 +43,8 @@ _T = TypeVar("_T")
 # answers above it are read in a thread: a hundredth of a second on the loop and more
 _LARGE_BODY = 256 * 1024
 MAX_CALLS = 3
+# statuses whose answers may say when to come again
+_MAY_COME_AGAIN = frozenset({429, 503})
 # requests of one split call that run at the same time
 SPLIT_CONCURRENCY = 4
 
@@ -80,13 +84,17 @@ class RetryConfig:
 
 
 class _RetryableError(Exception):
-    """A failure worth another call: ``error`` is what the caller sees if there is none, ``call`` what to send next."""
+    """A failure worth another call: ``error`` is what the caller sees if there is none, ``call`` what to send next.
 
-    def __init__(self, error: SidecarError, call: Call, status: int) -> None:
+    ``wait`` is how long the provider asks to wait before, in seconds.
+    """
+
+    def __init__(self, error: SidecarError, call: Call, status: int, wait: float = 0.0) -> None:
         super().__init__(error.reason)
         self.error = error
         self.call = call
         self.status = status
+        self.wait = wait
 
 
 class _SilentError(Exception):
@@ -332,22 +340,30 @@ class Sender:
             if failures.can_shorten and len(call.inputs) > 1 and call.task_type.is_embedding:
                 raise _TooMuchError from error
             raise _RetryableError(error, _halved(call) if failures.can_shorten else call, answer.status)
+        wait = seconds_to_wait(answer.headers, datetime.now(UTC)) if answer.status in _MAY_COME_AGAIN else None
+        if wait is not None and error.status in _MAY_COME_AGAIN:
+            error.headers["Retry-After"] = str(math.ceil(wait))
         if failures.is_retried(answer):
-            raise _RetryableError(error, call, answer.status)
+            raise _RetryableError(error, call, answer.status, wait or 0.0)
         raise error
 
     async def _retrying(self, service: str, call: Call, attempt: Callable[[Call], Awaitable[_T]]) -> _T:
-        """Run ``attempt`` up to three times, with the call that the last failure left."""
+        """Run ``attempt`` up to three times, with the call that the last failure left.
+
+        A provider that says when to come again (``Retry-After``) is believed, as its own client libraries do:
+        Elasticsearch comes earlier and is refused again. Where that is too late for the caller, it is told at once.
+        """
         started = time.monotonic()
+        last = min(started + self._retries.timeout, math.inf if call.deadline is None else call.deadline)
         for number in range(1, MAX_CALLS + 1):
             try:
                 return await attempt(call)
             except _RetryableError as failure:
                 call = failure.call
-                if number == MAX_CALLS or time.monotonic() - started > self._retries.timeout:
+                if number == MAX_CALLS or time.monotonic() + failure.wait > last:
                     raise failure.error from failure
                 self._observer.upstream_retry(service, failure.status)
-                await asyncio.sleep(self._retries.delay(number))
+                await asyncio.sleep(max(failure.wait, self._retries.delay(number)))
         raise AssertionError("unreachable")
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -414,3 +417,72 @@ async def test_the_log_of_a_failed_call_says_who_failed_and_how_without_the_key(
     for part in ("host=127.0.0.1", "upstream_status=401", "service=openai", "Incorrect API key: ********"):
         assert part in line
     assert KEY not in log.out + log.err
+
+
+# --- when to come again
+
+
+@pytest.mark.parametrize(
+    ("waiting", "at_least"),
+    [
+        ({"Retry-After": "1"}, 1.0),
+        ({"retry-after-ms": "300", "Retry-After": "1"}, 0.3),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"Retry-After": "soon"}, 0.0),
+        ({"Retry-After": "-5"}, 0.0),
+        ({}, 0.0),
+    ],
+)
+@pytest.mark.parametrize("task_type", ["text_embedding", "completion"])
+async def test_a_provider_is_asked_again_when_it_says(
+    sidecar: Sidecar, waiting: dict[str, str], at_least: float, task_type: str
+) -> None:
+    asked: list[float] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if b"how big" not in await request.read():
+            asked.append(time.monotonic())
+            if len(asked) == 1:
+                return web.json_response({"message": "slow down"}, status=429, headers=waiting)
+        if task_type == "completion":
+            return web.json_response({"text": "fine", "message": {"content": [{"text": "fine"}]}})
+        return web.json_response({"embeddings": {"float": [[1.0, 2.0]]}, "embeddings_floats": [[1.0, 2.0]]})
+
+    async with provider(answer) as url:
+        await sidecar.create(f"{task_type}/c", "cohere", model_id="m", url=url)
+        status, body = await sidecar.call(f"{task_type}/c", {"input": ["a"]})
+    assert status == 200, body
+    assert len(asked) == 2
+    assert asked[1] - asked[0] >= at_least
+
+
+@pytest.mark.parametrize(
+    ("said", "timeout", "passed_on"),
+    [("17", "5s", {"17"}), ("17.2", "5s", {"18"}), ("60", "5m", {"60"}), (None, "5m", {"3599", "3600"})],
+)
+async def test_a_caller_who_cannot_wait_so_long_is_told_at_once_when_to_come_again(
+    sidecar: Sidecar, said: str | None, timeout: str, passed_on: set[str]
+) -> None:
+    asked = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal asked
+        if b"how big" in await request.read():
+            return embeddings([[1.0]])
+        asked += 1
+        hour = datetime.now(UTC) + timedelta(hours=1)
+        again = format_datetime(hour, usegmt=True) if said is None else said
+        return web.json_response({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": again})
+
+    async with provider(answer) as url:
+        await sidecar.create("text_embedding/o", "openai", model_id="m", url=url)
+        # A search of that form has nine seconds, and never 429, on which Elasticsearch would repeat it.
+        for place, model, wanted in (
+            (f"_inference/o?timeout={timeout}", {}, 429),
+            ("search/v1/embeddings", {"model": "o"}, 400),
+        ):
+            asked = 0
+            async with sidecar.session.post(f"{sidecar.url}/{place}", json={"input": "a", **model}) as response:
+                assert response.status == wanted, await response.text()
+                assert response.headers["Retry-After"] in passed_on
+            assert asked == 1

@@ -94,7 +94,7 @@ _FAMILIES: dict[str, dict[str, Family]] = {
     "watsonxai": {"chat_completion": _CHAT, "*": _WATSONX},
 }
 _RATE_HEADERS = {
-    "retry-after": "1",
+    "retry-after": "0",
     "x-ratelimit-limit-requests": "60",
     "x-ratelimit-remaining-requests": "0",
     "x-ratelimit-limit-tokens": "1000",
