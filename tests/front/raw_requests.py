@@ -161,7 +161,7 @@ def _documents() -> Iterator[RawRequest]:
 
 def _searches() -> Iterator[RawRequest]:
     yield RawRequest("GET", f"/{INDEX}/_search")
-    yield RawRequest("GET", f"/{INDEX}/_search?q=title:text&size=1&sort=_doc")
+    yield RawRequest("GET", f"/{INDEX}/_search?q=title:text&size=1&sort=count")
     yield RawRequest("HEAD", f"/{INDEX}/_search")
     bodies: tuple[dict[str, Any], ...] = (
         _ALL,
@@ -216,8 +216,8 @@ def _searches() -> Iterator[RawRequest]:
 
 def _forms() -> Iterator[RawRequest]:
     for headers in _FORMATS:
-        yield RawRequest("GET", f"/{INDEX}/_search?size=1&sort=_doc", headers)
-        yield RawRequest("POST", f"/{INDEX}/_search", (JSON, *headers), b'{"size": 1, "sort": "_doc"}')
+        yield RawRequest("GET", f"/{INDEX}/_search?size=1&sort=count", headers)
+        yield RawRequest("POST", f"/{INDEX}/_search", (JSON, *headers), b'{"size": 1, "sort": "count"}')
     for form in ("json", "yaml", "cbor", "smile", "nonsense"):
         yield RawRequest("GET", f"/{INDEX}/_count?format={form}")
         yield RawRequest("GET", f"/_cat/count/{INDEX}?format={form}&h=count")
@@ -325,7 +325,7 @@ def _odd_targets() -> Iterator[RawRequest]:
         "/front-raw/_doc/%C3%A9", "/front-raw/_doc/a%2Fb", "/front-raw/_doc/a+b", "/front-raw/_doc/%20", "/.."
     )
     yield from _get(
-        "/front-raw/_search?size=1;from=0&sort=_doc", "/front-raw/_count?", "/front-raw/_count?&&", "/*/%2e%2e"
+        "/front-raw/_search?size=1;from=0&sort=count", "/front-raw/_count?", "/front-raw/_count?&&", "/*/%2e%2e"
     )
     yield from _get(
         "/front-raw/_count?q=title:a%26b", "/front-raw/_count?q=a+b", "/front-raw/_count?q=%C3%A9", "/a|b", '/a"b'
