@@ -9,7 +9,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -22,7 +21,7 @@ from sidecar.front.bulk_answer import FailedItem, described, failed_item, merged
 from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, named_indices
 from sidecar.front.embedding import Vectors
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import Filling, examine
+from sidecar.front.filling import Filling, examined
 from sidecar.front.forwarding import OF_THE_ENCODING, end_to_end, relay
 from sidecar.front.inference_processors import CARRIER
 from sidecar.front.json_members import Change, changed, members
@@ -38,7 +37,7 @@ from sidecar.front.refusals import (
 from sidecar.front.request_target import SHAPING, without_shape
 from sidecar.front.simulation import Draft, Outcome, Pipelines, explained, infer, simulate
 from sidecar.front.source_text import SourceText, read_source
-from sidecar.front.stored_documents import DocumentName, StoredDocument, examine_with_stored, read_stored
+from sidecar.front.stored_documents import DocumentName, StoredDocument, examined_with_stored, read_stored
 from sidecar.front.targets import WritePlan
 from sidecar.front.write_context import WriteContext
 from sidecar.wire.content_codings import Decoder, decoded
@@ -286,6 +285,7 @@ class BulkWrite:
         finally:
             for task in waiting:
                 task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)  # the first failure is the one that is told
 
     async def _read(self) -> AsyncIterator[list[Part]]:
         reader = BulkReader()
@@ -460,11 +460,7 @@ class BulkWrite:
         for work in works:
             for document in work.documents:
                 if document.pipeline == "" and document.plan:
-                    look = partial(_examine_one, work, document, document.source, document.plan)
-                    if document.plan.counts_tokens:
-                        await asyncio.to_thread(look)
-                    else:
-                        look()
+                    await _examine_one(work, document, document.source, document.plan)
 
     async def _run_pipelines(self, held: Sequence[tuple[_Work, _Document]]) -> None:
         groups: dict[tuple[str | None, bool], list[tuple[_Work, _Document]]] = {}
@@ -486,7 +482,7 @@ class BulkWrite:
         moved = outcome.index not in (self._name(work.action), work.plan.index)
         plan = await self._context.plan(outcome.index, work.action.operation) if moved else document.plan
         if plan:
-            _examine_one(work, document, outcome.source, plan)
+            await _examine_one(work, document, outcome.source, plan)
 
     async def _read_stored(self, works: Sequence[_Work]) -> None:
         """Reads the documents of which partial updates hold too little, and looks at those updates again."""
@@ -506,7 +502,7 @@ class BulkWrite:
                 work.failure = stored
                 continue
             try:
-                document.filling = examine_with_stored(document.source, stored, document.plan)
+                document.filling = await examined_with_stored(document.source, stored, document.plan)
             except SidecarError as error:
                 work.failure = error
             if "if_seq_no" not in work.action.meta:
@@ -558,9 +554,9 @@ def _with_documents_of_update(work: _Work, pipeline: str | None, infers: bool) -
     return work if work.documents else None
 
 
-def _examine_one(work: _Work, document: _Document, source: SourceText, plan: WritePlan) -> None:
+async def _examine_one(work: _Work, document: _Document, source: SourceText, plan: WritePlan) -> None:
     try:
-        document.filling = examine(source, plan, is_partial=document.is_partial)
+        document.filling = await examined(source, plan, is_partial=document.is_partial)
     except SidecarError as error:
         work.failure = error
 

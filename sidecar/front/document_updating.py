@@ -20,7 +20,7 @@ from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import merge
 from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import examine
+from sidecar.front.filling import examined
 from sidecar.front.json_members import Change, changed, members
 from sidecar.front.refusals import GUARD, MISSING, DocumentPlace, is_too_long, versions
 from sidecar.front.request_target import with_parameters, without_shape
@@ -28,7 +28,7 @@ from sidecar.front.source_text import SourceText
 from sidecar.front.stored_documents import (
     DocumentName,
     StoredDocument,
-    examine_with_stored,
+    examined_with_stored,
     read_stored,
     shown_by_update,
 )
@@ -113,7 +113,7 @@ async def _is_missing(exchange: Exchange, plan: WritePlan, body: SourceText) -> 
     inserts = {"upsert", "doc_as_upsert", "scripted_upsert"} & body.document.keys()
     if inserts or not isinstance(doc, dict) or "if_seq_no" in exchange.parameters:
         return False
-    filling = examine(SourceText(b"", doc), plan, is_partial=True)
+    filling = await examined(SourceText(b"", doc), plan, is_partial=True)
     if filling.needs_stored or not any(True for _ in filling.texts()):
         return False
     place = DocumentPlace(exchange.values["index"], exchange.values["id"], exchange.parameters.get("routing"))
@@ -136,7 +136,7 @@ async def _with_vectors(
     doc, upsert = body.document.get("doc"), body.document.get("upsert")
     if isinstance(doc, dict):
         source = SourceText(raw["doc"], doc)
-        filling = examine(source, plan, is_partial=True)
+        filling = await examined(source, plan, is_partial=True)
         if filling.needs_stored:
             name = DocumentName(context.exchange.values["index"], identity, context.exchange.parameters.get("routing"))
             (found,) = await read_stored(context.exchange, [name])
@@ -144,7 +144,7 @@ async def _with_vectors(
                 raise found
             stored = found
             if stored is not None:
-                filling = examine_with_stored(source, stored, plan)
+                filling = await examined_with_stored(source, stored, plan)
         context.note(filling.notes)
         if not filling.is_idle:
             changes["doc"] = context.completed(filling, await context.embed([filling]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +10,7 @@ from aiohttp import web
 from sidecar.core.errors import PlainError, SidecarError
 from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import examine
+from sidecar.front.filling import examined
 from sidecar.front.inference_processors import CARRIER
 from sidecar.front.json_members import changed
 from sidecar.front.refusals import (
@@ -50,7 +49,7 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
     source = await read_body(exchange, strict=plan.has_semantic_text)
     if source is None:
         return await exchange.forward(warnings=context.notes)
-    if operation == "create" and "id" in exchange.values and not pipelines.run and _wants_inference(source, plan):
+    if operation == "create" and "id" in exchange.values and not pipelines.run and await _wants_inference(source, plan):
         conflict = await refusal_of_existing(exchange, exchange.values["id"])
         if conflict is not None:
             return exchange.respond(VersionConflictError.default_status, conflict, filtered=False)
@@ -77,8 +76,8 @@ async def told(context: WriteContext, plan: WritePlan, route: str, body: bytes) 
     return respond(context, answer, {})
 
 
-def _wants_inference(source: SourceText, plan: WritePlan) -> bool:
-    return any(True for _ in examine(source, plan).texts())
+async def _wants_inference(source: SourceText, plan: WritePlan) -> bool:
+    return any(True for _ in (await examined(source, plan)).texts())
 
 
 def _operation(exchange: Exchange) -> str:
@@ -138,19 +137,19 @@ async def filled(
     Raises:
         SidecarError: an inference failed.
     """
-    examined = source
+    read = source
     outcome = None
     if pipelines.run:
         index = context.exchange.values["index"]
         run = infer if pipelines.infers else simulate
         (outcome,) = await run(context, [Draft(index, identity, source.raw)], pipelines.named)
         if outcome.source is not None:
-            examined = outcome.source
+            read = outcome.source
         if outcome.index not in (index, plan.index):
             plan = await context.plan(outcome.index, _operation(context.exchange))
     body = source.raw
     if plan and (outcome is None or outcome.source is not None):
-        filling = await asyncio.to_thread(examine, examined, plan) if plan.counts_tokens else examine(examined, plan)
+        filling = await examined(read, plan)
         context.note(filling.notes)
         if not filling.is_idle:
             body = context.completed(filling, await context.embed([filling]), source)

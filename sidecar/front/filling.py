@@ -6,6 +6,7 @@ marker says that it fits the text, or where there is none (it is the user's own)
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,6 +120,19 @@ def examine(
     if is_partial and touched and touched < len(plan.vectors) and plan.has_marker:
         filling.needs_stored = True  # the marker is replaced whole, and holds the other fields' entries as well
     return filling
+
+
+async def examined(
+    source: SourceText,
+    plan: WritePlan,
+    *,
+    is_partial: bool = False,
+    whole: SourceText | None = None,
+    marker: Marker | None = None,
+) -> Filling:
+    """As :func:`examine`, beside the event loop where tokens are counted."""
+    look = partial(examine, source, plan, is_partial=is_partial, whole=whole, marker=marker)
+    return await asyncio.to_thread(look) if plan.counts_tokens else look()
 
 
 def _would_leave_empty(document: Mapping[str, Any], unfillable: Unfillable, *, is_partial: bool) -> bool:

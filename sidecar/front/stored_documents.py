@@ -14,7 +14,7 @@ from sidecar.core.errors import RelayedError, SidecarError
 from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import merge
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import Filling, examine
+from sidecar.front.filling import Filling, examined
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import WritePlan
 from sidecar.ingest.marker import Marker
@@ -107,7 +107,7 @@ def _stored(found: dict[str, Any]) -> StoredDocument | None:
     return StoredDocument(found["_index"], found["_source"], found["_seq_no"], found["_primary_term"])
 
 
-def examine_with_stored(partial: SourceText, stored: StoredDocument, plan: WritePlan) -> Filling:
+async def examined_with_stored(partial: SourceText, stored: StoredDocument, plan: WritePlan) -> Filling:
     """What a partial document wants, of the texts that the whole document will have.
 
     Raises:
@@ -115,4 +115,4 @@ def examine_with_stored(partial: SourceText, stored: StoredDocument, plan: Write
     """
     merged, _ = merge(stored.source, partial.document)
     whole = SourceText(orjson.dumps(merged), merged)
-    return examine(partial, plan, is_partial=True, whole=whole, marker=Marker.read(merged))
+    return await examined(partial, plan, is_partial=True, whole=whole, marker=Marker.read(merged))

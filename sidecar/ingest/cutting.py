@@ -65,7 +65,11 @@ class _MostTokens:
     def __init__(self, counters: Sequence[TokenCounter]) -> None:
         self._counters = counters
         self.limit = min(counter.limit for counter in counters)
-        self.frame = max(counter.frame for counter in counters)
+
+    @property
+    def frame(self) -> int:
+        """The tokens of an empty text; not asked for before texts are cut, since it loads the tokenizers."""
+        return max(counter.frame for counter in self._counters)
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The most tokens that any of the models reads of each text."""

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
+import structlog
 
 from sidecar.core.errors import IllegalArgumentError, RelayedError, ResourceNotFoundError
 from sidecar.elastic.index_catalog import SEARCHED
@@ -34,6 +35,8 @@ from sidecar.search.retrievers.tree import Node, Over, Reranked, walk
 from sidecar.search.retrievers.validation import check_search
 from sidecar.search.rewriting import Context, Rewriter
 from sidecar.search.scope import SearchScope
+
+_log = structlog.stdlib.get_logger(__name__)
 
 KEEP_ALIVE = "1m"
 DEFAULT_SIZE = 10
@@ -270,8 +273,12 @@ class ForeignEndpointError(IllegalArgumentError):
 
 async def _closed(executor: Executor, opening: asyncio.Task[dict[str, Any]]) -> None:
     await asyncio.wait({opening})
-    if not opening.cancelled() and opening.exception() is None:
+    if opening.cancelled() or opening.exception() is not None:
+        return
+    try:
         await executor.call("DELETE", "/_pit", write_object({"id": opening.result()["id"]}))
+    except Exception as error:  # of whatever client the executor has; the cluster closes it when its time is over
+        _log.warning("point in time not closed", cause=f"{type(error).__name__}: {error}")
 
 
 def _context(plan: Plan) -> Context:

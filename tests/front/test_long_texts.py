@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from sidecar.runtime.config import RuntimeConfig
+from sidecar.runtime.model_tokens import ModelTokens
 from sidecar.runtime.models import LocalModels
 from tests.front.conftest import FilledFront
 from tests.front.provider import tokens_of, vector_of
@@ -68,6 +70,35 @@ def test_front_backfill_and_files_cut_by_tokens_alike(filled_front: FilledFront,
             assert tokens(mine, "sparse") == pytest.approx(tokens(theirs, "sparse"))
             assert likeness(mine["dense"], theirs["dense"]) > 0.99
         assert likeness(other["one"], found[0]["one"]) > 0.99
+
+
+def test_no_write_counts_tokens_on_the_event_loop(
+    filled_front: FilledFront, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front, counted = filled_front, ModelTokens.count
+    on_a_loop: list[bool] = []
+
+    def count(self: ModelTokens, texts: Sequence[str]) -> list[int]:
+        on_a_loop.append(asyncio._get_running_loop() is not None)
+        return counted(self, texts)
+
+    monkeypatch.setattr(ModelTokens, "count", count)
+    front.index(INDEX, mappings={"properties": {"title": {"type": "text"}, "text": {"type": "text"}}})
+    maps = ("--map", f"title,text:p.sparse={ELSER}", "--map", f"title,text:p.dense={E5}")
+    sidecar(front, tmp_path, "bind", INDEX, *maps, "--passages", "--chunk-tokens", "40")
+    document = {"title": "Notes", "text": LONG}
+    on_a_loop.clear()
+    for method, path, body in (
+        ("PUT", "_doc/1", document),
+        ("PUT", "_create/2", document),
+        ("POST", "_update/1", {"doc": document | {"title": "All notes"}}),
+        ("POST", "_update/1", {"doc": {"title": "Some notes"}}),
+        ("POST", "_bulk", ndjson({"index": {}}, document, {"update": {"_id": "1"}}, {"doc": {"title": "No notes"}})),
+    ):
+        before = len(on_a_loop)
+        assert front.send(method, f"/{INDEX}/{path}", body)[0] in (200, 201)
+        assert len(on_a_loop) > before
+    assert not any(on_a_loop)
 
 
 def test_sizes_in_tokens_need_a_local_model(filled_front: FilledFront, tmp_path: Path) -> None:
