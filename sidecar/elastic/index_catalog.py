@@ -63,6 +63,7 @@ class IndexCatalog:
         self._pipelines: tuple[float, Mapping[str, Mapping[str, Any]]] | None = None
         self._version: ServerVersion | None = None
         self._rules: tuple[float, ClusterRules] | None = None
+        self._changes = 0  # what was asked for before a change is not kept behind it
 
     async def version(self) -> ServerVersion:
         """The cluster's version, asked once."""
@@ -82,6 +83,7 @@ class IndexCatalog:
         known = self._known.get(key)
         if known is not None and time.monotonic() - known[0] < _FRESH_SECONDS:
             return known[1]
+        changes = self._changes
         answer = await self._client.indices.get(
             index=expression or "*",
             ignore_unavailable=True,
@@ -89,7 +91,8 @@ class IndexCatalog:
             expand_wildcards=expand_wildcards.split(","),
         )
         views = tuple(_view(name, about) for name, about in answer.body.items())
-        self._known[key] = (time.monotonic(), views)
+        if changes == self._changes:
+            self._known[key] = (time.monotonic(), views)
         return views
 
     async def written(self, name: str) -> IndexView:
@@ -104,6 +107,7 @@ class IndexCatalog:
         known = self._writable.get(name)
         if known is not None and time.monotonic() - known[0] < _FRESH_SECONDS:
             return known[1]
+        changes = self._changes
         view, is_there = await self._ask_for_writing(name)
         if view.bindings or view.semantic or view.unread:
             rules = await self._cluster_rules()
@@ -112,7 +116,8 @@ class IndexCatalog:
             view = replace(view, is_there=is_there, may_refuse=may_refuse)
         # An index that is not there yet is made by the very write that asked.
         age = 0.0 if is_there else _FRESH_SECONDS - _ABSENT_SECONDS
-        self._writable[name] = (time.monotonic() - age, view)
+        if changes == self._changes:
+            self._writable[name] = (time.monotonic() - age, view)
         return view
 
     async def _ask_for_writing(self, name: str) -> tuple[IndexView, bool]:
@@ -135,9 +140,13 @@ class IndexCatalog:
         return _view(name, simulated.body.get("template") or {}), False
 
     async def _cluster_rules(self) -> ClusterRules:
-        if self._rules is None or time.monotonic() - self._rules[0] >= _FRESH_SECONDS:
-            self._rules = (time.monotonic(), await self._ask_for_rules())
-        return self._rules[1]
+        if self._rules is not None and time.monotonic() - self._rules[0] < _FRESH_SECONDS:
+            return self._rules[1]
+        changes = self._changes
+        rules = await self._ask_for_rules()
+        if changes == self._changes:
+            self._rules = (time.monotonic(), rules)
+        return rules
 
     async def _ask_for_rules(self) -> ClusterRules:
         try:
@@ -160,13 +169,16 @@ class IndexCatalog:
         Raises:
             ApiError, TransportError: the cluster refuses or does not answer.
         """
-        if self._pipelines is None or time.monotonic() - self._pipelines[0] >= _FRESH_SECONDS:
-            try:
-                found: Mapping[str, Mapping[str, Any]] = (await self._client.ingest.get_pipeline()).body
-            except NotFoundError:  # what a cluster without any says
-                found = {}
+        if self._pipelines is not None and time.monotonic() - self._pipelines[0] < _FRESH_SECONDS:
+            return self._pipelines[1]
+        changes = self._changes
+        try:
+            found: Mapping[str, Mapping[str, Any]] = (await self._client.ingest.get_pipeline()).body
+        except NotFoundError:  # what a cluster without any says
+            found = {}
+        if changes == self._changes:
             self._pipelines = (time.monotonic(), found)
-        return self._pipelines[1]
+        return found
 
     async def has_endpoint(self, inference_id: str) -> bool:
         """Whether the cluster itself has an inference endpoint of that id, whatever its licence; asked anew each time.
@@ -182,6 +194,7 @@ class IndexCatalog:
 
     def drop(self) -> None:
         """Forget everything: a change of mappings, aliases, templates or pipelines passed through."""
+        self._changes += 1
         self._known.clear()
         self._writable.clear()
         self._rules = None
