@@ -36,10 +36,6 @@ class ServerVersion:
         return here >= nine or (eight is not None and self.major == 8 and here >= eight)
 
     @property
-    def has_sparse_vector(self) -> bool:
-        return self.since((8, 11))
-
-    @property
     def has_sparse_index_options(self) -> bool:
         """``index_options.prune`` of a ``sparse_vector`` field."""
         return self.since((8, 19), (9, 1))
@@ -76,10 +72,6 @@ class ServerVersion:
     @property
     def has_int8_hnsw(self) -> bool:
         return self.since((8, 12))
-
-    @property
-    def has_bit_vectors(self) -> bool:
-        return self.since((8, 15))
 
 
 NEWEST = ServerVersion(9, 4, 3)

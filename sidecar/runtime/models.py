@@ -75,7 +75,6 @@ class LocalModels:
         self._tokenisers = {lane: ThreadPoolExecutor(1, f"tokenise-{lane.value}") for lane in Lane}
         self._vocabularies: dict[Path, Vocabulary] = {}
         self._watchers: list[Watcher] = []
-        self._counters: dict[Path, ModelTokens] = {}
         self._closed = False
 
     def resolve(self, model_id: str) -> LocalModelInfo:
@@ -90,11 +89,7 @@ class LocalModels:
 
         Raises as :meth:`resolve`.
         """
-        info, directory = self._catalog.resolve(model_id)
-        held = self._counters.get(info.directory)
-        if held is None or held.revision != info.revision:
-            held = self._counters[info.directory] = ModelTokens(directory, info.revision)
-        return held
+        return ModelTokens(self._vocabulary(model_id))
 
     def list(self) -> _Infos:
         """All usable models that have a name: built-in ones and those of the models directory."""
@@ -233,12 +228,18 @@ class LocalModels:
         return replace(found, is_truncated=tuple(is_cut or asked.is_truncated[0] for is_cut in found.is_truncated))
 
     async def vocabulary(self, model_id: str) -> Vocabulary:
-        """The tokens of a model, kept once read. Raises ``UnknownModelError`` or ``UnusableModelError``."""
+        """The tokens of a model, loaded. Raises ``UnknownModelError`` or ``UnusableModelError``."""
+        known = self._vocabulary(model_id)
+        if not known.is_loaded:
+            await asyncio.to_thread(known.load)
+        return known
+
+    def _vocabulary(self, model_id: str) -> Vocabulary:
+        """A model's tokens, one for all who ask."""
         info, directory = self._catalog.resolve(model_id)
         known = self._vocabularies.get(info.directory)
         if known is None:
-            arguments = (directory.tokenizer_file, directory.tokens, directory.prompts)
-            known = self._vocabularies[info.directory] = await asyncio.to_thread(Vocabulary, *arguments)
+            known = self._vocabularies[info.directory] = Vocabulary(directory)
         return known
 
     def check_count(self, count: int) -> None:

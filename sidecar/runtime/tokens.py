@@ -18,7 +18,7 @@ from sidecar.runtime.token_limits import TokenLimits
 
 # No word piece comes from more characters than this on average (WordPiece gives up on words of 100), so a longer
 # text is cut before it is tokenised: a text of megabytes costs no more than one of the model's length.
-_CHARACTERS_PER_PIECE = 256
+CHARACTERS_PER_PIECE = 256
 # The library hands a batch, were it one text, to threads of its own and lets others run meanwhile. Up to so many
 # characters, half a millisecond, the changes of thread take longer than the work.
 _SHORT = 2000
@@ -65,6 +65,14 @@ def read_tokenizer(path: Path, limits: TokenLimits) -> Tokenizer:
     return tokenizer
 
 
+def encoded(tokenizer: Tokenizer, texts: Sequence[str], *, special_tokens: bool = True) -> list[Encoding]:
+    """The encodings of texts, a short one alone in the caller's own thread."""
+    if len(texts) == 1 and len(texts[0]) <= _SHORT:
+        return [tokenizer.encode(texts[0], add_special_tokens=special_tokens)]
+    encodings: list[Encoding] = tokenizer.encode_batch_fast(texts, add_special_tokens=special_tokens)
+    return encodings
+
+
 class WordPieces:
     """A model's tokenizer, set to its limits. Safe to use from several threads.
 
@@ -74,7 +82,7 @@ class WordPieces:
     def __init__(self, path: Path, limits: TokenLimits, *, special_tokens: bool = True) -> None:
         self._tokenizer = read_tokenizer(path, limits)
         self._tokenizer.enable_truncation(limits.max_length, direction=limits.side)
-        self._limit = limits.max_length * _CHARACTERS_PER_PIECE
+        self._limit = limits.max_length * CHARACTERS_PER_PIECE
         self._cuts_left = limits.side == "left"
         self._frames = special_tokens
         self._special = self._tokenizer.num_special_tokens_to_add(False) if special_tokens else 0
@@ -85,7 +93,8 @@ class WordPieces:
         """Texts one by one, each after ``prompt``."""
         whole = [text.strip() for text in texts]
         cut = [whole_characters(self._cut(text)) for text in whole]
-        encodings = self._encoded([prompt + text for text in cut] if prompt else cut)
+        inputs = [prompt + text for text in cut] if prompt else cut
+        encodings = encoded(self._tokenizer, inputs, special_tokens=self._frames)
         prompt_tokens = self._prompt_tokens(prompt) if prompt else 0
         return [
             Encoded(
@@ -117,12 +126,6 @@ class WordPieces:
 
     def _cut(self, text: str) -> str:
         return text[-self._limit :] if self._cuts_left else text[: self._limit]
-
-    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
-        if len(texts) == 1 and len(texts[0]) <= _SHORT:
-            return [self._tokenizer.encode(texts[0], add_special_tokens=self._frames)]
-        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=self._frames)
-        return encodings
 
     def _prompt_tokens(self, prompt: str) -> int:
         """Tokens of a prompt alone, without the special token behind it; a model has few prompts, which are kept."""

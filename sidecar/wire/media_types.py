@@ -44,10 +44,6 @@ class MediaType:
         return _format_of(self.name)
 
     @property
-    def is_vendor(self) -> bool:
-        return _VENDOR.fullmatch(self.name) is not None
-
-    @property
     def version(self) -> str | None:
         """The requested compatible version; Elasticsearch heeds it beside any type."""
         return self.parameters.get("compatible-with")

@@ -26,11 +26,6 @@ class Token(StrEnum):
     START_ARRAY = "START_ARRAY"
     END_ARRAY = "END_ARRAY"
 
-    @property
-    def is_value(self) -> bool:
-        """True for strings, numbers and booleans; ``null`` and containers are no values."""
-        return self in (Token.STRING, Token.NUMBER, Token.BOOLEAN)
-
 
 class TokenReader(Protocol):
     """A current token, and the way to the next one; all methods raise what is wrong with the text."""

@@ -73,7 +73,9 @@ async def test_counts_are_those_of_the_model() -> None:
     models = LocalModels(RuntimeConfig())
     try:
         counter = models.token_counter("all-MiniLM-L6-v2")
-        assert counter is models.token_counter("all-MiniLM-L6-v2")
+        vocabulary = await models.vocabulary("all-MiniLM-L6-v2")
+        assert models.token_counter("all-MiniLM-L6-v2") == counter
+        assert counter.vocabulary is vocabulary
         whole = "tide " * (counter.limit - counter.frame)
         assert counter.count(["", "tide", whole]) == [2, 3, counter.limit]
         assert counter.count([whole + "tide"])[0] > counter.limit
