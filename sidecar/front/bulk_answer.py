@@ -6,6 +6,7 @@ their places, and so that an index that is missing, closed or forbidden is still
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from sidecar.front.bulk_lines import BulkAction
 from sidecar.front.refusals import GUARD, OF_THE_GUARD, VersionConflictError
 from sidecar.wire.envelopes import render_error
 
+_VALIDATION = "Validation Failed: "
+_LAST_COMPLAINT = re.compile(r"\d+: script or doc is missing;$")
 _KEPT = ("_index", "_id", "routing", "_routing", "require_alias")
 
 
@@ -60,6 +63,20 @@ def placeholder(action: BulkAction, item: FailedItem) -> bytes:
     meta = {name: action.meta[name] for name in _KEPT if name in action.meta} | {"_id": item.id}
     meta |= GUARD  # the update fails, whether or not there is a document
     return orjson.dumps({"update": meta}) + b'\n{"doc":{}}\n'
+
+
+def without_last_complaint(body: dict[str, Any]) -> dict[str, Any] | None:
+    """A refusal of a whole bulk without what it says of the last action; ``None`` where it says nothing else."""
+    error = body["error"]
+    for about in (error, *error.get("root_cause", ())):
+        reason = str(about.get("reason"))
+        if not reason.startswith(_VALIDATION):
+            continue
+        left = _LAST_COMPLAINT.sub("", reason)
+        if left == _VALIDATION:
+            return None
+        about["reason"] = left
+    return body
 
 
 def merged(body: dict[str, Any], failed: Mapping[int, FailedItem]) -> dict[str, Any]:

@@ -15,11 +15,14 @@ from typing import Any
 import orjson
 
 from sidecar.core.errors import SidecarError
+from sidecar.front.json_members import has_each_name_once
 from sidecar.wire.json_scanner import JsonScanner
 from sidecar.wire.token_reader import Token
 
 WITH_SOURCE = frozenset({"index", "create", "update"})
 _OPERATIONS = WITH_SOURCE | {"delete"}
+# All other parameters of an action are simple values.
+_OBJECTS = frozenset({"dynamic_templates", "_source"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,15 @@ class BulkAction:
         identity = self.meta.get("_id")
         return None if identity is None else str(identity)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the action line says where the document lies and nothing that the cluster might refuse."""
+        if not all(isinstance(self.meta.get(name, ""), str) for name in _PLACE) or not _PLACE.issuperset(self.meta):
+            return False
+        return has_each_name_once(self.head, {self.operation: self.meta})
 
+
+_PLACE = frozenset({"_index", "_id", "routing", "pipeline"})
 # Lines that begin so have a source below them.
 _WITH_SOURCE_BELOW = tuple(f'{{"{operation}":'.encode() for operation in sorted(WITH_SOURCE))
 # Written out in a name, a letter could hide "_index" or "pipeline" from a search for it.
@@ -137,6 +148,8 @@ def read_action_line(line: bytes) -> tuple[str, Mapping[str, Any]] | None:
     # 8.x reads the first operation alone, 9.x refuses a line with more.
     operation, meta = next(iter(value.items()))
     if operation not in _OPERATIONS or not isinstance(meta, dict):
+        return None
+    if any(isinstance(held, (list, dict)) and name not in _OBJECTS for name, held in meta.items()):
         return None
     return operation, meta
 

@@ -17,7 +17,14 @@ import orjson
 from aiohttp import web
 
 from sidecar.core.errors import PlainError, SidecarError
-from sidecar.front.bulk_answer import FailedItem, described, failed_item, merged, placeholder
+from sidecar.front.bulk_answer import (
+    FailedItem,
+    described,
+    failed_item,
+    merged,
+    placeholder,
+    without_last_complaint,
+)
 from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, named_indices
 from sidecar.front.embedding import Vectors
 from sidecar.front.exchange import Exchange
@@ -52,6 +59,7 @@ _OWN_ATTEMPTS = 3
 # Bodies of this size the cluster reads whole before it does anything; longer ones it may do in parts.
 _MOST_AT_ONCE = 256 * 1024
 _MOST_TOUCHED = 100_000
+_REFUSED = b'{"update":{"_index":"0","_id":"0"}}\n{}\n'
 
 _SMILE = frozenset({"application/smile", "application/vnd.elasticsearch+smile"})
 
@@ -91,7 +99,10 @@ class _Work:
 
 @dataclass(slots=True)
 class Batch:
-    """What of a batch goes to the cluster; ``failed`` by the item's place in the batch of ``items`` items."""
+    """What of a batch goes to the cluster; ``failed`` by the item's place in the batch of ``items`` items.
+
+    Without ``keeps_heads`` an action line was replaced for which the cluster might refuse the whole bulk.
+    """
 
     data: bytes
     items: int
@@ -99,6 +110,7 @@ class Batch:
     is_changed: bool
     errors: dict[int, Mapping[str, SidecarError]]
     guarded: dict[int, BulkAction]
+    keeps_heads: bool = True
 
 
 async def write_bulk(exchange: Exchange) -> web.StreamResponse:
@@ -160,6 +172,10 @@ class BulkWrite:
             self._count(batch)
         if not any(batch.is_changed for batch in batches):
             return await self._exchange.forward(warnings=self._context.notes)
+        if len(body) <= _MOST_AT_ONCE and any(not batch.keeps_heads for batch in batches):
+            refused = await self._refused_line(list(chain.from_iterable(read)))
+            if refused is not None:
+                return refused
         data = b"".join([batch.data for batch in batches])
         if not self._has_own_items:
             return await self._exchange.forward(data, warnings=self._context.notes)
@@ -183,6 +199,23 @@ class BulkWrite:
         if answer.status == 200:
             return None
         return self._exchange.respond(answer.status, answer.json(), warnings=self._context.notes, filtered=False)
+
+    async def _refused_line(self, parts: Sequence[Part]) -> web.StreamResponse | None:
+        """The cluster's answer to a bulk that it refuses for what an action line says, where that line is not sent.
+
+        The bulk is asked about as it came, with an update behind it for which the cluster refuses all of it.
+        """
+        lines = [part.data if isinstance(part, Passage) else part.head + part.source for part in parts]
+        if not lines or not lines[-1].endswith(b"\n"):
+            return None
+        target = without_shape(self._exchange.target)
+        answer = await self._exchange.call(
+            self._exchange.request.method, target, b"".join((*lines, _REFUSED)), content_type="application/x-ndjson"
+        )
+        told = without_last_complaint(answer.json()) if answer.status == 400 else answer.json()
+        if told is None:
+            return None
+        return self._exchange.respond(answer.status, told, warnings=self._context.notes, filtered=False)
 
     @staticmethod
     def _is_untouched(plan: WritePlan) -> bool:
@@ -349,6 +382,7 @@ class BulkWrite:
             item = failed_item(work.action, work.plan.index, error, self._exchange.front.generation)
             batch.failed[batch.items] = item
             batch.is_changed = True
+            batch.keeps_heads &= work.action.is_plain
             return (placeholder(work.action, item),)
         batch.is_changed |= source is not work.action.source
         if any(document.infers for document in work.documents):
@@ -359,11 +393,13 @@ class BulkWrite:
             # Should it have come meanwhile, the guard fails, and the update is done with its vectors.
             batch.is_changed = True
             batch.guarded[batch.items] = work.action
+            batch.keeps_heads &= work.action.is_plain
             # Without its texts: a cluster that lacks the endpoint would complain of that first.
             return _guarded_head(work.action, GUARD), changed(work.line.raw, {"doc": b"{}"})
         if work.stored is None:
             return work.action.head, source
         batch.guarded[batch.items] = work.action
+        batch.keeps_heads &= work.action.is_plain
         guard = {"_index": work.stored.index, "if_seq_no": work.stored.seq_no}
         return _guarded_head(work.action, guard | {"if_primary_term": work.stored.primary_term}), source
 

@@ -167,3 +167,54 @@ def test_what_is_wrong_with_a_request_is_said_before_it_costs(front: FilledFront
     assert front.asked == []
     assert front.source(BOUND, "1") == {"n": 1}
     assert front.source(BOUND, "8") == {}
+
+
+_PLACE = '"_index":"INDEX","_id":"1"'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"index":{PLACE},"x":1}',
+        '{"index":{PLACE},"delete":{PLACE}}',
+        '{"index":{PLACE},"index":{PLACE}}',
+        '{"index":{PLACE,"_id":"1"}}',
+        '{"index":{PLACE,"_inference_fields":{}}}',
+        '{"index":{PLACE,"_inference_fields":null}}',
+        '{"index":{PLACE,"_type":"_doc"}}',
+        '{"index":{PLACE,"pipeline":{}}}',
+        '{"index":{PLACE,"routing":["a"]}}',
+        '{"index":{PLACE,"version":"abc"}}',
+        '{"index":{PLACE,"version":3}}',
+        '{"index":{PLACE,"version_type":"foo"}}',
+        '{"index":{PLACE,"if_seq_no":1}}',
+        '{"index":{PLACE,"dynamic_templates":3}}',
+        '{"create":{PLACE,"_inference_fields":null}}',
+        '{"update":{PLACE},"x":1}',
+        '{"update":{PLACE,"_inference_fields":null}}',
+        '{"update":{PLACE,"dynamic_templates":{"a":"b"}}}',
+        '{"update":{PLACE,"retry_on_conflict":3,"if_seq_no":1,"if_primary_term":1}}',
+    ],
+)
+def test_an_action_line_is_refused_whatever_becomes_of_its_document(front: FilledFront, line: str) -> None:
+    line = line.replace("PLACE", _PLACE)
+    for text in ("please fail", "boat"):
+        document = {"doc": {"text": text}} if "update" in line else {"text": text}
+        for before in ([], [{"index": {"_index": "INDEX", "_id": "2"}}, {"text": "lamp"}]):
+            body = ndjson(*before, line.encode(), document, {"delete": {"_index": "INDEX", "_id": "3"}})
+            answers = []
+            for index, base in ((BOUND, front.url), (PLAIN, front.node)):
+                sent = body.replace(b"INDEX", index.encode())
+                status, answer = front.send("POST", "/_bulk", sent, base=base)
+                whole = status, answer.get("error", {}).get("type"), re.findall(r"^[^\n]*", reason_of(answer))[0]
+                answers.append(re.sub(f"{BOUND}|{PLAIN}", "INDEX", repr(whole)))
+                stored = front.send("POST", f"/{index}/_mget", {"ids": ["1", "2"]})[1]["docs"]
+                is_refused = status == 400
+                assert not is_refused or [one.get("_version") for one in stored] == [1, None]
+                front.index(index, **mapping(*(["text:tokens=sparse"] if index == BOUND else []), tokens=SPARSE))
+                front.send("PUT", f"/{index}/_doc/1", {"n": 1})
+            assert answers[0] == answers[1]
+
+
+def reason_of(answer: Any) -> str:
+    return str(answer.get("error", {}).get("reason"))
