@@ -19,6 +19,7 @@ from sidecar.front.exchange import Exchange
 from sidecar.front.search_bodies import body_bytes
 from sidecar.front.stand_in import StandIn, stand_in, status_of
 from sidecar.search.bodies import read_object
+from sidecar.search.engine import OWN_PARAMETERS
 from sidecar.search.retrievers.parsing import kinds_of
 from sidecar.search.retrievers.tree import OURS
 from sidecar.wire.json_scanner import JsonScanner
@@ -28,7 +29,7 @@ _APIS = ("_search", "_async_search", "_count", "_explain")
 _NOT_ASKED = frozenset(
     {"ignore_unavailable", "allow_no_indices", "expand_wildcards", "filter_path", "pretty", "format", "source"}
     | {"source_content_type", "wait_for_completion_timeout", "keep_on_completion", "keep_alive", "error_trace"}
-    | {"sidecar.plan", "sidecar.explain"}
+    | OWN_PARAMETERS
 )
 _PLACE = re.compile(r"^\[(\d+):(\d+)\]")
 # What rewriting replaces and a cluster without the modules cannot read.

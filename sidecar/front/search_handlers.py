@@ -25,7 +25,6 @@ from sidecar.front.search_bodies import body_bytes, effective_size, json_type, r
 from sidecar.front.search_calls import (
     BODY_PARAMETERS,
     DELETES,
-    OWN_PARAMETERS,
     Rewritten,
     executed,
     rewritten,
@@ -34,7 +33,7 @@ from sidecar.front.search_calls import (
 )
 from sidecar.front.search_templates import rendered
 from sidecar.search.bodies import write_object
-from sidecar.search.engine import ForeignEndpointError, Outcome, is_ours
+from sidecar.search.engine import OWN_PARAMETERS, ForeignEndpointError, Outcome, is_ours
 from sidecar.search.failures import with_own_reasons
 from sidecar.search.matching_tokens import add_matching_tokens
 from sidecar.search.retrievers.parsing import kinds_of

@@ -45,9 +45,10 @@ _OF_THE_INDICES = frozenset(
     {"ignore_unavailable", "allow_no_indices", "expand_wildcards", "ignore_throttled", "routing", "preference"}
 )
 _OF_THE_LEGS = frozenset({"search_type", "request_cache"})
-_OURS = frozenset({"sidecar.plan", "sidecar.explain"})
+OWN_PARAMETERS = frozenset({"sidecar.plan", "sidecar.explain"})
+"""Parameters that the cluster does not know."""
 _NOT_FOR_THE_PAGE = (
-    _OF_THE_INDICES | _OURS | {"size", "from", "source", "source_content_type", "ccs_minimize_roundtrips"}
+    _OF_THE_INDICES | OWN_PARAMETERS | {"size", "from", "source", "source_content_type", "ccs_minimize_roundtrips"}
 )
 _TOOK = re.compile(rb'("took"\s*:\s*)\d+')
 
@@ -133,7 +134,7 @@ class SearchEngine:
             return Outcome(200, value=orjson.loads(write_object({"forward": body})), warnings=warnings)
         tells = search.parameters.get("sidecar.explain") == "true"
         path = f"/{quote(search.expression, safe=',*')}/_search" if search.expression else "/_search"
-        kept = {name: value for name, value in search.parameters.items() if name not in _OURS}
+        kept = {name: value for name, value in search.parameters.items() if name not in OWN_PARAMETERS}
         target = f"{path}?{urlencode(kept)}" if kept else path
         is_shown = not (rewriter.planted or tells)
         sent = write_object({**body, "explain": True} if tells else body)
