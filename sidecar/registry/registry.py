@@ -371,7 +371,9 @@ class Registry:
         if is_other and (missing := sorted(before - set(revisions))):
             raise StoreLostError(_loss_sentence(self._store.description, missing))
         cached = {inference_id: known.record.revision for inference_id, known in self._cache.items()}
-        changed = {name for name, revision in revisions.items() if is_other or cached.get(name) != revision}
+        # A store just opened may have lost the secrets of records that are as they were.
+        is_read_whole = is_other or is_opened
+        changed = {name for name, revision in revisions.items() if is_read_whole or cached.get(name) != revision}
         loaded = {record.inference_id: record for record in await self._store.load(changed)} if changed else {}
         gone = (before - set(revisions)) | (changed - set(loaded))
         for inference_id in changed | gone:

@@ -159,6 +159,25 @@ async def test_lost_secrets_are_kept_by_those_who_have_them(place: Place, tmp_pa
             assert healed.secrets["api_key"] == "k"
 
 
+async def test_secrets_lost_while_the_service_runs_are_missed_after_its_restart(place: Place, tmp_path: Path) -> None:
+    newcomer = Place(place.line, tmp_path / "newcomer", place.name)
+    newcomer.key = place.key
+    async with place.start() as registry, cluster(place) as client:
+        await registry.create(endpoint("a"), {"api_key": "k"})
+        await until_copied(place, ["a"])
+        await client.indices.delete(index=f"{place.name}-secrets-1")
+        await until(registry, lambda health: health.serves == "copy")
+        async with newcomer.start():  # makes the index anew
+            await until(registry, lambda health: health.serves == "store" and health.without_secrets == ("a",))
+    async with place.start() as registry:
+        assert registry.health().without_secrets == ("a",)
+        kept = await registry.get("a")
+        assert kept is not None
+        assert kept.secrets["api_key"] == "k"
+        assert await restore(place) == ["a"]
+        await until(registry, is_whole)
+
+
 async def test_a_write_never_makes_an_index_of_its_own(place: Place) -> None:
     async with cluster(place) as client:
         store = ElasticsearchStore(client, name=place.name)
