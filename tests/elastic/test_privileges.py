@@ -52,9 +52,8 @@ ROADS = {
 pytestmark = pytest.mark.slow  # a node of their own
 
 
-@pytest.fixture(scope="module")
-def secured() -> Iterator[str]:
-    """A node of its own, since security is on; a cluster that runs already is none of ours to make users in."""
+def secured_node() -> Iterator[str]:
+    """The address of a node of its own, since security is on; a cluster that runs is none of ours to make users in."""
     if "ELASTICSEARCH_URL" in os.environ:
         pytest.skip("ELASTICSEARCH_URL names a cluster, and this needs a node with security of its own")
     try:
@@ -64,6 +63,11 @@ def secured() -> Iterator[str]:
         if isinstance(error, NodeUnavailableError) and os.environ.get("TESTS_WITHOUT_ELASTICSEARCH") == "1":
             pytest.skip(str(error))
         pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[str]:
+    yield from secured_node()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
@@ -15,11 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sidecar.app import create_app
 from sidecar.settings import load_settings
-from tests.elastic.test_privileges import SECURITY, privileges
+from tests.elastic.test_privileges import privileges, secured_node
 from tests.front.conftest import SHARED
 from tests.front.provider import provider, tokens_of
 from tests.front.test_bound_writes import SPARSE, mapping, ndjson, statuses, tokens
-from tools.elasticsearch_node import NodeFailedError, NodeUnavailableError, choose_line, start_node
 
 BOUND = mapping("text,title:tokens=sparse", "text:more=sparse", tokens=SPARSE, more=SPARSE)
 SEMANTIC = {"mappings": {"properties": {"words": {"type": "semantic_text", "inference_id": "sparse"}}}}
@@ -37,15 +35,7 @@ USERS = {
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[str]:
-    if "ELASTICSEARCH_URL" in os.environ:
-        pytest.skip("ELASTICSEARCH_URL names a cluster, and this needs a node with security of its own")
-    try:
-        with start_node(choose_line(), settings=SECURITY) as node:
-            yield node.url
-    except (NodeUnavailableError, NodeFailedError) as error:
-        if isinstance(error, NodeUnavailableError) and os.environ.get("TESTS_WITHOUT_ELASTICSEARCH") == "1":
-            pytest.skip(str(error))
-        pytest.fail(str(error), pytrace=False)
+    yield from secured_node()
 
 
 @dataclass(frozen=True)
