@@ -57,7 +57,7 @@ async def open_workbench(elasticsearch_url: str | None) -> AsyncIterator[Workben
     settings = load_settings({"elasticsearch_url": elasticsearch_url})
     # A progress bar and a table say what happens; the log adds what goes wrong, unless more is asked for.
     level = settings.log_level if "log_level" in settings.model_fields_set else "warning"
-    configure_logging(form=settings.log_format, level=level)
+    configure_logging(form=settings.log_format, level=level, without_repeats=True)
     if settings.elasticsearch_url is None:
         raise UserError(NO_ELASTICSEARCH)
     async with open_resources(settings, is_guest=True) as resources:

@@ -14,15 +14,21 @@ from typing import Any, TextIO
 
 import orjson
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from sidecar.telemetry.redaction import redact
 
+_DIFFERENT_EVENTS = 1000
 
-def configure_logging(*, form: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
+
+def configure_logging(
+    *, form: str = "auto", level: str = "info", stream: TextIO | None = None, without_repeats: bool = False
+) -> None:
     """Set up the logs of this process; for programs, not for libraries, and to be called once at their start.
 
     ``form`` is ``json``, ``console`` or ``auto`` (console when ``stream``, default stderr, is a terminal).
+    ``without_repeats`` leaves out what an earlier line said in the same words: for a command that reports at its
+    end how often what failed.
     """
     stream = stream or sys.stderr
     is_json = form == "json" or (form == "auto" and not stream.isatty())
@@ -35,7 +41,7 @@ def configure_logging(*, form: str = "auto", level: str = "info", stream: TextIO
     # Tracebacks become text before redaction, so that it sees what they quote.
     last: list[Processor] = [structlog.processors.format_exc_info, redact, *_renderer(stream, is_json=is_json)]
     structlog.configure(
-        processors=[*shared, *last],
+        processors=[*([_FirstOnly()] if without_repeats else []), *shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.WriteLoggerFactory(stream),  # one write a line
         cache_logger_on_first_use=True,
@@ -51,6 +57,24 @@ def configure_logging(*, form: str = "auto", level: str = "info", stream: TextIO
     root.setLevel(max(least, logging.INFO))
     # The client logs every call at info and every try that failed as a warning; who called says once what came of it.
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
+
+
+class _FirstOnly:
+    """Drops an event that equals one of the last thousand different ones; one with a traceback is never dropped."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, None] = {}  # in the order of their first saying
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if event.get("exc_info"):
+            return event
+        words = repr((method, sorted(event.items())))
+        if words in self._said:
+            raise structlog.DropEvent
+        self._said[words] = None
+        if len(self._said) > _DIFFERENT_EVENTS:
+            del self._said[next(iter(self._said))]
+        return event
 
 
 def _renderer(stream: TextIO, *, is_json: bool) -> list[Processor]:

@@ -137,3 +137,27 @@ def test_auto_is_json_off_a_terminal() -> None:
     configure_logging(stream=stream)
     structlog.get_logger().info("x", number=float("nan"), odd=object())
     assert lines(stream)[0]["message"] == "x"
+
+
+def test_a_command_says_once_what_goes_wrong_the_same_way_many_times() -> None:
+    stream = io.StringIO()
+    configure_logging(form="json", stream=stream, without_repeats=True)
+    log = structlog.get_logger()
+    for number in range(3):
+        log.warning("call_failed", reason="refused")
+        log.error("call_failed", reason="refused")
+        log.warning("call_failed", reason=f"refused {number % 2}")
+        try:
+            int(f"x{number}")
+        except ValueError:
+            log.exception("failed")
+    said = [(line["level"], line["message"], line.get("reason")) for line in lines(stream)]
+    assert said == [
+        ("warning", "call_failed", "refused"),
+        ("error", "call_failed", "refused"),
+        ("warning", "call_failed", "refused 0"),
+        ("error", "failed", None),
+        ("warning", "call_failed", "refused 1"),
+        ("error", "failed", None),
+        ("error", "failed", None),
+    ]
