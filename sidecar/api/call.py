@@ -18,6 +18,7 @@ from sidecar.core.tasks import TaskType
 from sidecar.core.time_values import TimeValue, parse_time_value
 from sidecar.wire.body_formats import as_json, write_body
 from sidecar.wire.filter_path import PathFilter
+from sidecar.wire.json_text import MAX_ITEMS
 from sidecar.wire.media_types import Format, Negotiation, negotiate
 from sidecar.wire.object_parser import near_misses
 from sidecar.wire.path_codec import parse_query, split_path
@@ -151,7 +152,7 @@ class Call:
                 raise ParseError("request body is required")
             body_format = self.types.body_format()
             if body_format is not Format.JSON:
-                data = await self.beside(len(data) * _COSTLY_FORMAT, partial(as_json, data, body_format))
+                data = await self.beside(len(data) * _COSTLY_FORMAT, partial(as_json, data, body_format, MAX_ITEMS))
             self._json = data
         return self._json
 

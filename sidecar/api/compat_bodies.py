@@ -31,6 +31,8 @@ async def read_fields(call: Call) -> dict[str, Any]:
     try:
         fields = await call.read_body(read_value)
     except XContentParseError as error:
+        if error.status == 413:
+            raise
         raise StatusError(f"the body is not JSON: {error.reason}") from None
     if not isinstance(fields, dict):
         raise StatusError("the body must be a JSON object")

@@ -11,7 +11,7 @@ from sidecar.core.errors import OtherError, SidecarError, XContentParseError
 from sidecar.core.generations import Generation
 from sidecar.wire.cbor_reader import read_cbor
 from sidecar.wire.json_scanner import JsonScanner
-from sidecar.wire.json_text import MAX_SETTINGS_VALUES
+from sidecar.wire.json_text import MAX_ITEMS, MAX_SETTINGS_VALUES, too_many_items
 from sidecar.wire.json_values import AT_ONCE_BYTES, NotPlainError, let_go, read_json
 from sidecar.wire.json_writer import plain, write_json, write_large_json
 from sidecar.wire.media_types import Format
@@ -25,19 +25,23 @@ _ALWAYS_ALLOWED = 1024 * 1024
 _T = TypeVar("_T")
 
 
-def as_json(data: bytes, body_format: Format) -> bytes:
+def as_json(data: bytes, body_format: Format, most_items: int | None = None) -> bytes:
     """``data`` as JSON text; positions in later messages count in that text for YAML and CBOR.
 
-    Raises ``XContentParseError`` for YAML and CBOR that cannot be read. Megabytes take seconds: call it in a thread.
+    Raises ``XContentParseError`` for YAML and CBOR that cannot be read, and for an array of more than ``most_items``
+    values. Megabytes take seconds: call it in a thread.
     """
     if body_format is Format.JSON:
         return data
-    value = read_yaml(data) if body_format is Format.YAML else read_cbor(data)
+    value = (read_yaml if body_format is Format.YAML else read_cbor)(data, most_items)
     try:
-        _check_growth(value, max(_ALWAYS_ALLOWED, _MOST_GROWTH * len(data)))
+        _check_growth(value, max(_ALWAYS_ALLOWED, _MOST_GROWTH * len(data)), most_items)
         return write_large_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise XContentParseError(f"[1:1] the {body_format} body holds a value that JSON cannot: {error}") from None
+    finally:
+        if len(data) > AT_ONCE_BYTES:
+            let_go(value)
 
 
 def read_body(data: bytes, read: Callable[[TokenReader], _T], *, names_end_of_input: bool = True) -> _T:
@@ -55,7 +59,7 @@ def read_body(data: bytes, read: Callable[[TokenReader], _T], *, names_end_of_in
     except (NotPlainError, SidecarError):
         if len(data) > AT_ONCE_BYTES:
             let_go(value)
-        return read(JsonScanner(data, names_end_of_input=names_end_of_input))
+        return read(JsonScanner(data, names_end_of_input=names_end_of_input, most_items=MAX_ITEMS))
 
 
 def read_value(data: bytes) -> Any:
@@ -63,12 +67,12 @@ def read_value(data: bytes) -> Any:
     try:
         return read_json(data)
     except NotPlainError:
-        scanner = JsonScanner(data)
+        scanner = JsonScanner(data, most_items=MAX_ITEMS)
         scanner.next()
         return scanner.value()
 
 
-def _check_growth(value: Any, limit: int) -> None:
+def _check_growth(value: Any, limit: int, most_items: int | None) -> None:
     """Raises ``ValueError`` when writing every reference out would pass ``limit``; stops counting there."""
     size = 0
     waiting = [value]
@@ -79,6 +83,8 @@ def _check_growth(value: Any, limit: int) -> None:
             waiting += item
             waiting += item.values()
         elif isinstance(item, (list, tuple)):
+            if most_items is not None and len(item) > most_items:
+                raise too_many_items(most_items)
             waiting += item
         if size + len(waiting) > limit:
             raise ValueError("too large once every reference in it is written out")
@@ -101,7 +107,7 @@ def parse_mapping(data: bytes, generation: Generation) -> dict[str, Any]:
         value = None
     if isinstance(value, dict):
         return value
-    scanner = JsonScanner(data, names_end_of_input=generation.names_end_of_input)
+    scanner = JsonScanner(data, names_end_of_input=generation.names_end_of_input, most_items=MAX_ITEMS)
     if scanner.next() is not Token.START_OBJECT:
         return {}
     mapping: dict[str, Any] = scanner.value()

@@ -7,7 +7,7 @@ from typing import Any
 
 import cbor2
 
-from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_VALUES, too_many_values
+from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_VALUES, too_many_items, too_many_values
 from sidecar.wire.yaml_reader import unreadable
 
 _BYTES, _TEXT, _ARRAY, _MAP = 2, 3, 4, 5
@@ -15,10 +15,13 @@ _BYTES, _TEXT, _ARRAY, _MAP = 2, 3, 4, 5
 _UNCOUNTED_BYTES = 256 * 1024
 
 
-def read_cbor(data: bytes) -> Any:
-    """The first item in ``data``; half a microsecond an item. Raises ``XContentParseError``."""
-    if len(data) > _UNCOUNTED_BYTES:
-        _check_count(data)
+def read_cbor(data: bytes, most_items: int | None = None) -> Any:
+    """The first item in ``data``; half a microsecond an item.
+
+    Raises ``XContentParseError``, also for an array whose head announces more than ``most_items`` values.
+    """
+    if len(data) > min(_UNCOUNTED_BYTES, most_items or _UNCOUNTED_BYTES):
+        _check_count(data, MAX_VALUES if most_items is None else most_items)
     try:
         return cbor2.load(_Steps(data))
     except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -33,7 +36,7 @@ class _Steps(io.BytesIO):
         return super().read(size)
 
 
-def _check_count(data: bytes) -> None:
+def _check_count(data: bytes, most_items: int) -> None:
     """Goes from head to head (RFC 8949, section 3) without regard for what belongs to what."""
     at, left, end = 0, MAX_VALUES, len(data)
     while at < end:
@@ -46,6 +49,8 @@ def _check_count(data: bytes) -> None:
             at += width
         if kind in (_BYTES, _TEXT) and more < 28:
             at += size
+        if kind == _ARRAY and more < 28 and size > most_items:
+            raise too_many_items(most_items)
         left -= CONTAINER_COUNTS_AS if kind in (_ARRAY, _MAP) else 1
         if left < 0:
             raise too_many_values()

@@ -22,6 +22,7 @@ from sidecar.wire.json_text import (
     PLAIN_VALUE,
     JsonText,
     beyond,
+    too_many_items,
     too_many_values,
 )
 from sidecar.wire.json_values import MAX_DEPTH
@@ -42,11 +43,20 @@ class JsonScanner(JsonText):
     """Reads ``data`` token by token.
 
     ``names_end_of_input`` is false for generations that report a truncated text as an ordinary parse error.
-    ``patience`` bounds the seconds spent: a text that takes longer is refused without a place.
+    ``patience`` bounds the seconds spent: a text that takes longer is refused without a place. ``most_items`` bounds
+    the values of one array.
     """
 
-    def __init__(self, data: bytes, *, names_end_of_input: bool = True, patience: float = 3.0) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        names_end_of_input: bool = True,
+        patience: float = 3.0,
+        most_items: int | None = None,
+    ) -> None:
         super().__init__(data, names_end_of_input=names_end_of_input)
+        self._most_items = MAX_VALUES if most_items is None else most_items
         self._deadline = time.monotonic() + patience
         self._open: list[_Container] = []
         self._pending: tuple[Token, int] | None = None
@@ -92,7 +102,7 @@ class JsonScanner(JsonText):
 
     def _next_entry(self, char: int) -> None:
         container = self._open[-1] if self._open else None
-        if container is not None and container.has_entries:
+        if container is not None and container.entries:
             if char != ord(","):
                 self._fail_on(char, f"was expecting comma to separate {container.kind} entries")
             self._at += 1
@@ -100,8 +110,10 @@ class JsonScanner(JsonText):
             if char < 0:
                 self._fail(f"Unexpected end-of-input within/between {container.kind} entries", len(self._data))
         if container is not None:
-            container.has_entries = True
+            container.entries += 1
         if container is None or container.kind == "Array":
+            if container is not None and container.entries > self._most_items:
+                raise too_many_items(self._most_items)
             self._start = self._at
             self.token, self._start = self._value_token(char)
             self._enter(self.token, self._start)
@@ -191,7 +203,7 @@ class JsonScanner(JsonText):
         """Such values as long as each has a comma behind it; the last comma is left to be read."""
         data, at, left, match = self._data, self._at, self._left, PLAIN_VALUE.match
         items: list[Any] = []
-        while left > 0 and (found := match(data, at)):
+        while left > 0 and len(items) < self._most_items and (found := match(data, at)):
             try:
                 items.append(read(found[1], found[2]))
             except UnicodeDecodeError:
@@ -203,7 +215,7 @@ class JsonScanner(JsonText):
                 self._check_limits()
         if items:
             self._at, self._left = at - 1, left
-            self._open[-1].has_entries = True
+            self._open[-1].entries += len(items)
         return items
 
     def number(self) -> int | float:
@@ -259,12 +271,12 @@ class JsonScanner(JsonText):
 
 
 class _Container:
-    """An open object or array: where it began and which names it has."""
+    """An open object or array: where it began, how many values and which names it has."""
 
-    __slots__ = ("has_entries", "kind", "names", "start")
+    __slots__ = ("entries", "kind", "names", "start")
 
     def __init__(self, kind: str, start: int) -> None:
         self.kind = kind
         self.start = start
-        self.has_entries = False
+        self.entries = 0
         self.names: set[str] = set()

@@ -16,6 +16,8 @@ MAX_NUMBER_LENGTH = 1000
 MAX_VALUES = 1_500_000
 # An endpoint's settings stay in memory for longer than one step of the loop may take to let them go.
 MAX_SETTINGS_VALUES = 100_000
+# What one array of a body of the API may hold; no provider takes so many texts in one call.
+MAX_ITEMS = 50_000
 # An object or array takes more memory and time than a text or number, also when it is let go.
 CONTAINER_COUNTS_AS = 10
 
@@ -299,6 +301,13 @@ def too_many_values(most: int = MAX_VALUES) -> XContentParseError:
     """A text of more than ``most`` values."""
     error = beyond("Token count", most + 1, most, "getMaxTokenCount")
     return XContentParseError(error.reason, status=413, cause=error.cause)
+
+
+def too_many_items(most: int) -> XContentParseError:
+    """An array of more than ``most`` values."""
+    reason = f"An array holds more than [{most}] values, which is the most for one call: send them in several"
+    cause = OtherError("stream_constraints_exception", reason)
+    return XContentParseError(reason, status=413, cause=cause)
 
 
 def _shown(char: int) -> str:

@@ -13,7 +13,15 @@ from json.scanner import make_scanner
 from typing import Any, NoReturn
 
 from sidecar.core.errors import SidecarError
-from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_NUMBER_LENGTH, MAX_VALUES, as_utf8, too_many_values
+from sidecar.wire.json_text import (
+    CONTAINER_COUNTS_AS,
+    MAX_ITEMS,
+    MAX_NUMBER_LENGTH,
+    MAX_VALUES,
+    as_utf8,
+    too_many_items,
+    too_many_values,
+)
 
 # How deep a value may be, below Python's own limit of nested calls.
 MAX_DEPTH = 400
@@ -37,20 +45,20 @@ class NotPlainError(Exception):
     """Something that only the scanner decides."""
 
 
-def read_json(data: bytes, most_values: int = MAX_VALUES) -> Any:
+def read_json(data: bytes, most_values: int = MAX_VALUES, most_items: int = MAX_ITEMS) -> Any:
     """The JSON object or array that ``data`` begins with; what stands behind it is not looked at.
 
     Raises ``NotPlainError`` for what is not JSON, and for all that Elasticsearch's parser reads in a way of its own:
-    comments, names that stand twice, other encodings than UTF-8, great depth. Raises ``XContentParseError`` for more
-    than ``most_values`` values in a large text.
+    comments, names that stand twice, other encodings than UTF-8, great depth. Raises ``XContentParseError`` for an
+    array of more than ``most_items`` values, and for more than ``most_values`` in all of a large text.
     """
     try:
         text = as_utf8(data).decode()
         start = _blank_end(text, 1 if text.startswith("\ufeff") else 0)
         if text[start : start + 1] not in _OPENERS:
             raise NotPlainError  # What may stand behind a bare number or word is a matter of its own.
-        if len(data) > AT_ONCE_BYTES:
-            walk = _Walk(text, most_values)
+        if len(data) > AT_ONCE_BYTES or (len(data) > most_items and data.count(b",") >= most_items):
+            walk = _Walk(text, most_values, most_items)
             try:
                 return walk.value(start)
             except (NotPlainError, SidecarError):
@@ -134,9 +142,10 @@ def _blank_end(text: str, at: int) -> int:
 class _Walk:
     """One way through a large text, a value at a time."""
 
-    def __init__(self, text: str, most_values: int) -> None:
+    def __init__(self, text: str, most_values: int, most_items: int) -> None:
         self._text = text
         self._left = self._most_values = most_values
+        self._most_items = most_items
         self._root: list[Any] = []
         # Where values go, outermost first; in objects, the name that waits for its value.
         self._open: list[Any] = []
@@ -181,7 +190,8 @@ class _Walk:
 
     def _scalars(self, at: int) -> int:
         """Where the scalars end that follow each other in an array."""
-        text, append, left = self._text, self._container.append, self._left
+        text, append, before = self._text, self._container.append, len(self._container)
+        left = min(self._left, self._most_items - before)
         while True:
             left -= 1
             try:
@@ -200,7 +210,8 @@ class _Walk:
                 char = text[at : at + 1]
             if char in _NO_SCALAR:
                 break
-        self._left = left
+        self._left -= len(self._container) - before
+        self._check_items()
         return end
 
     def let_go(self) -> None:
@@ -212,6 +223,11 @@ class _Walk:
             self._container[self._name] = value
         else:
             self._container.append(value)
+            self._check_items()
+
+    def _check_items(self) -> None:
+        if len(self._container) > self._most_items:
+            raise too_many_items(self._most_items)
 
     def _enter(self, at: int, char: str) -> int:
         """Where the first value of the container stands, or the value behind an empty one."""

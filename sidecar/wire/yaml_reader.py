@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from sidecar.core.errors import OtherError, XContentParseError
-from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_VALUES, beyond, too_many_values
+from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_VALUES, beyond, too_many_items, too_many_values
 from sidecar.wire.json_values import MAX_DEPTH
 
 # Elasticsearch's own YAML parser reads no more either.
@@ -35,18 +35,18 @@ _FRACTION = re.compile(
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
-def read_yaml(data: bytes) -> Any:
+def read_yaml(data: bytes, most_items: int | None = None) -> Any:
     """The first document in ``data``, made of dicts, lists, strings, numbers, booleans and ``None``.
 
     Takes about 5 microseconds a value. Raises ``XContentParseError`` for what is no YAML, for numbers that are not
-    finite, names that stand twice, and for what is too large or too deep.
+    finite, names that stand twice, for what is too large or too deep, and for a list of more than ``most_items``.
     """
     if len(data) > MAX_YAML_BYTES:
         raise unreadable("1:1", "y_a_m_l_exception", f"the body exceeds the limit of {MAX_YAML_BYTES} bytes")
     try:
         loader = _LOADER(data)
         try:
-            return _Document(loader).read()
+            return _Document(loader, MAX_VALUES if most_items is None else most_items).read()
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -101,8 +101,9 @@ def _plain_value(text: str) -> Any:
 class _Document:
     """The first document of a stream of events."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, most_items: int) -> None:
         self._events = loader
+        self._most_items = most_items
         self._left = MAX_VALUES
         self._root: list[Any] = []
         # Where values go, outermost first; for objects, the name that waits for its value.
@@ -134,6 +135,8 @@ class _Document:
         if type(container) is dict:
             container[self._names[-1]] = value
             self._names[-1] = None
+        elif len(container) >= self._most_items:
+            raise too_many_items(self._most_items)
         else:
             container.append(value)
         if isinstance(event, yaml.CollectionStartEvent):
