@@ -138,6 +138,7 @@ async def open_front(resources: Resources) -> AsyncIterator[Front]:
             inference=resources.inference,
             max_body_size=settings.max_body_size,
             generation=resources.generation,
+            observer=resources.metrics,
         )
         yield front
         await front.searches.close()

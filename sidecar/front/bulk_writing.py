@@ -42,10 +42,11 @@ from sidecar.front.refusals import (
     versions,
 )
 from sidecar.front.request_target import SHAPING, without_shape
-from sidecar.front.simulation import Draft, Outcome, Pipelines, explained, infer, simulate
+from sidecar.front.simulation import Draft, Outcome, Pipelines, explained
 from sidecar.front.source_text import SourceText, read_source
 from sidecar.front.stored_documents import DocumentName, StoredDocument, examined_with_stored, read_stored
 from sidecar.front.targets import WritePlan
+from sidecar.front.vector_probes import heed, through_pipelines
 from sidecar.front.write_context import WriteContext
 from sidecar.wire.content_codings import Decoder, decoded
 from sidecar.wire.media_types import Format
@@ -504,8 +505,11 @@ class BulkWrite:
             groups.setdefault((document.pipeline, document.infers), []).append((work, document))
 
         async def run(pipeline: str | None, infers: bool, members: Sequence[tuple[_Work, _Document]]) -> None:
-            drafts = [Draft(self._name(work.action), work.action.id, document.source.raw) for work, document in members]
-            outcomes = await (infer if infers else simulate)(self._context, drafts, pipeline)
+            drafts = [
+                Draft(self._name(work.action), work.action.id, document.source, document.plan, work.action.operation)
+                for work, document in members
+            ]
+            outcomes = await through_pipelines(self._context, drafts, pipeline, infers=infers)
             for (work, document), outcome in zip(members, outcomes, strict=True):
                 document.outcome = outcome
                 await self._examine_outcome(work, document, outcome)
@@ -513,12 +517,14 @@ class BulkWrite:
         await asyncio.gather(*(run(*key, members) for key, members in groups.items()))
 
     async def _examine_outcome(self, work: _Work, document: _Document, outcome: Outcome) -> None:
-        if outcome.source is None:
+        if outcome.source is None or not outcome.plan:
             return
-        moved = outcome.index not in (self._name(work.action), work.plan.index)
-        plan = await self._context.plan(outcome.index, work.action.operation) if moved else document.plan
-        if plan:
-            await _examine_one(work, document, outcome.source, plan)
+        await _examine_one(work, document, outcome.source, outcome.plan)
+        if document.filling is not None and outcome.fates:
+            try:
+                heed(self._context, document.filling, outcome)
+            except SidecarError as error:
+                work.failure = error
 
     async def _read_stored(self, works: Sequence[_Work]) -> None:
         """Reads the documents of which partial updates hold too little, and looks at those updates again."""

@@ -1,7 +1,8 @@
 """``_update``: vectors for what it changes.
 
 On an index with ``semantic_text`` Elasticsearch infers the whole document anew, with endpoints that a cluster without
-the licence cannot have. There the update is done here: read, merge, write under the sequence number that was read.
+the licence cannot have; and where an index has pipelines, these run on the document that an update leaves. There the
+update is done here: read, merge, write under the sequence number that was read.
 Elsewhere the vectors are put into the partial document, and the cluster merges.
 """
 
@@ -16,6 +17,7 @@ import orjson
 from aiohttp import web
 
 from sidecar.core.errors import OtherError, SidecarError
+from sidecar.elastic.source import drop_at, values_at
 from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import merge
 from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
@@ -35,6 +37,7 @@ from sidecar.front.stored_documents import (
 from sidecar.front.targets import WritePlan
 from sidecar.front.update_request import UpdateRequest
 from sidecar.front.write_context import WriteContext
+from sidecar.ingest.marker import Marker
 from sidecar.ingest.semantic_field import INFERENCE_FIELDS
 
 _CONFLICT, _FORBIDDEN = 409, 403
@@ -76,7 +79,8 @@ async def update_document(exchange: Exchange) -> web.StreamResponse:
     request = UpdateRequest.read(body.document, exchange.parameters) if body is not None else None
     if body is None or request is None:
         return await exchange.forward(warnings=context.notes)
-    if plan.semantic or plan.missing or pipelines.infers:
+    merges_here = plan.semantic or plan.missing or pipelines.infers
+    if merges_here or (pipelines.run and request.script is None):
         answer = await _Update(exchange, context, plan, pipelines, request).run()
         return answer if answer is not None else await exchange.forward(warnings=context.notes)
     return await _forward_filled(exchange, context, plan, pipelines, body)
@@ -231,7 +235,17 @@ class _Update:
         if stored is None:
             return _Change("index", request.upsert or {})
         merged, is_changed = merge(stored.source, request.doc or {})
+        self._drop_outdated(merged)
         return _Change("index" if is_changed or not request.detect_noop else "none", merged)
+
+    def _drop_outdated(self, merged: dict[str, Any]) -> None:
+        """Takes away vectors without a marker whose text the update brings: they would count as the user's own."""
+        doc, stamps = self._request.doc or {}, Marker.read(merged).stamps
+        for target in self._plan.vectors:
+            is_touched = any(True for path in target.binding.sources for _ in values_at(doc, path))
+            is_brought = any(value is not None for value in values_at(doc, target.place))
+            if is_touched and not is_brought and target.name not in stamps:
+                drop_at(merged, target.place)
 
     async def _scripted(self, stored: _Stored | None) -> _Change | None:
         """What the script makes of the document, found out by a pipeline that is only simulated.

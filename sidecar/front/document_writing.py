@@ -21,9 +21,10 @@ from sidecar.front.refusals import (
     refusal_of_existing,
 )
 from sidecar.front.request_target import without_shape
-from sidecar.front.simulation import Draft, Pipelines, explained, infer, simulate
+from sidecar.front.simulation import Draft, Pipelines, explained
 from sidecar.front.source_text import SourceText, read_source
 from sidecar.front.targets import WritePlan
+from sidecar.front.vector_probes import heed, through_pipelines
 from sidecar.front.write_context import WriteContext
 from sidecar.wire.body_formats import as_json
 
@@ -140,16 +141,14 @@ async def filled(
     read = source
     outcome = None
     if pipelines.run:
-        index = context.exchange.values["index"]
-        run = infer if pipelines.infers else simulate
-        (outcome,) = await run(context, [Draft(index, identity, source.raw)], pipelines.named)
-        if outcome.source is not None:
-            read = outcome.source
-        if outcome.index not in (index, plan.index):
-            plan = await context.plan(outcome.index, _operation(context.exchange))
+        draft = Draft(context.exchange.values["index"], identity, source, plan, _operation(context.exchange))
+        (outcome,) = await through_pipelines(context, [draft], pipelines.named, infers=pipelines.infers)
+        read, plan = outcome.source or source, outcome.plan
     body = source.raw
     if plan and (outcome is None or outcome.source is not None):
         filling = await examined(read, plan)
+        if outcome is not None:
+            heed(context, filling, outcome)
         context.note(filling.notes)
         if not filling.is_idle:
             body = context.completed(filling, await context.embed([filling]), source)

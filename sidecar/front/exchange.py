@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -44,6 +44,12 @@ _SMALL = 64 * 1024
 _BROKEN_BODY = (aiohttp.ClientPayloadError, web.PayloadAccessError, http_exceptions.BadHttpMessage)
 
 
+class FrontObserver(Protocol):
+    """Hears of what befalls documents on their way."""
+
+    def observe_pipeline_fate(self, fate: str) -> None: ...
+
+
 @dataclass(slots=True)
 class Front:
     """What every handler of the front works with. ``catalog`` asks with the sidecar's own credentials.
@@ -58,6 +64,7 @@ class Front:
     max_body_size: int = 100 * 2**20
     generation: Generation = DEFAULT_GENERATION
     version: ServerVersion | None = None
+    observer: FrontObserver | None = None
     privileges: Privileges = field(init=False)
     searches: SearchEngine = field(init=False)
     _knows_generation: bool = field(default=False, init=False)

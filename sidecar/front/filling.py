@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -42,11 +42,12 @@ class _SourcePieces:
 
 @dataclass(frozen=True, slots=True)
 class _VectorWork:
-    """A vector to be made, or (without pieces) to be taken away."""
+    """A vector to be made, or (without pieces) to be taken away; with an ``error`` it cannot be made."""
 
     target: VectorTarget
     pieces: tuple[Piece, ...]
     stamp: Stamp | None
+    error: SidecarError | None = None
 
 
 @dataclass(slots=True)
@@ -82,6 +83,23 @@ class Filling:
     def is_idle(self) -> bool:
         """Whether the document goes on as it came."""
         return not self.semantic and not self.vectors
+
+    @property
+    def wanted_vectors(self) -> frozenset[str]:
+        """The names of the vector fields that are to be made."""
+        return frozenset(work.target.name for work in self.vectors if work.pieces)
+
+    def give_up(self, name: str, error: SidecarError) -> None:
+        """Makes no vector for a field, as if its inference had failed with ``error``.
+
+        Raises:
+            SidecarError: ``error``, where the binding does not say that the document is stored all the same.
+        """
+        for position, work in enumerate(self.vectors):
+            if work.target.name == name:
+                if work.target.binding.on_failure is not OnFailure.INDEX_PENDING:
+                    raise error
+                self.vectors[position] = replace(work, pieces=(), error=error)
 
 
 def examine(
@@ -207,7 +225,7 @@ def split_cut_texts(filling: Filling, vectors: Vectors) -> bool:
         is_cut = partial(vectors.is_cut, work.target.profile.inference_id)
         found |= any(is_cut(text) for piece in work.pieces for text in piece.chunks)
         pieces = tuple(halved(piece, is_cut) for piece in work.pieces)
-        filling.vectors[position] = _VectorWork(work.target, pieces, work.stamp)
+        filling.vectors[position] = replace(work, pieces=pieces)
     return found
 
 
@@ -225,11 +243,15 @@ def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None)
         tree.setdefault(INFERENCE_FIELDS, {})[target.name] = _dumps(entry)
     if filling.vectors:
         _put_vectors(filling, vectors, tree)
-    written = into or filling.source
-    changes = _changes(written.document, tree)
-    if written.is_alone and changes.keys().isdisjoint(written.document):
-        return appended(written.raw, changes, is_empty=not written.document)
-    return changed(written.raw, changes)
+    return with_values(into or filling.source, tree)
+
+
+def with_values(source: SourceText, tree: Tree) -> bytes:
+    """The source with the JSON values of ``tree``, which lie under nested names; ``None`` takes one away."""
+    changes = _changes(source.document, tree)
+    if source.is_alone and changes.keys().isdisjoint(source.document):
+        return appended(source.raw, changes, is_empty=not source.document)
+    return changed(source.raw, changes)
 
 
 def _inference_results(
@@ -262,7 +284,7 @@ def _put_vectors(filling: Filling, vectors: Vectors, tree: Tree) -> None:
     passages: dict[str, list[dict[str, Any]]] = {}
     for work in filling.vectors:
         target = work.target
-        if not work.pieces:
+        if not work.pieces and work.error is None:
             cleared.append(target.name)
             _take_away(filling, target, tree)
             continue
@@ -281,9 +303,9 @@ def _put_vectors(filling: Filling, vectors: Vectors, tree: Tree) -> None:
         if target.binding.passages:
             _add_passages(passages.setdefault(target.place, []), target, work.pieces, value)
         else:
-            _put(tree, target.place, _dumps(value if filling.is_partial else _bare(value)))
+            put_value(tree, target.place, _dumps(value if filling.is_partial else _bare(value)))
     for place, held in passages.items():
-        _put(tree, place, _dumps(held))
+        put_value(tree, place, _dumps(held))
     if filling.plan.has_marker:
         written = filling.marker.rewritten(made, cleared, "; ".join(failures) or None, vectors.at)
         if failures:
@@ -295,12 +317,14 @@ def _put_vectors(filling: Filling, vectors: Vectors, tree: Tree) -> None:
 
 def _take_away(filling: Filling, target: VectorTarget, tree: Tree) -> None:
     if filling.is_partial:
-        _put(tree, target.place, _dumps(_emptied(target)))
+        put_value(tree, target.place, _dumps(_emptied(target)))
     elif any(True for _ in values_at(filling.source.document, target.place)):
-        _put(tree, target.place, None)
+        put_value(tree, target.place, None)
 
 
 def _vector(work: _VectorWork, vectors: Vectors, filling: Filling) -> Any:
+    if work.error is not None:
+        raise work.error
     target = work.target
     cut = _cut_texts(target.profile, work.pieces, vectors)
     if cut and target.binding.long_texts is LongTexts.FAIL:
@@ -347,7 +371,8 @@ def _bare(value: Any) -> Any:
 # --- where it goes
 
 
-def _put(tree: Tree, path: str, value: bytes | None) -> None:
+def put_value(tree: Tree, path: str, value: bytes | None) -> None:
+    """Sets what is to stand at a dotted ``path``, JSON or ``None``."""
     *above, leaf = path.split(".")
     for name in above:
         tree = tree.setdefault(name, {})

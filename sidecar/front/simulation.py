@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +21,9 @@ import structlog
 from sidecar.core.errors import OtherError, SidecarError
 from sidecar.front.inference_processors import CARRIER, SEPARATOR, WANTS, called_pipelines, is_stand_in
 from sidecar.front.json_members import changed
-from sidecar.front.source_text import SourceText, read_source
+from sidecar.front.pipeline_fates import Fate
+from sidecar.front.source_text import SourceText
+from sidecar.front.targets import WritePlan
 from sidecar.front.write_context import WriteContext
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -37,24 +39,31 @@ _OWN_REFUSALS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A document on its way into ``index``."""
+    """A document on its way into ``index``; ``operation`` is that of an action, ``plan`` what is filled there."""
 
     index: str
     id: str | None
-    source: bytes
+    source: SourceText
+    plan: WritePlan
+    operation: str
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What pipelines made of a draft: ``source`` is ``None`` where they drop or refuse it.
 
-    ``carrier`` is what the document must carry through the pipelines, ``errors`` what became of texts, by its reason.
+    ``plan`` is that of ``index``, into which they send it. ``carrier`` is what the document must carry through the
+    pipelines, ``errors`` what became of texts, by its reason, ``fates`` what becomes of fields that they do not leave
+    as they are. Without ``is_seen`` the cluster did not say what they do.
     """
 
     index: str
     source: SourceText | None
+    plan: WritePlan
     carrier: bytes | None = None
     errors: Mapping[str, SidecarError] = field(default_factory=dict)
+    fates: Mapping[str, Fate] = field(default_factory=dict)
+    is_seen: bool = True
 
 
 class Pipelines:
@@ -83,7 +92,6 @@ class Pipelines:
 
 @dataclass(slots=True)
 class _Run:
-    draft: Draft
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: dict[str, SidecarError] = field(default_factory=dict)
     outcome: Outcome | None = None
@@ -98,37 +106,39 @@ class _Run:
 async def simulate(context: WriteContext, drafts: Sequence[Draft], pipeline: str | None) -> list[Outcome]:
     """The drafts behind the pipeline named by the request (``None``: the index's default) and the final one.
 
-    Documents that a cluster will not simulate come back as they are.
+    Documents that a cluster will not simulate come back as they are, and the caller is told.
     """
-    bodies = [draft.source.strip() for draft in drafts]
+    bodies = [draft.source.raw.strip() for draft in drafts]
     made = await _simulated(context, drafts, bodies, pipeline)
     if made is None:
-        return [Outcome(draft.index, read_source(draft.source, strict=False)) for draft in drafts]
+        return [Outcome(draft.index, draft.source, draft.plan, is_seen=False) for draft in drafts]
     return [_outcome(draft, doc) for draft, doc in zip(drafts, made, strict=True)]
 
 
 async def infer(context: WriteContext, drafts: Sequence[Draft], pipeline: str | None) -> list[Outcome]:
     """The same through pipelines with inference: again and again, until every text that is asked for is known."""
-    runs = [_Run(draft) for draft in drafts]
+    runs = [(draft, _Run()) for draft in drafts]
     for _ in range(_MOST_ROUNDS):
-        waiting = [run for run in runs if run.outcome is None]
+        waiting = [(draft, run) for draft, run in runs if run.outcome is None]
         if not waiting:
             break
-        bodies = [changed(run.draft.source.strip(), {CARRIER: run.carrier(uses=0, probing=True)}) for run in waiting]
-        made = await _simulated(context, [run.draft for run in waiting], bodies, pipeline)
+        bodies = [
+            changed(draft.source.raw.strip(), {CARRIER: run.carrier(uses=0, probing=True)}) for draft, run in waiting
+        ]
+        made = await _simulated(context, [draft for draft, _ in waiting], bodies, pipeline)
         if made is None:
             break
         wanted: list[tuple[_Run, str, list[str]]] = []
-        for run, doc in zip(waiting, made, strict=True):
+        for (draft, run), doc in zip(waiting, made, strict=True):
             asked = list(wants_of(doc))
             if asked:
                 wanted += [(run, model, texts) for model, texts in asked]
             else:
-                run.outcome = _finished(run, doc)
+                run.outcome = _finished(draft, run, doc)
         await _embed(context, wanted)
     return [
-        run.outcome or Outcome(run.draft.index, read_source(run.draft.source, strict=False), None, run.errors)
-        for run in runs
+        run.outcome or Outcome(draft.index, draft.source, draft.plan, None, run.errors, is_seen=False)
+        for draft, run in runs
     ]
 
 
@@ -140,7 +150,7 @@ async def infer_in(
     context: WriteContext, sources: Sequence[Mapping[str, Any]], once: Simulation
 ) -> list[tuple[Mapping[str, Any], Mapping[str, SidecarError]]] | None:
     """The sources with what they must carry, and what became of their texts; ``once`` runs all of them."""
-    runs = [_Run(Draft("", None, b"")) for _ in sources]
+    runs = [_Run() for _ in sources]
     ran = [0] * len(runs)
     for _ in range(_MOST_ROUNDS):
         carried: list[Mapping[str, Any]] = [
@@ -162,17 +172,17 @@ async def infer_in(
     ]
 
 
-def _finished(run: _Run, doc: Mapping[str, Any]) -> Outcome:
-    outcome = _outcome(run.draft, doc)
+def _finished(draft: Draft, run: _Run, doc: Mapping[str, Any]) -> Outcome:
+    outcome = _outcome(draft, doc)
     if outcome.source is None:
         carrier = run.carrier(uses=_NEVER_USED_UP, probing=False) if run.made else None
-        return Outcome(outcome.index, None, carrier, run.errors)
+        return replace(outcome, carrier=carrier, errors=run.errors)
     document = dict(outcome.source.document)
     carried = document.pop(CARRIER, None)
     ran = carried.get("ran", 0) if isinstance(carried, dict) else 0
     source = SourceText(orjson.dumps(document), document)
     carrier = run.carrier(uses=ran, probing=False) if ran else None
-    return Outcome(outcome.index, source, carrier, run.errors)
+    return replace(outcome, source=source, carrier=carrier, errors=run.errors)
 
 
 async def _simulated(
@@ -196,9 +206,9 @@ def _outcome(draft: Draft, doc: Mapping[str, Any]) -> Outcome:
     index = str(doc.get("_index", draft.index))
     source = doc.get("_source")
     if (doc.get("error") and source is None) or doc.get("result") == "noop":
-        return Outcome(index, None)
+        return Outcome(index, None, draft.plan)
     value = source if isinstance(source, dict) else {}
-    return Outcome(index, SourceText(orjson.dumps(value), value))
+    return Outcome(index, SourceText(orjson.dumps(value), value), draft.plan)
 
 
 def wants_of(doc: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

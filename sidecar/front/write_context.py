@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import structlog
+
 from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.version import ServerVersion
 from sidecar.front.embedding import RequestEmbedder, Vectors
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, complete, split_cut_texts
+from sidecar.front.pipeline_fates import Fate
 from sidecar.front.refusals import refuses
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import TargetFinder, WritePlan
@@ -18,6 +21,7 @@ from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.ingest.pieces import MOST_HALVINGS
 
+_log = structlog.stdlib.get_logger(__name__)
 # What each operation needs: the action itself where several named privileges grant it.
 _PRIVILEGES = {
     "create": "create_doc",
@@ -26,6 +30,12 @@ _PRIVILEGES = {
 }
 # An index that is not there is made by the write, which is a right of its own.
 _MAKES_INDICES = "indices:admin/auto_create"
+# How warnings go on that begin with the pipelines.
+_OF_FATES = {
+    Fate.DROPPED: "drop field [{}], which is filled here",
+    Fate.CHANGED: "change field [{}], which is filled here: what they make of it is stored",
+    Fate.UNKNOWN: "cannot be tried with field [{}], which is filled here: whether they keep it is not known",
+}
 
 
 class WriteContext:
@@ -98,6 +108,15 @@ class WriteContext:
     def note(self, texts: Iterable[str]) -> None:
         """Texts for the answer's ``Warning`` headers, each once."""
         self._notes.update(dict.fromkeys(texts))
+
+    def tell_of_pipelines(self, index: str, name: str, fate: Fate) -> None:
+        """Counts a document whose pipelines do not leave a field as the front fills it; says so once a request."""
+        if self.exchange.front.observer is not None:
+            self.exchange.front.observer.observe_pipeline_fate(fate)
+        text = f"pipelines of documents for index [{index}] {_OF_FATES[fate].format(name)}"
+        if text not in self._notes:
+            _log.warning("vectors meet pipelines", index=index, field=name, fate=str(fate))
+        self.note([text])
 
     async def embed(self, fillings: Sequence[Filling]) -> Vectors:
         """The vectors that all fillings want, each different text once per endpoint."""

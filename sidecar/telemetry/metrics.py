@@ -91,6 +91,11 @@ class Metrics:
         self._cache_tokens = self._counter(
             "embedding_cache_saved_tokens", "Tokens not embedded again, estimated at four characters each."
         )
+        self._pipeline_fates = self._counter(
+            "front_pipeline_fields",
+            "Filled fields of documents that ingest pipelines drop or change, or might.",
+            "fate",
+        )
         self._batch_items = self._histogram("model_batch_items", "Texts of a batch.", _ITEMS, "model")
         self._batch_tokens = self._histogram(
             "model_batch_tokens", "Tokens of a batch, padding included.", _TOKENS, "model"
@@ -124,6 +129,10 @@ class Metrics:
         self._cache_inputs.of("miss").inc(misses)
         self._cache_calls.of().inc(saved_calls)
         self._cache_tokens.of().inc(saved_tokens)
+
+    def observe_pipeline_fate(self, fate: str) -> None:
+        """One filled field of one document; ``fate`` is ``dropped``, ``changed``, or ``unknown``."""
+        self._pipeline_fates.of(fate).inc()
 
     def upstream_call(self, service: str, status: int, seconds: float) -> None:
         """One call to a provider, retries counted each; ``status`` 0 when no answer came."""

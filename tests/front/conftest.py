@@ -69,6 +69,20 @@ class FilledFront:
             status, raw = error.code, error.read()
         return status, json.loads(raw) if raw else None
 
+    def headers(self, method: str, path: str, body: object) -> list[tuple[str, str]]:
+        """Headers of the front's answer, which must be a success."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json"}
+        with urllib.request.urlopen(
+            urllib.request.Request(self.url + path, data, sent, method=method), timeout=60
+        ) as answer:
+            return list(answer.headers.items())
+
+    def text(self, path: str) -> str:
+        """A page of the front that is not JSON."""
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+            return str(answer.read().decode())
+
     def index(self, name: str, **body: object) -> None:
         """Makes an index of one shard, in place of any of that name."""
         self.send("DELETE", f"/{name}?ignore_unavailable=true")
