@@ -8,7 +8,7 @@ Elsewhere the vectors are put into the partial document, and the cluster merges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -22,7 +22,7 @@ from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import merge
 from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import examined
+from sidecar.front.filling import examined, unclaimed_in
 from sidecar.front.json_members import Change, changed, members
 from sidecar.front.refusals import GUARD, MISSING, DocumentPlace, is_too_long, versions
 from sidecar.front.request_target import with_parameters, without_shape
@@ -56,10 +56,14 @@ class _Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What an update makes of a document: ``operation`` is ``index``, ``delete`` or ``none``."""
+    """What an update makes of a document: ``operation`` is ``index``, ``delete`` or ``none``.
+
+    ``unclaimed`` are fields of which the stored marker says nothing any more.
+    """
 
     operation: str
     source: Mapping[str, Any]
+    unclaimed: Collection[str] = ()
 
 
 async def update_document(exchange: Exchange) -> web.StreamResponse:
@@ -234,9 +238,12 @@ class _Update:
             return await self._scripted(stored)
         if stored is None:
             return _Change("index", request.upsert or {})
-        merged, is_changed = merge(stored.source, request.doc or {})
+        doc = request.doc or {}
+        merged, is_changed = merge(stored.source, doc)
         self._drop_outdated(merged)
-        return _Change("index" if is_changed or not request.detect_noop else "none", merged)
+        return _Change(
+            "index" if is_changed or not request.detect_noop else "none", merged, unclaimed_in(doc, self._plan)
+        )
 
     def _drop_outdated(self, merged: dict[str, Any]) -> None:
         """Takes away vectors without a marker whose text the update brings: they would count as the user's own."""
@@ -282,7 +289,7 @@ class _Update:
         if change.operation == "delete":
             return await self._exchange.call("DELETE", self._target("_doc", index, parameters))
         source = SourceText(orjson.dumps(change.source), dict(change.source))
-        written = await filled(self._context, self._plan, self._pipelines, source, self._id)
+        written = await filled(self._context, self._plan, self._pipelines, source, self._id, change.unclaimed)
         self._errors = written.errors
         route = "_create" if stored is None else "_doc"
         return await self._exchange.call("PUT", self._target(route, index, parameters), written.body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -131,9 +131,16 @@ class Filled:
 
 
 async def filled(
-    context: WriteContext, plan: WritePlan, pipelines: RunningPipelines, source: SourceText, identity: str | None
+    context: WriteContext,
+    plan: WritePlan,
+    pipelines: RunningPipelines,
+    source: SourceText,
+    identity: str | None,
+    unclaimed: Collection[str] = (),
 ) -> Filled:
     """The source with the vectors of what the pipelines of the request will make of it; as it came without any.
+
+    ``unclaimed`` are fields of which its marker says nothing, see ``filling``.
 
     Raises:
         SidecarError: an inference failed.
@@ -146,7 +153,7 @@ async def filled(
         read, plan = outcome.source or source, outcome.plan
     body = source.raw
     if plan and (outcome is None or outcome.source is not None):
-        filling = await examined(read, plan)
+        filling = await examined(read, plan, unclaimed=unclaimed)
         if outcome is not None:
             heed(context, filling, outcome)
         context.note(filling.notes)

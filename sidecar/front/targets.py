@@ -30,20 +30,28 @@ _VECTOR_TYPES = ("sparse_vector", "dense_vector", "rank_features")
 
 @dataclass(frozen=True, slots=True)
 class SemanticTarget:
-    """A ``semantic_text`` field with the endpoint that fills it; ``sources`` are all fields whose text it holds."""
+    """A ``semantic_text`` field with the endpoint that fills it.
+
+    Made once for many documents: ``sources`` are all fields whose text it holds, ``circumstances`` go into the hash of
+    it, ``model`` and ``origin`` are what the marker says of its chunks.
+    """
 
     mapped: SemanticText
     profile: EndpointProfile
     model_settings: Mapping[str, Any]
     splitter: Splitter = field(compare=False)
+    circumstances: tuple[str, ...] = ()
+    counts_tokens: bool = False
+    name: str = field(init=False)
+    sources: tuple[str, ...] = field(init=False)
+    model: str = field(init=False)
+    origin: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        return self.mapped.name
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return sources_of(self.mapped)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.mapped.name)
+        object.__setattr__(self, "sources", sources_of(self.mapped))
+        object.__setattr__(self, "model", self.profile.model)
+        object.__setattr__(self, "origin", ",".join(self.sources))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,9 @@ class WritePlan:
     @property
     def counts_tokens(self) -> bool:
         """Whether looking at a document counts tokens of its texts, which is not for the event loop."""
-        return any(target.counts_tokens for target in self.vectors)
+        return any(target.counts_tokens for target in self.semantic) or any(
+            target.counts_tokens for target in self.vectors
+        )
 
     @property
     def inference_ids(self) -> tuple[str, ...]:
@@ -196,7 +206,9 @@ class TargetFinder:
 
 def _semantic_target(mapped: SemanticText, profile: EndpointProfile) -> SemanticTarget:
     cutting = cutting_of([profile], mapped.chunking_settings)
-    return SemanticTarget(mapped, profile, model_settings(profile), cutting.splitter)
+    return SemanticTarget(
+        mapped, profile, model_settings(profile), cutting.splitter, cutting.circumstances, cutting.counts_tokens
+    )
 
 
 def _vector_target(binding: Binding, profile: EndpointProfile) -> VectorTarget:

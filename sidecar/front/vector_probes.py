@@ -15,7 +15,8 @@ import orjson
 
 from sidecar.core.errors import IllegalArgumentError
 from sidecar.elastic.source import drop_at, put_at, values_at
-from sidecar.front.filling import Filling, Tree, put_value, with_values
+from sidecar.front.completion import Tree, put_value, with_values
+from sidecar.front.filling import Filling
 from sidecar.front.pipeline_fates import Fate
 from sidecar.front.simulation import Draft, Outcome, infer, simulate
 from sidecar.front.source_text import SourceText

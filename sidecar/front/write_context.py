@@ -10,9 +10,10 @@ import structlog
 
 from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.version import ServerVersion
+from sidecar.front.completion import complete
 from sidecar.front.embedding import RequestEmbedder, Vectors
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import Filling, complete, split_cut_texts
+from sidecar.front.filling import Filling, split_cut_texts
 from sidecar.front.pipeline_fates import Fate
 from sidecar.front.refusals import refuses
 from sidecar.front.source_text import SourceText

@@ -20,12 +20,20 @@ from sidecar.elastic.source import (
     well_formed,
 )
 from sidecar.inference.embedder import EndpointProfile
+from sidecar.ingest.brought_results import Brought, judge_brought
 from sidecar.ingest.cutting import Cutting
 from sidecar.ingest.fieldmap import FieldMap
 from sidecar.ingest.marker import MARKER_FIELD, Marker, Stamp, attempt_hash, input_hash, is_marker
 from sidecar.ingest.pieces import Piece, Splitter, whole
-from sidecar.ingest.semantic_field import INFERENCE_FIELDS, SemanticField, Stretch, stretches
-from sidecar.ingest.semantic_values import texts_of, value_at
+from sidecar.ingest.semantic_field import (
+    INFERENCE_FIELDS,
+    SemanticField,
+    Stretch,
+    input_texts,
+    stretches,
+    texts_hash,
+)
+from sidecar.ingest.semantic_values import value_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,11 +342,12 @@ def _not_failed_before(
 _FINAL = (Verdict.FAILED_BEFORE, Verdict.OWN)
 
 
-def examine_whole(ref: Ref, document: Mapping[str, Any], marker: Marker, plan: Plan) -> Candidate | Refusal:
+def examine_whole(ref: Ref, document: Mapping[str, Any], plan: Plan) -> Candidate | Refusal:
     """The work a document about to be indexed needs: all of its vectors.
 
     Vectors are not read back (from 9.2 on they are not returned, and they come back rounded), so a changed document
-    is embedded whole. Inference results of ``semantic_text`` that it brings are kept, as Elasticsearch keeps them.
+    is embedded whole. Inference results of ``semantic_text`` that it brings are kept, as Elasticsearch keeps them,
+    unless its own marker says that they are of another text. The candidate's marker is of what is kept so.
     """
     if not is_marker(document.get(MARKER_FIELD)):
         return Refusal(f"the field [{MARKER_FIELD}] is kept for the marker, but the line has a value there")
@@ -346,21 +355,44 @@ def examine_whole(ref: Ref, document: Mapping[str, Any], marker: Marker, plan: P
         digests = {target.name: digest_of(document, target, plan) for target in plan.targets}
     except SidecarError as error:
         return Refusal(error.reason or str(error))
-    brought = document.get(INFERENCE_FIELDS)
     wanted = {name for name, digest in digests.items() if digest is not None}
-    if isinstance(brought, Mapping):
-        wanted -= {target.name for target in plan.targets if target.is_bound_by_mapping and target.name in brought}
+    verdicts = _judged_as_brought(document, plan)
+    kept = {name for name, verdict in verdicts.items() if verdict is Brought.KEPT}
+    marker = Marker({name: stamp for name, stamp in Marker.read(document).stamps.items() if name in kept})
+    wanted -= kept
+    stale = {name for name, verdict in verdicts.items() if verdict is not Brought.KEPT}
+    if stale:
+        results = {name: value for name, value in document[INFERENCE_FIELDS].items() if name not in stale}
+        document = {name: value for name, value in document.items() if name != INFERENCE_FIELDS}
+        document |= {INFERENCE_FIELDS: results} if results else {}
     for target in plan.targets:
         if target.name in wanted and (reason := _obstacle(document, target, plan, None, None)):
             return Refusal(reason)
     return _candidate(ref, document, marker, plan, wanted, (), digests, None, document=document)
 
 
+def _judged_as_brought(document: Mapping[str, Any], plan: Plan) -> dict[str, Brought]:
+    """What becomes of the results that a document brings, by field."""
+    results = document.get(INFERENCE_FIELDS)
+    targets = [target for target in plan.targets if isinstance(results, Mapping) and target.name in results]
+    stamps = Marker.read(document).stamps
+    return {
+        target.name: judge_brought(
+            target.name,
+            stamps.get(target.name),
+            target.profile.model,
+            input_texts(target.name, target.map.sources, document),
+            plan.circumstances_of(target),
+        )
+        for target in targets
+        if target.is_bound_by_mapping
+    }
+
+
 def digest_of(source: Mapping[str, Any], target: Target, plan: Plan) -> str | None:
     """The hash of the text that ``target`` is made from, ``None`` when there is none."""
     if target.is_bound_by_mapping:
-        held = _held(source, target)
-        return input_hash("semantic", *held, *plan.circumstances_of(target)) if held else None
+        return texts_hash(input_texts(target.name, target.map.sources, source), plan.circumstances_of(target))
     if target.each is None:
         text = _text(source, target)
         return None if text is None else input_hash(text, *plan.circumstances_of(target))
@@ -372,20 +404,6 @@ def _text(source: Mapping[str, Any], target: Target) -> str | None:
     """The text of a target, without half surrogates; several sources are joined as several values of one are."""
     texts = [text for path in target.map.sources if (text := text_at(source, path)) is not None]
     return well_formed(SEPARATOR.join(texts)) if texts else None
-
-
-def _held(source: Mapping[str, Any], target: Target) -> list[str]:
-    """The texts of a ``semantic_text`` field, each behind the name of its field; none where all are blank.
-
-    Raises:
-        StatusError: a value that Elasticsearch refuses.
-    """
-    held = [
-        (path, well_formed(text))
-        for path in target.map.sources
-        for text in texts_of(target.name, value_at(source, path))
-    ]
-    return [part for pair in held for part in pair] if any(text.strip() for _, text in held) else []
 
 
 def objects_at(source: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:

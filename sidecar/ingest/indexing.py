@@ -70,7 +70,7 @@ def examine_line(line: Line, job: IndexJob, hit: Hit | None, ref: Ref) -> Examin
     if hit is not None and (job.existing is Existing.KEEP or line.keeps):
         return Verdict.UP_TO_DATE
     marker = Marker() if hit is None else Marker.read(hit.source)
-    decision = examine_whole(ref if hit is None else hit.ref, line.document, marker, job.plan)
+    decision = examine_whole(ref if hit is None else hit.ref, line.document, job.plan)
     if isinstance(decision, Refusal):
         return replace(decision, label=label)
     whole = Stamp(_WHOLE_MODEL, line.hash)
@@ -81,8 +81,8 @@ def examine_line(line: Line, job: IndexJob, hit: Hit | None, ref: Ref) -> Examin
         again = {marker.failed.get(name) == _attempt(decision.stamps[name]) for name in lacking}
         if again == {True} and not job.plan.retry_failed:
             return Verdict.FAILED_BEFORE
-    # Only what this run makes is stamped: other fields' vectors go with the old document.
-    kept = Marker({WHOLE: whole}, None, False, (), ())
+    # Only what this run makes or the line brings is stamped: other fields' vectors go with the old document.
+    kept = Marker({**decision.marker.stamps, WHOLE: whole})
     return replace(decision, marker=kept, label=label, weight=line.size, keeps=line.keeps)
 
 

@@ -18,8 +18,9 @@ from sidecar.elastic.bindings import SEMANTIC_TEXT, SemanticText
 from sidecar.elastic.source import well_formed
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.cutting import cutting_of
+from sidecar.ingest.marker import input_hash
 from sidecar.ingest.pieces import Piece, Splitter
-from sidecar.ingest.semantic_values import texts_of
+from sidecar.ingest.semantic_values import texts_of, value_at
 from sidecar.ingest.stop import WrongFieldError
 
 __all__ = ["INFERENCE_FIELDS", "SEMANTIC_TEXT", "SemanticField", "Stretch"]
@@ -84,6 +85,21 @@ def read_semantic_field(where: str, mapped: Mapping[str, Any], profile: Endpoint
 def sources_of(mapped: SemanticText) -> tuple[str, ...]:
     """The fields whose texts a ``semantic_text`` field holds: itself or the one above it, then those copied to it."""
     return tuple(dict.fromkeys((mapped.path, *mapped.sources)))
+
+
+def input_texts(name: str, sources: Iterable[str], document: Mapping[str, Any]) -> list[str]:
+    """The texts of a ``semantic_text`` field, each behind the name of its field; none where all are blank.
+
+    Raises:
+        StatusError: a value that Elasticsearch refuses.
+    """
+    held = [(path, well_formed(text)) for path in sources for text in texts_of(name, value_at(document, path))]
+    return [part for pair in held for part in pair] if any(text.strip() for _, text in held) else []
+
+
+def texts_hash(texts: Sequence[str], circumstances: Iterable[str]) -> str | None:
+    """The hash of what a field is filled from, ``texts`` as of :func:`input_texts`; ``None`` where there is none."""
+    return input_hash("semantic", *texts, *circumstances) if texts else None
 
 
 def stretches(name: str, source: str, value: Any, splitter: Splitter) -> list[Stretch]:
