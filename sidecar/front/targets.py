@@ -20,7 +20,7 @@ from sidecar.inference.facade import Inference
 from sidecar.ingest.cutting import Cutting, cutting_of
 from sidecar.ingest.marker import MARKER_FIELD
 from sidecar.ingest.pieces import Splitter, whole
-from sidecar.ingest.semantic_field import model_settings, sources_of
+from sidecar.ingest.semantic_field import model_settings, semantic_cutting, sources_of
 from sidecar.ingest.stop import WrongFieldError
 from sidecar.ingest.target_fields import check_shape
 
@@ -139,6 +139,7 @@ class TargetFinder:
 
     def __init__(self, inference: Inference, catalog: IndexCatalog, version: ServerVersion) -> None:
         self._catalog = catalog
+        self._version = version
         self._fills_blanks = version.major < 9
         self._embedder = EndpointEmbedder(inference)
         self._profiles: dict[str, EndpointProfile | None] = {}
@@ -157,7 +158,7 @@ class TargetFinder:
         for semantic_field in view.semantic:
             profile = await self.profile(semantic_field.inference_id)
             if profile is not None and profile.task_type in _EMBEDS:
-                semantic.append(_semantic_target(semantic_field, profile))
+                semantic.append(_semantic_target(semantic_field, profile, self._version))
             elif (
                 profile is None
                 and self._fills_blanks
@@ -204,8 +205,8 @@ class TargetFinder:
         return self._profiles[inference_id]
 
 
-def _semantic_target(mapped: SemanticText, profile: EndpointProfile) -> SemanticTarget:
-    cutting = cutting_of([profile], mapped.chunking_settings)
+def _semantic_target(mapped: SemanticText, profile: EndpointProfile, version: ServerVersion) -> SemanticTarget:
+    cutting = semantic_cutting(profile, mapped.chunking_settings, version)
     return SemanticTarget(
         mapped, profile, model_settings(profile), cutting.splitter, cutting.circumstances, cutting.counts_tokens
     )

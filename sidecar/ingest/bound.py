@@ -112,7 +112,7 @@ async def _semantic_target(embedder: Embedder, index: str, field: SemanticText, 
         "model_settings": field.model_settings,
         "chunking_settings": field.chunking_settings,
     }
-    read = read_semantic_field(f"field [{field.name}] of index [{index}]", mapped, target.profile)
+    read = read_semantic_field(f"field [{field.name}] of index [{index}]", mapped, target.profile, version)
     return replace(target, semantic=replace(read, sources=sources, fills_blanks=version.major < 9))
 
 

@@ -27,16 +27,22 @@ class Cutting:
         return replace(self, splitter=into_one(self.splitter))
 
 
-def cutting_of(profiles: Sequence[EndpointProfile], given: Mapping[str, Any] | None = None) -> Cutting:
+def cutting_of(
+    profiles: Sequence[EndpointProfile],
+    given: Mapping[str, Any] | None = None,
+    *,
+    otherwise: Mapping[str, Any] = DEFAULT_CHUNKING,
+) -> Cutting:
     """The cutting of texts for endpoints that get the same pieces.
 
-    ``given`` are the settings of a binding or of a field; without any those of the first endpoint that has some count.
+    ``given`` are the settings of a binding or of a field; without any those of the first endpoint that has some count,
+    and ``otherwise`` where none has.
 
     Raises:
         SidecarError: the settings are not right, or sizes are to be tokens of a model that is not here.
     """
     own = next((profile.chunking_settings for profile in profiles if profile.chunking_settings), None)
-    settings = parse_counted_settings(given or own or DEFAULT_CHUNKING)
+    settings = parse_counted_settings(given or own or otherwise)
     counter = _counter_of(profiles, settings["max_chunk_size"]) if UNIT in settings else None
     circumstances = orjson.dumps(settings, option=orjson.OPT_SORT_KEYS).decode()
     return Cutting(splitter(settings, counter), (circumstances,), counter is not None)

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sidecar.core.chunking import Chunk, Utf16Offsets
+from sidecar.core.chunking import DEFAULT_CHUNKING, LEGACY_CHUNKING, Chunk, Utf16Offsets
 from sidecar.core.tasks import Similarity
 from sidecar.elastic.bindings import SEMANTIC_TEXT, SemanticText
 from sidecar.elastic.source import well_formed
+from sidecar.elastic.version import ServerVersion
 from sidecar.inference.embedder import EndpointProfile
-from sidecar.ingest.cutting import cutting_of
+from sidecar.ingest.cutting import Cutting, cutting_of
 from sidecar.ingest.marker import input_hash
 from sidecar.ingest.pieces import Piece, Splitter
 from sidecar.ingest.semantic_values import texts_of, value_at
@@ -57,11 +58,22 @@ class Stretch:
     piece: Piece
 
 
-def read_semantic_field(where: str, mapped: Mapping[str, Any], profile: EndpointProfile) -> SemanticField:
+def semantic_cutting(profile: EndpointProfile, given: Mapping[str, Any] | None, version: ServerVersion) -> Cutting:
+    """How texts of a field are cut: as its mapping says (``given``), else as the endpoint, else as the cluster does.
+
+    Raises:
+        SidecarError: the settings are not right.
+    """
+    otherwise = DEFAULT_CHUNKING if version.since(None, (9, 0)) else LEGACY_CHUNKING
+    return cutting_of([profile], given, otherwise=otherwise)
+
+
+def read_semantic_field(
+    where: str, mapped: Mapping[str, Any], profile: EndpointProfile, version: ServerVersion
+) -> SemanticField:
     """The field as its mapping describes it, to be filled by the endpoint of ``profile``.
 
-    Texts are cut with the chunking settings of the mapping, else with the endpoint's. Raises
-    :class:`WrongFieldError` when the mapping already says that its vectors are others than the endpoint's.
+    Raises :class:`WrongFieldError` when the mapping already says that its vectors are others than the endpoint's.
     """
     made = model_settings(profile)
     if mapped["inference_id"] != profile.inference_id:
@@ -73,7 +85,7 @@ def read_semantic_field(where: str, mapped: Mapping[str, Any], profile: Endpoint
                 f"{where} holds vectors with [{name}] [{fixed[name]}], but endpoint [{profile.inference_id}] makes"
                 f" [{made.get(name)}]; map it to another target field"
             )
-    cutting = cutting_of([profile], mapped.get("chunking_settings"))
+    cutting = semantic_cutting(profile, mapped.get("chunking_settings"), version)
     return SemanticField(
         inference_id=mapped["inference_id"],
         model_settings={name: fixed.get(name, value) for name, value in made.items()},

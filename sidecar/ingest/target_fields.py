@@ -226,7 +226,7 @@ async def prepare_indices(
     mappings = {name: value["mappings"] for name, value in answer.items()}
     if not mappings:
         raise WrongFieldError(f"no index matches [{index}]")
-    plan = recognise_fields(mappings, plan)
+    plan = recognise_fields(mappings, plan, version)
     if updates:
         await _check_texts(client, index, mappings, plan, accept_source_loss=accept_source_loss)
     if any(target.semantic for target in plan.targets):
@@ -262,13 +262,13 @@ async def _check_texts(
     check_sources(mappings, list(dict.fromkeys(checked)))
 
 
-def recognise_fields(mappings: Mapping[str, Mapping[str, Any]], plan: Plan) -> Plan:
+def recognise_fields(mappings: Mapping[str, Mapping[str, Any]], plan: Plan, version: ServerVersion) -> Plan:
     """The plan with what ``mappings`` (by index) say of its targets: which are ``semantic_text``, which lie in nested
     objects of the user's beside their source, which vectors lie beside them in passages.
 
     Raises :class:`WrongFieldError` for fields that differ between indices.
     """
-    plan = recognise_semantic_fields(mappings, plan)
+    plan = recognise_semantic_fields(mappings, plan, version)
     targets = tuple(replace(target, each=_shared_nested(mappings, target)) for target in plan.targets)
     return replace(plan, targets=targets, others=vectors_beside(mappings, plan))
 
@@ -295,15 +295,15 @@ def _shared_nested(mappings: Mapping[str, Mapping[str, Any]], target: Target) ->
     return next(iter(found), None)
 
 
-def recognise_semantic_fields(mappings: Mapping[str, Mapping[str, Any]], plan: Plan) -> Plan:
+def recognise_semantic_fields(mappings: Mapping[str, Mapping[str, Any]], plan: Plan, version: ServerVersion) -> Plan:
     """The plan with what ``mappings`` (by index) say of targets that are ``semantic_text`` fields.
 
     Raises :class:`WrongFieldError` for fields that are so in some indices only, or that Elasticsearch fills itself.
     """
-    return replace(plan, targets=tuple(_recognised(mappings, target) for target in plan.targets))
+    return replace(plan, targets=tuple(_recognised(mappings, target, version) for target in plan.targets))
 
 
-def _recognised(mappings: Mapping[str, Mapping[str, Any]], target: Target) -> Target:
+def _recognised(mappings: Mapping[str, Mapping[str, Any]], target: Target, version: ServerVersion) -> Target:
     if target.is_bound_by_mapping:
         return target
     found: dict[str, SemanticField | None] = {}
@@ -317,7 +317,7 @@ def _recognised(mappings: Mapping[str, Mapping[str, Any]], target: Target) -> Ta
             raise WrongFieldError(f"{where} is mapped as [{SEMANTIC_TEXT}], which holds passages by itself")
         if source := copied_from(mapping, target.name):
             raise WrongFieldError(f"{where} gets its text from [{source}] (copy_to): Elasticsearch fills it itself")
-        found[index] = read_semantic_field(where, mapped, target.profile)
+        found[index] = read_semantic_field(where, mapped, target.profile, version)
     for (one, first), (other, second) in pairwise(found.items()):
         if first != second:
             raise WrongFieldError(

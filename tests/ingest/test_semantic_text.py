@@ -11,8 +11,10 @@ import orjson
 import pytest
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
+from sidecar.core.chunking import chunk
 from sidecar.core.tasks import InputType, Similarity, TaskType
 from sidecar.elastic.fields import copied_from
+from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Indexing, IndexJob
@@ -217,14 +219,32 @@ PROFILE = EndpointProfile("d", TaskType.TEXT_EMBEDDING, "1", 3, Similarity.COSIN
 def test_what_the_mapping_fixes_is_kept() -> None:
     fixed = {"task_type": "text_embedding", "dimensions": 3, "similarity": "dot_product", "element_type": "float"}
     mapped = {"type": "semantic_text", "inference_id": "x", "model_settings": fixed | {"service": "openai"}}
-    field = read_semantic_field("field [body]", mapped, PROFILE)
+    field = read_semantic_field("field [body]", mapped, PROFILE, NEWEST)
     assert (field.inference_id, field.model_settings) == ("x", fixed)
     with pytest.raises(WrongFieldError, match=r"\[dimensions\] \[3\], but endpoint \[d\] makes \[4\]"):
-        read_semantic_field("field [body]", mapped, replace(PROFILE, dimensions=4))
+        read_semantic_field("field [body]", mapped, replace(PROFILE, dimensions=4), NEWEST)
+
+
+UNCUT = EndpointProfile("s", TaskType.SPARSE_EMBEDDING, "1")
+
+
+@pytest.mark.parametrize(
+    ("version", "settings"),
+    [
+        (ServerVersion(8, 19), {"strategy": "word", "max_chunk_size": 250, "overlap": 100}),
+        (ServerVersion(9, 4), {"strategy": "sentence", "max_chunk_size": 250, "sentence_overlap": 1}),
+    ],
+)
+def test_texts_are_cut_as_the_cluster_does_where_nobody_says_how(version: ServerVersion, settings: Any) -> None:
+    text = "".join(f"{'tide ' * 49}ends. " for _ in range(20))
+    field = read_semantic_field("body", {"inference_id": "x"}, UNCUT, version)
+    found = [(one.start, one.end) for one in stretches("body", "body", text, field.splitter)]
+    assert found == [(one.start, one.end) for one in chunk(text, settings)]
+    assert len(found) > 2
 
 
 def test_chunks_without_tokens_are_left_out() -> None:
-    field = read_semantic_field("body", {"inference_id": "x"}, EndpointProfile("s", TaskType.SPARSE_EMBEDDING, "1"))
+    field = read_semantic_field("body", {"inference_id": "x"}, UNCUT, NEWEST)
     held = [*stretches("body", "body", ["🐳", " ", "tide"], field.splitter)]
     made = inference_results(field.inference_id, field.model_settings, chunks_of(held, [[{}], [{"tide": 1.0}]]))
     assert made == {

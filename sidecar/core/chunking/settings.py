@@ -15,7 +15,7 @@ from sidecar.core.javatext import java_text, java_type
 
 DEFAULT_CHUNKING: Mapping[str, Any] = {"strategy": "sentence", "max_chunk_size": 250, "sentence_overlap": 1}
 LEGACY_CHUNKING: Mapping[str, Any] = {"strategy": "word", "max_chunk_size": 250, "overlap": 100}
-"""What endpoints stored before 8.16 without settings behave as."""
+"""What endpoints without settings behave as up to 8.19; from 9 on they behave as :data:`DEFAULT_CHUNKING`."""
 
 _SCOPE = "[chunking_settings]"
 _SMALLEST_SENTENCE_CHUNK = 20
