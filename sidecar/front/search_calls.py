@@ -88,9 +88,10 @@ async def rewritten(
     collecting = Rewriter(scope)
     collecting.body(body, shown)
     rewriter = Rewriter(scope)
-    if collecting.wants:
+    if collecting.wants or collecting.unknown:
         if not await exchange.may_search(index, _point_in_time(body)):
             return Rewritten(body, is_changed=False)
+        await preparation.refuse_unknown(collecting)
         if changes is not None:
             changed, privilege = changes
             names = [name for view in scope.views for name in view.names]

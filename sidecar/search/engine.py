@@ -156,6 +156,7 @@ class SearchEngine:
         for node in walk(plan.tree):
             if isinstance(node, Over):
                 collecting.retriever({node.kind: dict(node.body)}, _context(plan))
+        await self._preparation.refuse_unknown(collecting)
         wants = collecting.wants
         vectors = known_vectors(await self._preparation.vectors(wants), wants)
         return Rewriter(scope, vectors)

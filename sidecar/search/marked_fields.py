@@ -36,6 +36,14 @@ class MarkedCatalog:
             [await self._completed(view) for view in await self._catalog.resolve(expression, expand_wildcards)]
         )
 
+    async def has_endpoint(self, inference_id: str) -> bool:
+        """Whether the cluster itself has an inference endpoint of that id.
+
+        Raises:
+            ApiError, TransportError: the cluster refuses or does not answer.
+        """
+        return await self._catalog.has_endpoint(inference_id)
+
     async def _completed(self, view: IndexView) -> IndexView:
         if mapped_field(view.mapping, _MODEL) is None:
             return view

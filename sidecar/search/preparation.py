@@ -32,9 +32,11 @@ _MOST_OF_A_LIST = 1000
 
 
 class Catalog(Protocol):
-    """The concrete indices behind an expression."""
+    """The concrete indices behind an expression, and whether the cluster itself has an endpoint."""
 
     async def resolve(self, expression: str, expand_wildcards: str = SEARCHED) -> tuple[IndexView, ...]: ...
+
+    async def has_endpoint(self, inference_id: str) -> bool: ...
 
 
 async def known_views(catalog: Catalog, expression: str, expand_wildcards: str = SEARCHED) -> tuple[IndexView, ...]:
@@ -100,7 +102,23 @@ class Preparation:
         """
         collecting = Rewriter(scope)
         collecting.body(body, size)
+        await self.refuse_unknown(collecting)
         return Rewriter(scope, known_vectors(await self.vectors(collecting.wants), collecting.wants))
+
+    async def refuse_unknown(self, collecting: Rewriter) -> None:
+        """Tells of endpoints that nobody has.
+
+        Raises:
+            ResourceNotFoundError: neither the sidecar nor the cluster has one of them.
+        """
+        for inference_id in collecting.unknown:
+            try:
+                is_there = await self._catalog.has_endpoint(inference_id)
+            except ApiError as error:
+                _log.warning("endpoint cannot be looked up", inference_id=inference_id, cause=str(error))
+                return
+            if not is_there:
+                raise ResourceNotFoundError(f"Inference endpoint not found [{inference_id}]")
 
     async def vectors(self, wants: Iterable[Want]) -> dict[Want, QueryVector | SidecarError]:
         """A vector for every text, or why there is none; all are asked for at once, each once."""

@@ -105,13 +105,18 @@ def named_endpoints(value: Any) -> Iterator[str]:
 
 @dataclass(slots=True)
 class Rewriter:
-    """One run over a body. ``wants`` are the texts without a vector, ``planted`` and ``warnings`` what came of it."""
+    """One run over a body. ``wants`` are the texts without a vector, ``planted`` and ``warnings`` what came of it.
+
+    ``unknown`` are endpoints of asked ``semantic_text`` fields that the sidecar does not have; looked for on 8.x, which
+    tells of its licence before it looks for them.
+    """
 
     scope: SearchScope
     vectors: Mapping[Want, QueryVector] = field(default_factory=dict)
     wants: dict[Want, None] = field(default_factory=dict)
     planted: list[Planted] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unknown: dict[str, None] = field(default_factory=dict)
 
     # --- whole bodies
 
@@ -288,7 +293,10 @@ class Rewriter:
         elsewhere: Callable[[str, Mapping[str, str]], list[dict[str, Any]]],
     ) -> dict[str, Any] | None:
         found = self.scope.semantic(name)
-        if not found or any(s.search_inference_id not in self.scope.endpoints for _, s in found):
+        ids = dict.fromkeys(semantic.search_inference_id for _, semantic in found)
+        if not self.scope.version.since(None, (9, 0)):
+            self.unknown.update(dict.fromkeys(ids.keys() - self.scope.endpoints.keys()))
+        if not ids.keys() <= self.scope.endpoints.keys() or not ids:
             return None
         groups: dict[tuple[str, str | None], list[str]] = {}
         for view, semantic in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -123,6 +124,27 @@ def test_documents_are_copied_and_changed_by_query(front: FilledFront) -> None:
     assert answer["failures"][0]["cause"]["type"] == "inference_exception"
     status, answer = front.send("POST", f"/{INDEX}/_update_by_query", {"script": {"source": "ctx._source.x.y()"}})
     assert (status, answer["error"]["type"]) == (400, "script_exception")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("_search", {"query": {"semantic": {"field": "s", "query": "boat"}}}),
+        ("_search", {"query": {"bool": {"filter": [{"match": {"s": "boat"}}]}}}),
+        ("_count", {"query": {"semantic": {"field": "s", "query": "boat"}}}),
+    ],
+)
+def test_a_search_tells_of_an_endpoint_that_nobody_has(filled_front: FilledFront, path: str, body: Any) -> None:
+    field = {"type": "semantic_text", "inference_id": "sparse", "search_inference_id": "nobody"}
+    filled_front.index("unanswered", mappings={"properties": {"s": field}})
+    assert filled_front.send("PUT", "/unanswered/_doc/1?refresh=true", {"s": "boat"})[0] == 201
+    status, answer = filled_front.send("POST", f"/unanswered/{path}", body)
+    reason = "Inference endpoint not found [nobody]"
+    assert (status, answer["error"]["type"], answer["error"]["reason"]) == (404, "resource_not_found_exception", reason)
+    both = {"query": {"bool": {"must": [body["query"], {"no_such": {}}]}}}
+    status, answer = filled_front.send("POST", f"/unanswered/{path}", both)
+    assert status == 400
+    assert "unknown query [no_such]" in json.dumps(answer["error"])
 
 
 @pytest.mark.parametrize(
