@@ -105,6 +105,7 @@ class Exchange:
     types: Negotiation = field(default_factory=Negotiation)
     changes_indices: bool = False
     _raw: bytes | None = None
+    _caller_headers: CIMultiDict[str] | None = None
     _continued: bool = False
     _interim: int = 0
     _broken: Exception | None = None
@@ -134,7 +135,9 @@ class Exchange:
     @property
     def caller_headers(self) -> CIMultiDict[str]:
         """The caller's end-to-end headers but for those that describe its body: for calls made on its behalf."""
-        return end_to_end(self.request.raw_headers, {*OF_THE_BODY, "host"})
+        if self._caller_headers is None:
+            self._caller_headers = end_to_end(self.request.raw_headers, {*OF_THE_BODY, "host"})
+        return self._caller_headers.copy()
 
     async def raw_stream(self) -> AsyncIterator[bytes]:
         """The body as it comes, still in its ``Content-Encoding``; a caller that waits for leave to send gets it.

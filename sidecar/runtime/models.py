@@ -74,6 +74,7 @@ class LocalModels:
         # Apart, so that no search stands behind the texts of ingestion.
         self._tokenisers = {lane: ThreadPoolExecutor(1, f"tokenise-{lane.value}") for lane in Lane}
         self._vocabularies: dict[Path, Vocabulary] = {}
+        self._named_vocabularies: dict[str, Vocabulary] = {}
         self._watchers: list[Watcher] = []
         self._closed = False
 
@@ -236,10 +237,14 @@ class LocalModels:
 
     def _vocabulary(self, model_id: str) -> Vocabulary:
         """A model's tokens, one for all who ask."""
+        named = self._named_vocabularies.get(model_id)
+        if named is not None:
+            return named
         info, directory = self._catalog.resolve(model_id)
         known = self._vocabularies.get(info.directory)
         if known is None:
             known = self._vocabularies[info.directory] = Vocabulary(directory)
+        self._named_vocabularies[model_id] = known
         return known
 
     def check_count(self, count: int) -> None:

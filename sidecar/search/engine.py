@@ -222,7 +222,7 @@ class SearchEngine:
             found = await evaluation.ranking(tree)
             size = max(0, min(plan.size, len(found) - plan.start))
             matching = requests.tails(tree, size, (), evaluation.found) if plan.needs_tails else None
-            body["query"] = requests.page(tree, found, matching)
+            body["query"] = requests.page(tree, found, plan.scored(found), matching)
             body |= {"from": plan.start, "size": size}
             least = plan.min_score(tree)
             if least is not None:

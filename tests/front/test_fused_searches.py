@@ -197,6 +197,25 @@ def test_equal_scores_stand_in_the_order_of_the_documents(found: FilledFront) ->
             assert places[place] < places[place + 1]
 
 
+@pytest.mark.parametrize("beside", [{}, {"aggs": {"kinds": {"terms": {"field": "kind"}}}}, {"min_score": 1e-9}])
+def test_pages_are_parts_of_one_ranking(found: FilledFront, beside: dict[str, Any]) -> None:
+    """Whether the last search scores the page alone or everything that is ranked, and equal scores at a page's end."""
+    up, down = ({"standard": {"query": {"match_all": {}}, "sort": [{"_doc": way}]}} for way in ("asc", "desc"))
+    body = {"retriever": {"rrf": {"retrievers": [up, down], "rank_window_size": 100}}, "_source": False}
+
+    def page(start: int, size: int) -> Any:
+        status, answer = found.send("POST", f"/{BOTH}/_search", {**body, **beside, "from": start, "size": size})
+        assert status == 200, answer
+        return answer["hits"]
+
+    whole = page(0, 100)
+    assert len(whole["hits"]) > 14
+    for start in range(0, len(whole["hits"]), 7):
+        part = page(start, 7)
+        assert part["hits"] == whole["hits"][start : start + 7]
+        assert (part["total"], part["max_score"]) == (whole["total"], whole["max_score"])
+
+
 def test_a_leg_that_fails_fails_the_search_with_its_cause(found: FilledFront) -> None:
     wrong = standard({"range": {"v": {"gte": 1}}})
     tree = {"rrf": {"retrievers": [standard({"match_all": {}}), wrong]}}

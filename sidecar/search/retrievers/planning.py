@@ -12,6 +12,12 @@ from sidecar.search.retrievers.requests import Leg, Requests, legs_of, names_a_c
 from sidecar.search.retrievers.tree import Fused, Native, Node, Over, Pinned, Reranked, children, walk, window_of
 
 _LEAST_FLOAT = 1.4e-45
+# Parts of a body that show hits, or count them whatever their scores. Beside anything else (aggregations, collapse,
+# post_filter, min_score, ...) the score of a document behind the page may decide what is on it.
+_OF_SHOWN_HITS = frozenset(
+    {"_source", "fields", "docvalue_fields", "stored_fields", "script_fields", "runtime_mappings", "highlight"}
+    | {"track_total_hits", "version", "seq_no_primary_term", "timeout", "suggest", "stats", "ext"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,12 @@ class Plan:
     @property
     def adds_to_hits(self) -> bool:
         return self.explain or self.details or self.has_budget
+
+    def scored(self, found: Sequence[Found]) -> Sequence[Found]:
+        """The ranked documents that the last search must score for its page to be right."""
+        if self.explain or not self.rest.keys() <= _OF_SHOWN_HITS or self.min_score(self.tree) is not None:
+            return found
+        return found[: self.start + self.size]
 
     def min_score(self, tree: Node) -> float | None:
         """The least score of a hit of the last search; a compound's own wins over the one beside the retriever."""

@@ -7,7 +7,7 @@ that order, ties, paging, ``min_score``, ``collapse``, totals and aggregations a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sidecar.search.retrievers.fusing import Found, Key
@@ -76,7 +76,6 @@ class Requests:
     rewriter: Rewriter
     indices: Sequence[str]
     explain: bool = False
-    _ids: dict[int, list[Key]] = field(default_factory=dict)
 
     # --- legs
 
@@ -150,26 +149,40 @@ class Requests:
 
     # --- the page
 
-    def ranked(self, found: Sequence[Found], tails: Sequence[Any] | None, name: str | None = None) -> dict[str, Any]:
-        """The documents with their scores; with ``tails`` also what these match, with score 0."""
+    def ranked(
+        self,
+        found: Sequence[Found],
+        tails: Sequence[Any] | None,
+        name: str | None = None,
+        scored: Sequence[Found] | None = None,
+    ) -> dict[str, Any]:
+        """The documents with their scores; with ``tails`` also what these match, with score 0.
+
+        ``scored`` are the first of them that need their scores, ``None``: all do.
+        """
         clauses = [
             {"constant_score": {"filter": self.one(document.key), "boost": max(document.score, LEAST_SCORE)}}
-            for document in found
+            for document in (found if scored is None else scored)
         ]
+        if not (clauses if tails is None else found or tails):
+            return {"match_none": {}}
         body: dict[str, Any] = {"should": clauses}
         if tails is None:
             body["minimum_should_match"] = 1
         else:
             body["filter"] = [_any_of([*([self.these([one.key for one in found])] if found else []), *tails])]
-        if not clauses and not tails:
-            return {"match_none": {}}
         if name is not None:
             body["_name"] = name
         return {"bool": body}
 
-    def page(self, tree: Node, found: Sequence[Found], tails: Sequence[Any] | None) -> dict[str, Any]:
-        """The query of the last search: what is ranked, under the tree's name and that of neighbours below it."""
-        query = self.ranked(found, tails, tree.name)
+    def page(
+        self, tree: Node, found: Sequence[Found], scored: Sequence[Found], tails: Sequence[Any] | None
+    ) -> dict[str, Any]:
+        """The query of the last search: what is ranked, under the tree's name and that of neighbours below it.
+
+        ``scored`` as in :meth:`ranked`.
+        """
+        query = self.ranked(found, tails, tree.name, scored)
         if not isinstance(tree, Reranked) or not isinstance(tree.child, Native) or tree.child.kind != "knn":
             return query
         named: dict[str, Any] = _named(query, tree.child.name)
@@ -184,6 +197,9 @@ class Requests:
 
     def these(self, keys: Iterable[Key]) -> dict[str, Any]:
         """These documents, whatever their scores."""
+        if len(self.indices) == 1:
+            names = [name for _, name in keys]
+            return {"ids": {"values": names}} if names else {"match_none": {}}
         by_index: dict[str, list[str]] = {}
         for index, name in keys:
             by_index.setdefault(index, []).append(name)
@@ -193,8 +209,6 @@ class Requests:
             {"bool": {"filter": [{"ids": {"values": names}}, {"term": {"_index": index}}]}}
             for index, names in by_index.items()
         ]
-        if len(self.indices) == 1:
-            return {"ids": {"values": [name for names in by_index.values() for name in names]}}
         any_of: dict[str, Any] = _any_of(parts)
         return any_of
 

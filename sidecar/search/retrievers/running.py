@@ -37,6 +37,7 @@ _WANTED = (
     "responses.status,responses.error,responses._shards.failures,responses.hits.hits._index,responses.hits.hits._id,"
     "responses.hits.hits._score,responses.hits.hits.sort,responses.hits.hits.fields,responses.hits.hits._explanation"
 )
+_TARGET = "/_msearch?" + urlencode({"filter_path": _WANTED})
 # Errors of a body's form: Elasticsearch finds them before anything runs, so they are not a leg's.
 _OF_THE_FORM = frozenset(
     {"parsing_exception", "x_content_parse_exception", "named_object_not_found_exception", "json_parse_exception"}
@@ -75,7 +76,7 @@ class Evaluation:
         for leg, answer in zip(legs, answers, strict=True):
             if "error" in answer:
                 raise self._leg_error(leg, [a for a in answers if "error" in a], legs, answers)
-            self.found[id(leg.node)] = [_found(hit) for hit in answer.get("hits", {}).get("hits", ())]
+            self.found[id(leg.node)] = _all_found(answer)
         unordered = [ranking for ranking in self.found.values() if not has_order(ranking)]
         if unordered:
             await self._learn_order(unordered)
@@ -108,7 +109,7 @@ class Evaluation:
         if isinstance(node, Native):
             return self.found[id(node)]
         own = (*filters, *node.filters)
-        below = await asyncio.gather(*(self.ranking(child, own) for child in _children(node)))
+        below = await self._below(node, own)
         if isinstance(node, Fused):
             ranking = self._fuse(node, below)
         elif isinstance(node, Pinned):
@@ -120,6 +121,13 @@ class Evaluation:
             ranking = await self._over(node, below[0], own)
         self.compared[id(node)] = list(below)
         return ranking
+
+    async def _below(self, node: Compound, filters: Filters) -> list[list[Found]]:
+        """The rankings of a node's children, side by side where more than one has to be waited for."""
+        parts = _children(node)
+        if sum(not isinstance(child, Native) for child in parts) > 1:
+            return await asyncio.gather(*(self.ranking(child, filters) for child in parts))
+        return [await self.ranking(child, filters) for child in parts]
 
     def _fuse(self, node: Fused, rankings: Sequence[Sequence[Found]]) -> list[Found]:
         weights = [child.weight for child in node.children]
@@ -257,10 +265,7 @@ class Evaluation:
         if "error" in answer:
             raise RelayedError(int(answer.get("status", 500)), answer)
         orders = {one.key: one.order for one in child}
-        return [
-            one._replace(order=orders.get(one.key, one.order))
-            for one in (_found(hit) for hit in answer.get("hits", {}).get("hits", ()))
-        ]
+        return [one._replace(order=orders.get(one.key, one.order)) for one in _all_found(answer)]
 
     # --- asking
 
@@ -268,8 +273,9 @@ class Evaluation:
         lines = []
         for body in bodies:
             lines += [orjson.dumps(dict(self.header)), write_object(body)]
-        target = "/_msearch?" + urlencode({"filter_path": _WANTED})
-        reply = await self.executor.call("POST", target, b"\n".join([*lines, b""]), content_type="application/x-ndjson")
+        reply = await self.executor.call(
+            "POST", _TARGET, b"\n".join([*lines, b""]), content_type="application/x-ndjson"
+        )
         value = reply.json()
         if reply.status != 200:
             raise RelayedError(reply.status, value or {"error": None})
@@ -289,7 +295,7 @@ class Evaluation:
         (answer,) = await self._search([body])
         if "error" in answer:
             raise RelayedError(int(answer.get("status", 500)), answer)
-        orders = {one.key: one.order for one in (_found(hit) for hit in answer["hits"]["hits"])}
+        orders = {one.key: one.order for one in _all_found(answer)}
         for ranking in rankings:
             ranking[:] = [one._replace(order=orders.get(one.key, one.order)) for one in ranking]
 
@@ -364,10 +370,16 @@ def _pieces(node: Reranked, texts: Sequence[str]) -> tuple[list[str], list[list[
     return pieces, owners
 
 
-def _found(hit: Mapping[str, Any]) -> Found:
-    sort = hit.get("sort")
-    order = sort[-1] if sort and isinstance(sort[-1], int) else LAST
-    return Found((hit["_index"], hit["_id"]), float(hit.get("_score") or 0.0), order, raw=hit)
+def _all_found(answer: Mapping[str, Any]) -> list[Found]:
+    """The hits of one search, hundreds for each leg."""
+    found = []
+    for hit in answer.get("hits", {}).get("hits", ()):
+        sort = hit.get("sort")
+        order = sort[-1] if sort and type(sort[-1]) is int else LAST
+        score = hit.get("_score") or 0.0
+        # All fields at once, as half of the time goes into defaults.
+        found.append(Found._make(((hit["_index"], hit["_id"]), score, order, (), hit, None, False, None)))
+    return found
 
 
 def _children(node: Compound) -> tuple[Node, ...]:
