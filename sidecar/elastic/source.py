@@ -37,6 +37,13 @@ def values_at(source: Any, path: str) -> Iterator[Any]:
             yield from values_at(source[name], ".".join(names[length:]))
 
 
+def is_present(source: Mapping[str, Any], path: str) -> bool:
+    """Whether a value other than ``null`` stands at ``path``, an empty array counting as none."""
+    if "." not in path and path not in source:  # seen at once, and true of most documents
+        return False
+    return any(value is not None for value in values_at(source, path))
+
+
 def text_at(source: Mapping[str, Any], path: str) -> str | None:
     """The text to embed: strings and numbers at ``path`` joined by a line break; ``None`` when there is none.
 

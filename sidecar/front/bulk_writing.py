@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -17,36 +16,15 @@ import orjson
 from aiohttp import web
 
 from sidecar.core.errors import PlainError, SidecarError
-from sidecar.front.bulk_answer import (
-    FailedItem,
-    described,
-    failed_item,
-    merged,
-    placeholder,
-    without_last_complaint,
-)
+from sidecar.front.bulk_answer import FailedItem, described, merged, without_last_complaint
+from sidecar.front.bulk_batches import Batch, BatchMaker, Part, has_too_long_id
 from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, named_indices
-from sidecar.front.embedding import Vectors
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import Filling, examined
 from sidecar.front.forwarding import OF_THE_ENCODING, end_to_end, relay
-from sidecar.front.inference_processors import CARRIER
-from sidecar.front.json_members import Change, changed, members
-from sidecar.front.refusals import (
-    GUARD,
-    MISSING,
-    DocumentPlace,
-    already_exists,
-    changed_meanwhile,
-    is_too_long,
-    versions,
-)
+from sidecar.front.refusals import GUARD
 from sidecar.front.request_target import SHAPING, without_shape
-from sidecar.front.simulation import Draft, Outcome, Pipelines, explained
-from sidecar.front.source_text import SourceText, read_source
-from sidecar.front.stored_documents import DocumentName, StoredDocument, examined_with_stored, read_stored
+from sidecar.front.simulation import explained
 from sidecar.front.targets import WritePlan
-from sidecar.front.vector_probes import heed, through_pipelines
 from sidecar.front.write_context import WriteContext
 from sidecar.wire.content_codings import Decoder, decoded
 from sidecar.wire.media_types import Format
@@ -59,59 +37,9 @@ BATCHES_AT_ONCE = 4
 _OWN_ATTEMPTS = 3
 # Bodies of this size the cluster reads whole before it does anything; longer ones it may do in parts.
 _MOST_AT_ONCE = 256 * 1024
-_MOST_TOUCHED = 100_000
 _REFUSED = b'{"update":{"_index":"0","_id":"0"}}\n{}\n'
 
 _SMILE = frozenset({"application/smile", "application/vnd.elasticsearch+smile"})
-
-Part = BulkAction | Passage
-
-
-@dataclass(slots=True)
-class _Document:
-    """One source of an action: the whole line, or ``doc`` or ``upsert`` within the line of an update (``member``)."""
-
-    source: SourceText
-    member: str | None
-    is_partial: bool
-    plan: WritePlan
-    pipeline: str | None
-    infers: bool
-    filling: Filling | None = None
-    outcome: Outcome | None = None
-
-
-@dataclass(slots=True)
-class _Work:
-    """An action with the documents in it that may want vectors."""
-
-    action: BulkAction
-    plan: WritePlan
-    line: SourceText
-    documents: list[_Document] = field(default_factory=list)
-    failure: SidecarError | None = None
-    stored: StoredDocument | None = None
-    is_missing: bool = False
-
-    @property
-    def wants_inference(self) -> bool:
-        return any(True for one in self.documents if one.filling for _ in one.filling.texts())
-
-
-@dataclass(slots=True)
-class Batch:
-    """What of a batch goes to the cluster; ``failed`` by the item's place in the batch of ``items`` items.
-
-    Without ``keeps_heads`` an action line was replaced for which the cluster might refuse the whole bulk.
-    """
-
-    data: bytes
-    items: int
-    failed: dict[int, FailedItem]
-    is_changed: bool
-    errors: dict[int, Mapping[str, SidecarError]]
-    guarded: dict[int, BulkAction]
-    keeps_heads: bool = True
 
 
 async def write_bulk(exchange: Exchange) -> web.StreamResponse:
@@ -143,13 +71,11 @@ class BulkWrite:
     def __init__(self, exchange: Exchange, context: WriteContext) -> None:
         self._exchange = exchange
         self._context = context
-        self._index = exchange.values.get("index") or exchange.parameters.get("index")
-        self._pipeline = exchange.parameters.get("pipeline")
+        self._batches = BatchMaker(exchange, context)
         self._failed: dict[int, FailedItem] = {}
         self._errors: dict[int, Mapping[str, SidecarError]] = {}
         self._guarded: dict[int, BulkAction] = {}
         self._items = 0
-        self._touched: set[int] = set()
         self._is_opaque = False
 
     async def answer(self) -> web.StreamResponse:
@@ -160,11 +86,10 @@ class BulkWrite:
         return await self._answer_stream()
 
     async def _answer_whole(self, body: bytes) -> web.StreamResponse:
-        names = named_indices(body, self._index) if self._pipeline in (None, "_none") else None
-        if names is not None and all([self._is_untouched(await self._context.plan(name)) for name in names]):
+        if await self._is_untouched(body):
             return await self._exchange.forward(warnings=self._context.notes)
         read = [parts async for parts in self._read()]
-        if len(body) <= _MOST_AT_ONCE and (self._is_opaque or any(map(_has_too_long_id, chain.from_iterable(read)))):
+        if len(body) <= _MOST_AT_ONCE and (self._is_opaque or any(map(has_too_long_id, chain.from_iterable(read)))):
             refused = await self._refused_whole(list(chain.from_iterable(read)))
             if refused is not None:
                 return refused
@@ -181,6 +106,15 @@ class BulkWrite:
         if not self._has_own_items:
             return await self._exchange.forward(data, warnings=self._context.notes)
         return await self._send(data)
+
+    async def _is_untouched(self, body: bytes) -> bool:
+        """Whether nothing can be wanted of any document, seen without reading the lines."""
+        values, parameters = self._exchange.values, self._exchange.parameters
+        index = values.get("index") or parameters.get("index")
+        if parameters.get("pipeline") not in (None, "_none") or (index and _touches(await self._context.plan(index))):
+            return False
+        names = named_indices(body, index)
+        return names is not None and not any([_touches(await self._context.plan(name)) for name in names])
 
     @property
     def _has_own_items(self) -> bool:
@@ -217,10 +151,6 @@ class BulkWrite:
         if told is None:
             return None
         return self._exchange.respond(answer.status, told, warnings=self._context.notes, filtered=False)
-
-    @staticmethod
-    def _is_untouched(plan: WritePlan) -> bool:
-        return not (plan or plan.has_semantic_text or plan.default_pipeline or plan.final_pipeline)
 
     async def _answer_stream(self) -> web.StreamResponse:
         async def body() -> AsyncIterator[bytes]:
@@ -268,7 +198,7 @@ class BulkWrite:
                 ((_, about),) = items[place].items()
                 if about.get("status") != 409:
                     break
-                batch = await self.prepare([action])
+                batch = await self._batches.prepare([action])
                 if batch.failed:
                     self._failed[place] = batch.failed[0]
                     break
@@ -311,7 +241,7 @@ class BulkWrite:
         waiting: deque[asyncio.Task[Batch]] = deque()
         try:
             async for parts in read:
-                waiting.append(asyncio.create_task(self.prepare(parts)))
+                waiting.append(asyncio.create_task(self._batches.prepare(parts)))
                 if len(waiting) >= BATCHES_AT_ONCE:
                     yield await waiting.popleft()
             while waiting:
@@ -340,282 +270,9 @@ class BulkWrite:
         if parts:
             yield parts
 
-    async def prepare(self, parts: Sequence[Part]) -> Batch:
-        """What goes to the cluster for some actions."""
-        fresh = self._first_touches(parts)
-        plans = await self._plans(parts)
-        pipelines = await self._pipelines(parts, plans)
-        if not pipelines and not any(plans.values()):
-            return _untouched(parts)
-        forbidden = {
-            key for key, plan in plans.items() if pipelines and not plan and not await self._context.may_infer(*key)
-        }
-        works: dict[int, _Work] = {}
-        for position, part in enumerate(parts):
-            if isinstance(part, BulkAction) and part.source and self._key(part) not in forbidden:
-                work = self._read_action(part, plans[self._key(part)], pipelines)
-                if work is not None:
-                    works[position] = work
-        await self._examine(list(works.values()))
-        await self._read_stored(list(works.values()))
-        await self._look_up([works[position] for position in works.keys() & fresh])
-        fillings = [d.filling for w in works.values() for d in w.documents if d.filling and not w.failure]
-        vectors = await self._context.embed(fillings)
-        batch = Batch(b"", 0, {}, False, {}, {})
-        data: list[bytes] = []
-        for position, part in enumerate(parts):
-            if isinstance(part, Passage):
-                data.append(part.data)
-                continue
-            work = works.get(position)
-            data += (part.head, part.source) if work is None else self._written(batch, work, vectors)
-            batch.items += 1
-        batch.data = b"".join(data)
-        return batch
 
-    def _written(self, batch: Batch, work: _Work, vectors: Vectors) -> tuple[bytes, ...]:
-        """The lines that go to the cluster for an action; notes in ``batch`` what its answer will need."""
-        try:
-            if work.failure is not None:
-                raise work.failure
-            source = self._completed(work, vectors)
-        except SidecarError as error:
-            item = failed_item(work.action, work.plan.index, error, self._exchange.front.generation)
-            batch.failed[batch.items] = item
-            batch.is_changed = True
-            batch.keeps_heads &= work.action.is_plain
-            return (placeholder(work.action, item),)
-        batch.is_changed |= source is not work.action.source
-        if any(document.infers for document in work.documents):
-            batch.is_changed = True
-            errors = [document.outcome.errors for document in work.documents if document.outcome]
-            batch.errors[batch.items] = {reason: error for known in errors for reason, error in known.items()}
-        if work.is_missing:
-            # Should it have come meanwhile, the guard fails, and the update is done with its vectors.
-            batch.is_changed = True
-            batch.guarded[batch.items] = work.action
-            batch.keeps_heads &= work.action.is_plain
-            # Without its texts: a cluster that lacks the endpoint would complain of that first.
-            return _guarded_head(work.action, GUARD), changed(work.line.raw, {"doc": b"{}"})
-        if work.stored is None:
-            return work.action.head, source
-        batch.guarded[batch.items] = work.action
-        batch.keeps_heads &= work.action.is_plain
-        guard = {"_index": work.stored.index, "if_seq_no": work.stored.seq_no}
-        return _guarded_head(work.action, guard | {"if_primary_term": work.stored.primary_term}), source
-
-    def _name(self, action: BulkAction) -> str:
-        name = action.meta.get("_index", self._index)
-        return name if isinstance(name, str) else ""
-
-    def _key(self, action: BulkAction) -> tuple[str, str]:
-        return self._name(action), action.operation
-
-    def _first_touches(self, parts: Sequence[Part]) -> set[int]:
-        """The places of actions whose documents no earlier action of the bulk can have made or deleted.
-
-        Must run before anything is awaited, so that batches come in their order.
-        """
-        found = set()
-        for position, part in enumerate(parts):
-            if isinstance(part, BulkAction) and part.id is not None and len(self._touched) < _MOST_TOUCHED:
-                document = hash((self._name(part), part.id))
-                if document not in self._touched:
-                    found.add(position)
-                    self._touched.add(document)
-        return found
-
-    async def _look_up(self, works: Sequence[_Work]) -> None:
-        """Finds documents that are there and are to be created, and updates of those that are not there."""
-        asked = [
-            work
-            for work in works
-            if work.failure is None
-            and work.stored is None
-            and (work.action.operation == "create" or (work.action.operation == "update" and not _inserts(work)))
-            and all(document.pipeline == "" for document in work.documents)
-            and "if_seq_no" not in work.action.meta
-            and work.wants_inference
-        ]
-        places = [
-            DocumentPlace(self._name(work.action), work.action.id or "", self._routing(work.action)) for work in asked
-        ]
-        for work, version in zip(asked, await versions(self._exchange, places), strict=True):
-            if work.action.operation == "create" and isinstance(version, int):
-                work.failure = already_exists(work.action.id or "", version)
-            elif work.action.operation == "update" and version == MISSING:
-                work.is_missing = True
-                work.documents.clear()
-
-    async def _plans(self, parts: Sequence[Part]) -> Mapping[tuple[str, str], WritePlan]:
-        """The plans by index and operation: who may create need not be one who may update."""
-        asked = list(dict.fromkeys(self._key(part) for part in parts if isinstance(part, BulkAction)))
-        plans = await asyncio.gather(*(self._context.plan(name, operation) for name, operation in asked))
-        return dict(zip(asked, plans, strict=True))
-
-    async def _pipelines(self, parts: Sequence[Part], plans: Mapping[tuple[str, str], WritePlan]) -> Pipelines:
-        names = {plan.default_pipeline or plan.final_pipeline for plan in plans.values()}
-        names |= {part.meta.get("pipeline") for part in parts if isinstance(part, BulkAction)}
-        if {*names, self._pipeline} <= {None, "_none"}:
-            return Pipelines({})
-        return Pipelines(await self._exchange.front.catalog.pipelines())
-
-    def _read_action(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> _Work | None:
-        pipeline, infers = self._pipeline_of(action, plan, pipelines)
-        if not (plan or infers) or action.id == "" or _has_too_long_id(action):
-            return None  # such an id is refused by the cluster, whatever is in the document
-        if plan.is_refused:
-            return _Work(action, plan, SourceText(action.source, {}), failure=changed_meanwhile(plan.index))
-        is_update = action.operation == "update"
-        try:
-            line = read_source(action.source, strict=plan.has_semantic_text and not is_update)
-        except SidecarError as error:
-            # The cluster would let one such document spoil all others of the bulk.
-            return _Work(action, plan, SourceText(action.source, {}), failure=error)
-        if line is None:
-            return None
-        work = _Work(action, plan, line)
-        if not is_update:
-            work.documents.append(_Document(line, None, False, plan, pipeline, infers))
-            return work
-        return _with_documents_of_update(work, pipeline, infers)
-
-    def _pipeline_of(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> tuple[str | None, bool]:
-        """The pipeline that the request names, ``""`` where none at all runs, ``None`` for the index's own.
-
-        Beside it, whether it or the index's final one infers.
-        """
-        named = action.meta.get("pipeline", self._pipeline)
-        if named is None:
-            infers = pipelines.infers(plan.default_pipeline) or pipelines.infers(plan.final_pipeline)
-            return (None if plan.default_pipeline or plan.final_pipeline else ""), infers
-        infers = pipelines.infers(str(named)) or pipelines.infers(plan.final_pipeline)
-        return ("" if named == "_none" and not plan.final_pipeline else str(named)), infers
-
-    async def _examine(self, works: Sequence[_Work]) -> None:
-        await self._run_pipelines([(w, d) for w in works for d in w.documents if d.pipeline != ""])
-        for work in works:
-            for document in work.documents:
-                if document.pipeline == "" and document.plan:
-                    await _examine_one(work, document, document.source, document.plan)
-
-    async def _run_pipelines(self, held: Sequence[tuple[_Work, _Document]]) -> None:
-        groups: dict[tuple[str | None, bool], list[tuple[_Work, _Document]]] = {}
-        for work, document in held:
-            groups.setdefault((document.pipeline, document.infers), []).append((work, document))
-
-        async def run(pipeline: str | None, infers: bool, members: Sequence[tuple[_Work, _Document]]) -> None:
-            drafts = [
-                Draft(self._name(work.action), work.action.id, document.source, document.plan, work.action.operation)
-                for work, document in members
-            ]
-            outcomes = await through_pipelines(self._context, drafts, pipeline, infers=infers)
-            for (work, document), outcome in zip(members, outcomes, strict=True):
-                document.outcome = outcome
-                await self._examine_outcome(work, document, outcome)
-
-        await asyncio.gather(*(run(*key, members) for key, members in groups.items()))
-
-    async def _examine_outcome(self, work: _Work, document: _Document, outcome: Outcome) -> None:
-        if outcome.source is None or not outcome.plan:
-            return
-        await _examine_one(work, document, outcome.source, outcome.plan)
-        if document.filling is not None and outcome.fates:
-            try:
-                heed(self._context, document.filling, outcome)
-            except SidecarError as error:
-                work.failure = error
-
-    async def _read_stored(self, works: Sequence[_Work]) -> None:
-        """Reads the documents of which partial updates hold too little, and looks at those updates again."""
-        held = [
-            (work, document)
-            for work in works
-            for document in work.documents
-            if document.filling is not None and document.filling.needs_stored and work.action.id is not None
-        ]
-        names = [
-            DocumentName(self._name(work.action), work.action.id or "", self._routing(work.action)) for work, _ in held
-        ]
-        for (work, document), stored in zip(held, await read_stored(self._exchange, names), strict=True):
-            if stored is None:
-                continue  # inserted, or missing: then there is no more than the update holds
-            if isinstance(stored, SidecarError):
-                work.failure = stored
-                continue
-            try:
-                document.filling = await examined_with_stored(document.source, stored, document.plan)
-            except SidecarError as error:
-                work.failure = error
-            if "if_seq_no" not in work.action.meta:
-                work.stored = stored
-
-    def _routing(self, action: BulkAction) -> str | None:
-        routing = action.meta.get("routing", action.meta.get("_routing", self._exchange.parameters.get("routing")))
-        return None if routing is None else str(routing)
-
-    def _completed(self, work: _Work, vectors: Vectors) -> bytes:
-        changes: dict[str, Change] = {}
-        for document in work.documents:
-            source = document.source.raw
-            if document.filling is not None and not document.filling.is_idle:
-                source = self._context.completed(document.filling, vectors, document.source)
-            if document.outcome is not None and document.outcome.carrier is not None:
-                source = changed(source, {CARRIER: document.outcome.carrier})
-            if source is document.source.raw:
-                continue
-            if document.member is None:
-                return source
-            changes[document.member] = source
-        if work.stored is not None:
-            # The document is there; what would insert it does not go together with the guard.
-            changes |= {name: None for name in ("upsert", "doc_as_upsert") if name in work.line.document}
-        return changed(work.line.raw, changes) if changes else work.action.source
-
-
-def _untouched(parts: Sequence[Part]) -> Batch:
-    lines = [part.data if isinstance(part, Passage) else part.head + part.source for part in parts]
-    items = sum(isinstance(part, BulkAction) for part in parts)
-    return Batch(b"".join(lines), items, {}, False, {}, {})
-
-
-def _with_documents_of_update(work: _Work, pipeline: str | None, infers: bool) -> _Work | None:
-    body, raw = work.line.document, work.line.raw
-    held, _ = members(raw)
-    places = {member.name: raw[member.value : member.end] for member in held}
-    doc, upsert = body.get("doc"), body.get("upsert")
-    if isinstance(doc, dict):
-        # A bulk runs pipelines on documents to be inserted alone.
-        inserts = body.get("doc_as_upsert") is True
-        runs = pipeline if inserts else ""
-        source = SourceText(places["doc"], doc, is_alone=True)
-        work.documents.append(_Document(source, "doc", True, work.plan, runs, infers and inserts))
-    if isinstance(upsert, dict):
-        source = SourceText(places["upsert"], upsert, is_alone=True)
-        work.documents.append(_Document(source, "upsert", False, work.plan, pipeline, infers))
-    return work if work.documents else None
-
-
-async def _examine_one(work: _Work, document: _Document, source: SourceText, plan: WritePlan) -> None:
-    try:
-        document.filling = await examined(source, plan, is_partial=document.is_partial)
-    except SidecarError as error:
-        work.failure = error
-
-
-def _guarded_head(action: BulkAction, guard: Mapping[str, Any]) -> bytes:
-    """The action line, for the document as it was read."""
-    meta = {name: value for name, value in action.meta.items() if name != "retry_on_conflict"} | dict(guard)
-    return orjson.dumps({action.operation: meta}) + b"\n"
-
-
-def _inserts(work: _Work) -> bool:
-    """Whether an update makes a document that is not there."""
-    return not {"upsert", "doc_as_upsert", "scripted_upsert"}.isdisjoint(work.line.document)
-
-
-def _has_too_long_id(part: Part) -> bool:
-    return isinstance(part, BulkAction) and part.operation in ("index", "create") and is_too_long(part.id)
+def _touches(plan: WritePlan) -> bool:
+    return bool(plan or plan.has_semantic_text or plan.default_pipeline or plan.final_pipeline)
 
 
 def _is_no_update(source: bytes) -> bool:
@@ -634,7 +291,7 @@ def _harmless(action: BulkAction) -> bytes:
 
     The guard stays where a source is kept: the cluster reads some that are no JSON to others, with comments for one.
     """
-    if _has_too_long_id(action):
+    if has_too_long_id(action):
         return action.head + action.source
     meta = {"_id": "0", **{name: action.meta[name] for name in ("_index", "_id") if name in action.meta}, **GUARD}
     head = orjson.dumps({"update" if action.source else "delete": meta}) + b"\n"

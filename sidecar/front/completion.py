@@ -34,7 +34,7 @@ def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None)
         SidecarError: the inference of a field failed and the binding does not say what to do then.
     """
     tree: Tree = {}
-    made = _put_results(filling, vectors, tree)
+    made = _put_results(filling, vectors, tree) if filling.semantic or filling.dropped else {}
     cleared = set(filling.cleared)
     failures = _put_vectors(filling, vectors, tree, made, cleared)
     _put_marker(filling, tree, made, cleared, failures, vectors.at)
@@ -66,7 +66,7 @@ def _inference_results(filling: Filling, work: SemanticWork, vectors: Vectors) -
     target, sources = work.target, work.sources
     held = [stretch for source in sources for stretch in source.stretches]
     if cut := _cut_texts(target.profile, [stretch.piece for stretch in held], vectors):
-        filling.cut[target.name] += len(cut)
+        filling.cut[target.name] = filling.cut.get(target.name, 0) + len(cut)
     values = [_value(target.name, target.profile, stretch.piece, vectors) for stretch in held]
     # In a partial document objects are merged: a source without chunks must say so.
     emptied: dict[str, list[Any]] = {source.source: [] for source in sources} if filling.is_partial else {}
@@ -127,6 +127,8 @@ def _put_marker(
 ) -> None:
     """The marker anew, where the index has one or the document brings one that would not hold any more."""
     if not filling.plan.has_marker:
+        if not filling.marker.stamps:
+            return
         says = filling.marker.stamps.keys() & {*made, *cleared}
         if not says or not is_marker(filling.source.document.get(MARKER_FIELD)):
             return
@@ -156,7 +158,7 @@ def _vector(work: VectorWork, vectors: Vectors, filling: Filling) -> Any:
         reason = f"a text of [{len(cut[0])}] characters is longer than the model reads"
         raise inference_failure(target.profile.inference_id, target.name, StatusError(reason))
     if cut:
-        filling.cut[target.name] += len(cut)
+        filling.cut[target.name] = filling.cut.get(target.name, 0) + len(cut)
     if target.binding.passages:
         return [_value(target.name, target.profile, piece, vectors) for piece in work.pieces]
     whole = work.pieces[0]

@@ -17,6 +17,7 @@ import orjson
 from aiohttp import web
 
 from sidecar.core.errors import SidecarError
+from sidecar.front.bulk_batches import BatchMaker
 from sidecar.front.bulk_lines import BulkAction
 from sidecar.front.bulk_writing import BulkWrite
 from sidecar.front.exchange import Exchange
@@ -220,8 +221,7 @@ async def _write(
         actions.append(BulkAction(copy.operation, meta, head, orjson.dumps(source) + b"\n"))
     if not actions:
         return
-    bulk = BulkWrite(exchange, context)
-    batch = await bulk.prepare(actions)
+    batch = await BatchMaker(exchange, context).prepare(actions)
     parameters = {name: exchange.parameters[name] for name in _OF_THE_WRITE if name in exchange.parameters}
     target = f"/_bulk?{urlencode(parameters)}" if parameters else "/_bulk"
     answer = await exchange.call("POST", target, batch.data, content_type="application/x-ndjson")
@@ -230,7 +230,7 @@ async def _write(
         error = body.get("error")
         count.failures.append({"index": copy.into or copy.source, "cause": error, "status": answer.status})
         return
-    for item in bulk.settled(batch, body)["items"]:
+    for item in BulkWrite(exchange, context).settled(batch, body)["items"]:
         for about in item.values():
             _account(copy, about, count)
 

@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 
 from sidecar.core.errors import OtherError, SidecarError
-from sidecar.elastic.source import drop_at, values_at
+from sidecar.elastic.source import drop_at, is_present, values_at
 from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import merge
 from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
@@ -250,8 +250,7 @@ class _Update:
         doc, stamps = self._request.doc or {}, Marker.read(merged).stamps
         for target in self._plan.vectors:
             is_touched = any(True for path in target.binding.sources for _ in values_at(doc, path))
-            is_brought = any(value is not None for value in values_at(doc, target.place))
-            if is_touched and not is_brought and target.name not in stamps:
+            if is_touched and not is_present(doc, target.place) and target.name not in stamps:
                 drop_at(merged, target.place)
 
     async def _scripted(self, stored: _Stored | None) -> _Change | None:

@@ -7,7 +7,6 @@ fits the text, or where there is none (it is the user's own); fields without tex
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any
 
 from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.bindings import LongTexts, OnFailure, SemanticText
-from sidecar.elastic.source import SEPARATOR, text_at, values_at, well_formed
+from sidecar.elastic.source import SEPARATOR, is_present, text_at, values_at, well_formed
 from sidecar.front.embedding import Vectors
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import SemanticTarget, Unfillable, VectorTarget, WritePlan
@@ -44,7 +43,7 @@ class SemanticWork:
     stamp: Stamp | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one a document: freezing it would cost as much as all the rest of it
 class VectorWork:
     """A vector to be made, or (without pieces) to be taken away; with an ``error`` it cannot be made."""
 
@@ -73,7 +72,7 @@ class Filling:
     cleared: set[str] = field(default_factory=set)
     needs_stored: bool = False
     notes: set[str] = field(default_factory=set)
-    cut: Counter[str] = field(default_factory=Counter)
+    cut: dict[str, int] = field(default_factory=dict)
 
     def texts(self) -> Iterator[tuple[EndpointProfile, str]]:
         """Every text to be embedded, with its endpoint."""
@@ -177,20 +176,15 @@ def unclaimed_in(doc: Mapping[str, Any], plan: WritePlan) -> frozenset[str]:
     claimed = Marker.read(doc).stamps
     results = doc.get(INFERENCE_FIELDS)
     brought = {target.name for target in plan.semantic if isinstance(results, dict) and target.name in results}
-    brought |= {target.name for target in plan.vectors if _is_brought(doc, target)}
+    brought |= {target.name for target in plan.vectors if is_present(doc, target.place)}
     return frozenset(brought - claimed.keys())
-
-
-def _is_brought(document: Mapping[str, Any], target: VectorTarget) -> bool:
-    return any(value is not None for value in values_at(document, target.place))
 
 
 def _would_leave_empty(document: Mapping[str, Any], unfillable: Unfillable, *, is_partial: bool) -> bool:
     """Whether a field that cannot be filled would be without the vector of its text, or with that of an older one."""
     if unfillable.place is None or not unfillable.sources:
         return True
-    is_brought = any(value is not None for value in values_at(document, unfillable.place))
-    if is_brought and not unfillable.overwrite:
+    if is_present(document, unfillable.place) and not unfillable.overwrite:
         return False
     if is_partial:
         return any(True for path in unfillable.sources for _ in values_at(document, path))
@@ -282,7 +276,7 @@ def _examine_vector(
     filling: Filling, target: VectorTarget, whole: SourceText | None, unclaimed: Collection[str]
 ) -> None:
     document, binding = filling.source.document, target.binding
-    is_brought = _is_brought(document, target)
+    is_brought = is_present(document, target.place)
     claimed = filling.marker.stamps.get(target.name)
     stamp = None if is_brought and target.name in unclaimed else claimed
     if stamp is not claimed:

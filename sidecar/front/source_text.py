@@ -18,7 +18,7 @@ _LONG_NUMBER = b"0" * 19
 _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one a document, as the actions of a bulk: freezing it costs more than all else of it
 class SourceText:
     """``raw`` is valid JSON without comments that begins with the object ``document``.
 

@@ -100,6 +100,7 @@ class WritePlan:
     in place of that.
     ``has_semantic_text`` is true for fields of foreign endpoints as well: the cluster reads such documents strictly.
     ``is_refused``: the cluster refuses every document for it, and says so itself.
+    With ``counts_tokens`` looking at a document counts tokens of its texts, which is not for the event loop.
     With ``fills_blanks`` blank texts of ``semantic_text`` get empty results: 8.x would ask an endpoint about them.
     """
 
@@ -116,16 +117,16 @@ class WritePlan:
     complaints: tuple[str, ...] = ()
     unfillable: tuple[Unfillable, ...] = ()
     is_refused: bool = False
+    counts_tokens: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        counting = [target.counts_tokens for target in self.semantic] + [
+            target.counts_tokens for target in self.vectors
+        ]
+        object.__setattr__(self, "counts_tokens", any(counting))
 
     def __bool__(self) -> bool:
         return bool(self.semantic or self.vectors or self.missing or self.unfillable)
-
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether looking at a document counts tokens of its texts, which is not for the event loop."""
-        return any(target.counts_tokens for target in self.semantic) or any(
-            target.counts_tokens for target in self.vectors
-        )
 
     @property
     def inference_ids(self) -> tuple[str, ...]:

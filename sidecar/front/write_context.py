@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import structlog
 
@@ -125,11 +126,14 @@ class WriteContext:
         waiting = list(fillings)
         for _ in range(MOST_HALVINGS):
             wanted: dict[str, tuple[EndpointProfile, list[str]]] = {}
-            for filling in waiting:
-                for profile, text in filling.texts():
-                    if text not in vectors.made.get(profile.inference_id, ()):
-                        wanted.setdefault(profile.inference_id, (profile, []))[1].append(text)
+            for profile, text in chain.from_iterable(filling.texts() for filling in waiting):
+                if profile.inference_id not in wanted:
+                    wanted[profile.inference_id] = (profile, [])
+                if text not in vectors.made.get(profile.inference_id, ()):
+                    wanted[profile.inference_id][1].append(text)
             vectors.add(await self._embedder.embed(wanted))
+            if not vectors.truncated:
+                break
             waiting = [filling for filling in waiting if split_cut_texts(filling, vectors)]
             if not waiting:
                 break
@@ -160,4 +164,4 @@ class WriteContext:
             if filling.notes:
                 self.note(filling.notes)
             if filling.cut:
-                self._cut += filling.cut
+                self._cut.update(filling.cut)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sidecar.core.errors import OtherError, SidecarError
 from sidecar.core.results import ChatChunk, Completion, CompletionDelta, DenseEmbeddings, StreamItem, Vector
@@ -116,17 +118,28 @@ def embedding_items(answer: ProviderAnswer, missing: Callable[[str], UnusableAns
 
 def dense_vectors(values: Sequence[Any]) -> tuple[Vector, ...]:
     """:func:`dense_vector` of each; arrays of numbers, all of one length, are read at once."""
-    if values and all(type(value) is list for value in values):
-        try:
-            stacked = np.array(values)
-        except (ValueError, OverflowError):
-            stacked = np.array(())
-        if stacked.ndim == 2 and stacked.dtype == np.float64:
-            # True and false would have become these two.
-            for position in map(int, np.flatnonzero(((stacked == 0) | (stacked == 1)).any(axis=1))):
-                dense_vector(values[position])
-            return tuple(stacked)
-    return tuple(dense_vector(value) for value in values)
+    stacked = _stacked(values)
+    if stacked is None:
+        return tuple(dense_vector(value) for value in values)
+    # True and false would have become these two.
+    for position in map(int, np.flatnonzero(((stacked == 0) | (stacked == 1)).any(axis=1))):
+        dense_vector(values[position])
+    return tuple(stacked)
+
+
+def _stacked(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:
+    """Arrays of numbers as the rows of one; ``None`` for what must be looked at one by one, integers alone too.
+
+    By way of ``array`` in half the time that numpy takes to look through lists.
+    """
+    if not values or not all(type(value) is list and len(value) == len(values[0]) for value in values):
+        return None
+    if all(type(number) is int for number in values[0]):
+        return None
+    try:
+        return np.frombuffer(b"".join([array("d", value) for value in values])).reshape(len(values), -1)
+    except (TypeError, OverflowError):
+        return None
 
 
 def dense_vector(value: Any) -> Vector:

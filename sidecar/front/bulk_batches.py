@@ -1,0 +1,398 @@
+"""Batches of a bulk: which of its documents want vectors, and the lines that go to the cluster with them.
+
+actions -> documents -> what pipelines make of them -> texts -> vectors -> lines
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from sidecar.core.errors import SidecarError
+from sidecar.front.bulk_answer import FailedItem, failed_item, placeholder
+from sidecar.front.bulk_lines import BulkAction, Passage
+from sidecar.front.embedding import Vectors
+from sidecar.front.exchange import Exchange
+from sidecar.front.filling import Filling, examine
+from sidecar.front.inference_processors import CARRIER
+from sidecar.front.json_members import Change, changed, members
+from sidecar.front.refusals import (
+    GUARD,
+    MISSING,
+    DocumentPlace,
+    already_exists,
+    changed_meanwhile,
+    is_too_long,
+    versions,
+)
+from sidecar.front.simulation import Draft, Outcome, Pipelines
+from sidecar.front.source_text import SourceText, read_source
+from sidecar.front.stored_documents import DocumentName, StoredDocument, examined_with_stored, read_stored
+from sidecar.front.targets import WritePlan
+from sidecar.front.vector_probes import heed, through_pipelines
+from sidecar.front.write_context import WriteContext
+
+_MOST_TOUCHED = 100_000
+
+Part = BulkAction | Passage
+_Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Document:
+    """One source of an action: the whole line, or ``doc`` or ``upsert`` within the line of an update (``member``)."""
+
+    source: SourceText
+    member: str | None
+    is_partial: bool
+    plan: WritePlan
+    pipeline: str | None
+    infers: bool
+    filling: Filling | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def is_as_it_came(self) -> bool:
+        """Whether something is filled here, and no pipeline changes the document before."""
+        return self.pipeline == "" and bool(self.plan)
+
+
+@dataclass(slots=True)
+class _Work:
+    """An action with the documents in it that may want vectors."""
+
+    action: BulkAction
+    plan: WritePlan
+    line: SourceText
+    documents: list[_Document] = field(default_factory=list)
+    failure: SidecarError | None = None
+    stored: StoredDocument | None = None
+    is_missing: bool = False
+
+    @property
+    def wants_inference(self) -> bool:
+        return any(True for one in self.documents if one.filling for _ in one.filling.texts())
+
+
+@dataclass(slots=True)
+class Batch:
+    """What of a batch goes to the cluster; ``failed`` by the item's place in the batch of ``items`` items.
+
+    Without ``keeps_heads`` an action line was replaced for which the cluster might refuse the whole bulk.
+    """
+
+    data: bytes
+    items: int
+    failed: dict[int, FailedItem]
+    is_changed: bool
+    errors: dict[int, Mapping[str, SidecarError]]
+    guarded: dict[int, BulkAction]
+    keeps_heads: bool = True
+
+
+class BatchMaker:
+    """Makes the batches of one bulk, which must be begun in their order.
+
+    ``index`` is that of the path; ``pipeline`` that of the query.
+    """
+
+    def __init__(self, exchange: Exchange, context: WriteContext) -> None:
+        self._exchange = exchange
+        self._context = context
+        self._index = exchange.values.get("index") or exchange.parameters.get("index")
+        self._pipeline = exchange.parameters.get("pipeline")
+        self._touched: set[int] = set()
+
+    async def prepare(self, parts: Sequence[Part]) -> Batch:
+        """What goes to the cluster for some actions."""
+        fresh = self._first_touches(parts)
+        keys = [self._key(part) if isinstance(part, BulkAction) else None for part in parts]
+        plans = await self._plans(keys)
+        pipelines = await self._pipelines(parts, plans)
+        if not pipelines and not any(plans.values()):
+            return _untouched(parts)
+        forbidden = {
+            key for key, plan in plans.items() if pipelines and not plan and not await self._context.may_infer(*key)
+        }
+        works: dict[int, _Work] = {}
+        for position, (part, key) in enumerate(zip(parts, keys, strict=True)):
+            if isinstance(part, BulkAction) and key is not None and part.source and key not in forbidden:
+                work = self._read_action(part, plans[key], pipelines)
+                if work is not None:
+                    works[position] = work
+        await self._examine(list(works.values()))
+        await self._read_stored(list(works.values()))
+        await self._look_up([works[position] for position in works.keys() & fresh])
+        fillings = [d.filling for w in works.values() for d in w.documents if d.filling and not w.failure]
+        vectors = await self._context.embed(fillings)
+        batch = Batch(b"", 0, {}, False, {}, {})
+        data: list[bytes] = []
+        for position, part in enumerate(parts):
+            if isinstance(part, Passage):
+                data.append(part.data)
+                continue
+            work = works.get(position)
+            data += (part.head, part.source) if work is None else self._written(batch, work, vectors)
+            batch.items += 1
+        batch.data = b"".join(data)
+        return batch
+
+    def _written(self, batch: Batch, work: _Work, vectors: Vectors) -> tuple[bytes, ...]:
+        """The lines that go to the cluster for an action; notes in ``batch`` what its answer will need."""
+        try:
+            if work.failure is not None:
+                raise work.failure
+            source = self._completed(work, vectors)
+        except SidecarError as error:
+            item = failed_item(work.action, work.plan.index, error, self._exchange.front.generation)
+            batch.failed[batch.items] = item
+            batch.is_changed = True
+            batch.keeps_heads &= work.action.is_plain
+            return (placeholder(work.action, item),)
+        batch.is_changed |= source is not work.action.source
+        errors = [document.outcome.errors for document in work.documents if document.infers and document.outcome]
+        if errors:
+            batch.is_changed = True
+            batch.errors[batch.items] = {reason: error for known in errors for reason, error in known.items()}
+        if work.is_missing:
+            # Should it have come meanwhile, the guard fails, and the update is done with its vectors.
+            batch.is_changed = True
+            batch.guarded[batch.items] = work.action
+            batch.keeps_heads &= work.action.is_plain
+            # Without its texts: a cluster that lacks the endpoint would complain of that first.
+            return _guarded_head(work.action, GUARD), changed(work.line.raw, {"doc": b"{}"})
+        if work.stored is None:
+            return work.action.head, source
+        batch.guarded[batch.items] = work.action
+        batch.keeps_heads &= work.action.is_plain
+        guard = {"_index": work.stored.index, "if_seq_no": work.stored.seq_no}
+        return _guarded_head(work.action, guard | {"if_primary_term": work.stored.primary_term}), source
+
+    def _name(self, action: BulkAction) -> str:
+        name = action.meta.get("_index", self._index)
+        return name if isinstance(name, str) else ""
+
+    def _key(self, action: BulkAction) -> _Key:
+        return self._name(action), action.operation
+
+    def _first_touches(self, parts: Sequence[Part]) -> set[int]:
+        """The places of actions whose documents no earlier action of the bulk can have made or deleted.
+
+        Must run before anything is awaited, so that batches come in their order.
+        """
+        found = set()
+        for position, part in enumerate(parts):
+            if isinstance(part, BulkAction) and part.id is not None and len(self._touched) < _MOST_TOUCHED:
+                document = hash((self._name(part), part.id))
+                if document not in self._touched:
+                    found.add(position)
+                    self._touched.add(document)
+        return found
+
+    async def _look_up(self, works: Sequence[_Work]) -> None:
+        """Finds documents that are there and are to be created, and updates of those that are not there."""
+        asked = [
+            work
+            for work in works
+            if work.failure is None
+            and work.stored is None
+            and (work.action.operation == "create" or (work.action.operation == "update" and not _inserts(work)))
+            and all(document.pipeline == "" for document in work.documents)
+            and "if_seq_no" not in work.action.meta
+            and work.wants_inference
+        ]
+        places = [
+            DocumentPlace(self._name(work.action), work.action.id or "", self._routing(work.action)) for work in asked
+        ]
+        for work, version in zip(asked, await versions(self._exchange, places), strict=True):
+            if work.action.operation == "create" and isinstance(version, int):
+                work.failure = already_exists(work.action.id or "", version)
+            elif work.action.operation == "update" and version == MISSING:
+                work.is_missing = True
+                work.documents.clear()
+
+    async def _plans(self, keys: Sequence[_Key | None]) -> Mapping[_Key, WritePlan]:
+        """The plans by index and operation: who may create need not be one who may update."""
+        asked = [key for key in dict.fromkeys(keys) if key is not None]
+        plans = await asyncio.gather(*(self._context.plan(name, operation) for name, operation in asked))
+        return dict(zip(asked, plans, strict=True))
+
+    async def _pipelines(self, parts: Sequence[Part], plans: Mapping[_Key, WritePlan]) -> Pipelines:
+        names = {plan.default_pipeline or plan.final_pipeline for plan in plans.values()}
+        names |= {part.meta.get("pipeline") for part in parts if isinstance(part, BulkAction)}
+        if {*names, self._pipeline} <= {None, "_none"}:
+            return Pipelines({})
+        return Pipelines(await self._exchange.front.catalog.pipelines())
+
+    def _read_action(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> _Work | None:
+        pipeline, infers = self._pipeline_of(action, plan, pipelines)
+        if not (plan or infers) or action.id == "" or has_too_long_id(action):
+            return None  # such an id is refused by the cluster, whatever is in the document
+        if plan.is_refused:
+            return _Work(action, plan, SourceText(action.source, {}), failure=changed_meanwhile(plan.index))
+        is_update = action.operation == "update"
+        try:
+            line = read_source(action.source, strict=plan.has_semantic_text and not is_update)
+        except SidecarError as error:
+            # The cluster would let one such document spoil all others of the bulk.
+            return _Work(action, plan, SourceText(action.source, {}), failure=error)
+        if line is None:
+            return None
+        work = _Work(action, plan, line)
+        if not is_update:
+            work.documents.append(_Document(line, None, False, plan, pipeline, infers))
+            return work
+        return _with_documents_of_update(work, pipeline, infers)
+
+    def _pipeline_of(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> tuple[str | None, bool]:
+        """The pipeline that the request names, ``""`` where none at all runs, ``None`` for the index's own.
+
+        Beside it, whether it or the index's final one infers.
+        """
+        named = action.meta.get("pipeline", self._pipeline)
+        if named is None:
+            infers = pipelines.infers(plan.default_pipeline) or pipelines.infers(plan.final_pipeline)
+            return (None if plan.default_pipeline or plan.final_pipeline else ""), infers
+        infers = pipelines.infers(str(named)) or pipelines.infers(plan.final_pipeline)
+        return ("" if named == "_none" and not plan.final_pipeline else str(named)), infers
+
+    async def _examine(self, works: Sequence[_Work]) -> None:
+        await self._run_pipelines([(w, d) for w in works for d in w.documents if d.pipeline != ""])
+        await _examine_each(
+            [(w, d, d.source, d.plan) for w in works for d in w.documents if d.pipeline == "" and d.plan]
+        )
+
+    async def _run_pipelines(self, held: Sequence[tuple[_Work, _Document]]) -> None:
+        groups: dict[tuple[str | None, bool], list[tuple[_Work, _Document]]] = {}
+        for work, document in held:
+            groups.setdefault((document.pipeline, document.infers), []).append((work, document))
+
+        async def run(pipeline: str | None, infers: bool, members: Sequence[tuple[_Work, _Document]]) -> None:
+            drafts = [
+                Draft(self._name(work.action), work.action.id, document.source, document.plan, work.action.operation)
+                for work, document in members
+            ]
+            outcomes = await through_pipelines(self._context, drafts, pipeline, infers=infers)
+            to_examine = []
+            for (work, document), outcome in zip(members, outcomes, strict=True):
+                document.outcome = outcome
+                if outcome.source is not None and outcome.plan:
+                    to_examine.append((work, document, outcome.source, outcome.plan))
+            await _examine_each(to_examine)
+            for work, document in members:
+                self._heed(work, document)
+
+        await asyncio.gather(*(run(*key, members) for key, members in groups.items()))
+
+    def _heed(self, work: _Work, document: _Document) -> None:
+        if document.filling is None or document.outcome is None or not document.outcome.fates:
+            return
+        try:
+            heed(self._context, document.filling, document.outcome)
+        except SidecarError as error:
+            work.failure = error
+
+    async def _read_stored(self, works: Sequence[_Work]) -> None:
+        """Reads the documents of which partial updates hold too little, and looks at those updates again."""
+        held = [
+            (work, document)
+            for work in works
+            for document in work.documents
+            if document.filling is not None and document.filling.needs_stored and work.action.id is not None
+        ]
+        names = [
+            DocumentName(self._name(work.action), work.action.id or "", self._routing(work.action)) for work, _ in held
+        ]
+        for (work, document), stored in zip(held, await read_stored(self._exchange, names), strict=True):
+            if stored is None:
+                continue  # inserted, or missing: then there is no more than the update holds
+            if isinstance(stored, SidecarError):
+                work.failure = stored
+                continue
+            try:
+                document.filling = await examined_with_stored(document.source, stored, document.plan)
+            except SidecarError as error:
+                work.failure = error
+            if "if_seq_no" not in work.action.meta:
+                work.stored = stored
+
+    def _routing(self, action: BulkAction) -> str | None:
+        routing = action.meta.get("routing", action.meta.get("_routing", self._exchange.parameters.get("routing")))
+        return None if routing is None else str(routing)
+
+    def _completed(self, work: _Work, vectors: Vectors) -> bytes:
+        changes: dict[str, Change] = {}
+        for document in work.documents:
+            source = document.source.raw
+            if document.filling is not None and not document.filling.is_idle:
+                source = self._context.completed(document.filling, vectors, document.source)
+            if document.outcome is not None and document.outcome.carrier is not None:
+                source = changed(source, {CARRIER: document.outcome.carrier})
+            if source is document.source.raw:
+                continue
+            if document.member is None:
+                return source
+            changes[document.member] = source
+        if work.stored is not None:
+            # The document is there; what would insert it does not go together with the guard.
+            changes |= {name: None for name in ("upsert", "doc_as_upsert") if name in work.line.document}
+        return changed(work.line.raw, changes) if changes else work.action.source
+
+
+def _untouched(parts: Sequence[Part]) -> Batch:
+    lines = [part.data if isinstance(part, Passage) else part.head + part.source for part in parts]
+    items = sum(isinstance(part, BulkAction) for part in parts)
+    return Batch(b"".join(lines), items, {}, False, {}, {})
+
+
+def _with_documents_of_update(work: _Work, pipeline: str | None, infers: bool) -> _Work | None:
+    body, raw = work.line.document, work.line.raw
+    held, _ = members(raw)
+    places = {member.name: raw[member.value : member.end] for member in held}
+    doc, upsert = body.get("doc"), body.get("upsert")
+    if isinstance(doc, dict):
+        # A bulk runs pipelines on documents to be inserted alone.
+        inserts = body.get("doc_as_upsert") is True
+        runs = pipeline if inserts else ""
+        source = SourceText(places["doc"], doc, is_alone=True)
+        work.documents.append(_Document(source, "doc", True, work.plan, runs, infers and inserts))
+    if isinstance(upsert, dict):
+        source = SourceText(places["upsert"], upsert, is_alone=True)
+        work.documents.append(_Document(source, "upsert", False, work.plan, pipeline, infers))
+    return work if work.documents else None
+
+
+async def _examine_each(held: Sequence[tuple[_Work, _Document, SourceText, WritePlan]]) -> None:
+    """Looks at the sources of documents, beside the event loop where tokens are counted."""
+
+    def look() -> None:
+        for work, document, source, plan in held:
+            try:
+                document.filling = examine(source, plan, is_partial=document.is_partial)
+            except SidecarError as error:
+                work.failure = error
+
+    if any(plan.counts_tokens for _, _, _, plan in held):
+        await asyncio.to_thread(look)
+    else:
+        look()
+
+
+def has_too_long_id(part: Part) -> bool:
+    """Whether the cluster refuses an action, or the whole bulk, for the length of its id."""
+    return isinstance(part, BulkAction) and part.operation in ("index", "create") and is_too_long(part.id)
+
+
+def _guarded_head(action: BulkAction, guard: Mapping[str, Any]) -> bytes:
+    """The action line, for the document as it was read."""
+    meta = {name: value for name, value in action.meta.items() if name != "retry_on_conflict"} | dict(guard)
+    return orjson.dumps({action.operation: meta}) + b"\n"
+
+
+def _inserts(work: _Work) -> bool:
+    """Whether an update makes a document that is not there."""
+    return not {"upsert", "doc_as_upsert", "scripted_upsert"}.isdisjoint(work.line.document)
