@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -24,7 +25,7 @@ from sidecar.search.retrievers.parsing import kinds_of
 from sidecar.search.retrievers.tree import OURS
 from sidecar.wire.json_scanner import JsonScanner
 
-_NOWHERE = "sidecar-no-such-index"
+NOWHERE = "sidecar-no-such-index"
 _APIS = ("_search", "_async_search", "_count", "_explain")
 _NOT_ASKED = frozenset(
     {"ignore_unavailable", "allow_no_indices", "expand_wildcards", "filter_path", "pretty", "format", "source"}
@@ -37,6 +38,17 @@ _REWRITTEN = re.compile(
     r"unknown (?:query|field|retriever) \[(?:text_expansion|sparse_vector|semantic|text_embedding|embedding)\]"
 )
 _END = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What the cluster says of a body, as said of the caller's own."""
+
+    status: int
+    error: Mapping[str, Any]
+
+    def body(self) -> dict[str, Any]:
+        return {"error": self.error, "status": self.status}
 
 
 async def first_complaint(exchange: Exchange, failure: SidecarError | None = None) -> web.Response | None:
@@ -54,11 +66,27 @@ async def first_complaint(exchange: Exchange, failure: SidecarError | None = Non
         data = await body_bytes(exchange)
     except SidecarError:
         return None
+    if api is None:
+        return None
+    found = await complaint_about(exchange, data, _target(exchange, api), failure)
+    return None if found is None else exchange.respond(found.status, found.body(), filtered=False)
+
+
+async def complaint_about(
+    exchange: Exchange, data: bytes, target: str, failure: SidecarError | None = None
+) -> Complaint | None:
+    """The cluster's complaint about the text of a search's body, asked at ``target``, raw path and query.
+
+    ``None`` as for :func:`first_complaint`.
+
+    Raises:
+        aiohttp.ClientError: no node answers; shown as 503.
+    """
     body = read_object(data)
-    if api is None or body is None or "pit" in body:
+    if body is None or "pit" in body:
         return None
     asked = stand_in(data) if kinds_of(body.get("retriever")) & OURS else StandIn(data, data)
-    answer = await exchange.call("POST", _target(exchange, api), asked.text)
+    answer = await exchange.call("POST", target, asked.text)
     if answer.status not in (400, 500):
         return None
     error = answer.json().get("error")
@@ -68,12 +96,11 @@ async def first_complaint(exchange: Exchange, failure: SidecarError | None = Non
     place = _place(shown)
     if failure is not None and place is not None and _place_of(failure, asked, data) < place:
         return None
-    status = status_of(shown, answer.status)
-    return exchange.respond(status, {"error": shown, "status": status}, filtered=False)
+    return Complaint(status_of(shown, answer.status), shown)
 
 
 async def refuse_broken_tree(exchange: Exchange) -> None:
-    """Raises what is wrong with a text that is no JSON and names a retriever of ours, which the cluster may not have.
+    """Raises what is wrong with a body that is no JSON and names a retriever of ours, which the cluster may not have.
 
     Raises:
         XContentParseError: as said.
@@ -82,6 +109,15 @@ async def refuse_broken_tree(exchange: Exchange) -> None:
         data = await body_bytes(exchange)
     except SidecarError:
         return  # of a format that the cluster alone reads, or finds at fault itself
+    check_text_of_tree(data)
+
+
+def check_text_of_tree(data: bytes) -> None:
+    """Raises what is wrong with a text that is no JSON and names a retriever of ours.
+
+    Raises:
+        XContentParseError: as said.
+    """
     if not any(f'"{kind}"'.encode() in data for kind in OURS - {"auto"}):
         return
     scanner = JsonScanner(data)
@@ -90,7 +126,7 @@ async def refuse_broken_tree(exchange: Exchange) -> None:
 
 
 def _target(exchange: Exchange, api: str) -> str:
-    path = f"/{_NOWHERE}/{'_search' if api == '_async_search' else api}"
+    path = f"/{NOWHERE}/{'_search' if api == '_async_search' else api}"
     if api == "_explain":
         path += "/" + quote(exchange.values.get("id", "_"), safe="")
     kept = {name: value for name, value in exchange.parameters.items() if name not in _NOT_ASKED}
@@ -101,6 +137,11 @@ def _is_of_another_kind(error: Mapping[str, Any], asked: StandIn, failure: Sidec
     is_validation = error.get("type") == "action_request_validation_exception"
     if is_validation and (asked.kinds or isinstance(failure, ActionRequestValidationError)):
         return True
+    return is_of_rewriting(error)
+
+
+def is_of_rewriting(error: Mapping[str, Any]) -> bool:
+    """Whether a cluster complains of what rewriting replaces, which it cannot read without the modules."""
     return _REWRITTEN.search(str(error)) is not None
 
 

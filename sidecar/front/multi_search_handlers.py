@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -18,30 +18,20 @@ from aiohttp import web
 
 from sidecar.core.errors import SidecarError
 from sidecar.front.exchange import Exchange
+from sidecar.front.first_complaint import check_text_of_tree
+from sidecar.front.multi_search_complaints import first_unread, whole_refusal
+from sidecar.front.multi_search_items import Item
 from sidecar.front.search_bodies import effective_size, read_body, without_parameters
 from sidecar.front.search_calls import executed, may_be_ours, rewritten
 from sidecar.front.search_templates import rendered
 from sidecar.search.bodies import read_object, write_object
 from sidecar.search.engine import ForeignEndpointError, is_ours
 from sidecar.search.failures import with_own_reasons
-from sidecar.search.rewriting import Planted
 from sidecar.wire.envelopes import render_error
 
 _OF_THE_WHOLE = ("rest_total_hits_as_int", "typed_keys", "ignore_unavailable", "allow_no_indices", "expand_wildcards")
 _OF_A_HEADER = ("preference", "routing", "search_type", "ignore_unavailable", "allow_no_indices", "expand_wildcards")
 _NDJSON = {"Content-Type": "application/x-ndjson"}
-
-
-@dataclass(slots=True)
-class Item:
-    """One search of the request: its two lines, or its ``answer``."""
-
-    header: bytes
-    body: bytes
-    answer: dict[str, Any] | None = None
-    is_refused: bool = False
-    planted: tuple[Planted, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 async def multi_search(exchange: Exchange) -> web.StreamResponse:
@@ -89,11 +79,13 @@ async def _prepared(exchange: Exchange, item: Item) -> bool:
     expands = _parameter(header["expand_wildcards"]) if "expand_wildcards" in header else None
     if not await may_be_ours(exchange, item.body, index, expands):
         return False
-    body = read_body(item.body)
-    if body is None:
-        return False
     try:
-        if is_ours(body):
+        body = read_body(item.body)
+        if body is None:
+            check_text_of_tree(item.body)
+            return False
+        item.is_tree = is_ours(body)
+        if item.is_tree:
             parameters = {name: exchange.parameters[name] for name in _OF_THE_WHOLE if name in exchange.parameters}
             parameters |= {name: _parameter(header[name]) for name in _OF_A_HEADER if name in header}
             outcome = await executed(exchange, index, body, parameters, data=item.body, is_plain=True)
@@ -107,8 +99,10 @@ async def _prepared(exchange: Exchange, item: Item) -> bool:
             return True
         new = await rewritten(exchange, index, body, effective_size(body, {}), expands)
     except ForeignEndpointError:
+        item.is_tree = False
         return False
     except SidecarError as error:
+        item.failure = error
         _, item.answer = render_error(error, exchange.front.generation)
         return True
     if new.is_changed:
@@ -132,23 +126,27 @@ async def _rendered(exchange: Exchange, item: Item) -> bool:
     search = await rendered(exchange, body, _index(header, exchange))
     if search is None:
         return False
-    item.body = write_object(search)
+    item.body = item.raw = write_object(search)
     return True
 
 
 async def _answered(exchange: Exchange, items: list[Item], started: float, without: str = "") -> web.StreamResponse:
+    refusal = await whole_refusal(exchange, items)
+    if refusal is not None:
+        return refusal
     asked = [item for item in items if item.answer is None]
     data = b"".join(item.header + b"\n" + item.body + b"\n" for item in asked)
     target = exchange.target.replace("/_msearch" + without, "/_msearch", 1)
     warnings = dict.fromkeys(text for item in items for text in item.warnings)
     if len(asked) == len(items) and not any(item.planted for item in items):
-        return await exchange.forward(data, target=target, warnings=warnings)
+        instead = partial(first_unread, exchange, items)
+        return await exchange.forward(data, target=target, warnings=warnings, instead=instead)
     answers: list[Any] = []
     if asked:
         target = without_parameters(target, {"filter_path", "pretty", "format"})
         reply = await exchange.call("POST", target, data, content_type=_NDJSON["Content-Type"])
         if reply.status != 200:
-            return exchange.pass_on(reply)
+            return await first_unread(exchange, items) or exchange.pass_on(reply)
         answers = reply.json()["responses"]
     own = iter(answers)
     responses = [with_own_reasons(next(own), item.planted) if item.answer is None else item.answer for item in items]

@@ -8,6 +8,7 @@ body ── a scan for a few words ──► none of them ──► forwarded as
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -76,7 +77,15 @@ async def async_search(exchange: Exchange) -> web.StreamResponse:
     index = exchange.values.get("index", "")
     body = await wanted_body(exchange, index)
     if body is None:
+        await refuse_broken_tree(exchange)
         return await exchange.forward()
+    try:
+        return await _searched_asynchronously(exchange, index, body)
+    except SidecarError as error:
+        return await _complaint_or(exchange, error)
+
+
+async def _searched_asynchronously(exchange: Exchange, index: str, body: dict[str, Any]) -> web.StreamResponse:
     started = int(time.time() * 1000)
     parameters = {name: value for name, value in exchange.parameters.items() if name not in _OF_ASYNC_SEARCH}
     outcome: Outcome | None
@@ -91,10 +100,12 @@ async def async_search(exchange: Exchange) -> web.StreamResponse:
     else:
         new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters))
         if not new.is_changed:
-            return await exchange.forward()
+            return await exchange.forward(instead=_complaint_about_tree(exchange, body))
         target = without_parameters(exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
         answer = await exchange.call(exchange.request.method, target, write_object(new.body))
         if not (answer.status in (400, 405) and any(words in answer.body for words in _WITHOUT_MODULE)):
+            if answer.status >= 400 and (complaint := await first_complaint(exchange)) is not None:
+                return complaint
             value = with_own_reasons(answer.json(), new.planted)
             return exchange.respond(answer.status, value, warnings=new.warnings)
         path = f"/{quote(index, safe=',*')}/_search?" if index else "/_search?"
@@ -102,7 +113,7 @@ async def async_search(exchange: Exchange) -> web.StreamResponse:
         answer = await exchange.call("POST", path + urlencode(unshaped), write_object(new.body))
         status, value = answer.status, with_own_reasons(answer.json(), new.planted)
     if status != 200:
-        return exchange.respond(status, value)
+        return await first_complaint(exchange) or exchange.respond(status, value)
     finished = int(time.time() * 1000)
     return exchange.respond(
         200,
@@ -194,7 +205,7 @@ async def _rewritten(
     target = without_parameters(other_target or exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
     if not new.is_changed and other_target is None and "sidecar.explain" not in exchange.parameters:
         is_same = not (OWN_PARAMETERS & exchange.parameters.keys())
-        instead = partial(first_complaint, exchange) if kinds_of(body.get("retriever")) & OURS else None
+        instead = _complaint_about_tree(exchange, body)
         return await exchange.forward(target=None if is_same else target, instead=instead)
     if "sidecar.explain" in exchange.parameters:
         return await _explained(exchange, target, new)
@@ -210,6 +221,13 @@ async def _rewritten(
     if not answer.body:
         return exchange.pass_on(answer)
     return exchange.respond(answer.status, with_own_reasons(answer.json(), new.planted), warnings=new.warnings)
+
+
+def _complaint_about_tree(
+    exchange: Exchange, body: dict[str, Any]
+) -> Callable[[], Awaitable[web.StreamResponse | None]] | None:
+    """Asks for the cluster's complaint about a tree with retrievers of ours, which it may not have."""
+    return partial(first_complaint, exchange) if kinds_of(body.get("retriever")) & OURS else None
 
 
 async def _explained(exchange: Exchange, target: str, new: Rewritten) -> web.StreamResponse:

@@ -314,8 +314,31 @@ MALFORMED = [
 @pytest.mark.parametrize("text", MALFORMED)
 def test_what_is_wrong_first_in_a_body_is_what_is_said(found: FilledFront, text: str) -> None:
     """Also where it stands behind what fails here, and beside retrievers that the cluster is not asked to run."""
-    expected = found.send("POST", "/find-a/_search", text.encode(), base=found.node)
-    got = found.send("POST", "/find-a/_search", text.encode())
+    _fail_alike(found, "/find-a/_search", text)
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_what_is_wrong_first_is_said_by_other_apis_too(found: FilledFront, text: str) -> None:
+    """A search that cannot be read fails all of a ``_msearch``, the first of several by its own words."""
+    _fail_alike(found, "/find-a/_async_search", text, "/find-a/_search")  # a module that nodes may lack
+    good = '{}\n{"query":{"semantic":{"field":"words","query":"fog"}}}\n'
+    bad = f"{{}}\n{text}\n"
+    _fail_alike(found, "/find-a/_msearch", good + bad + '{}\n{"query":{"nope":{}}}\n')
+    _fail_alike(found, "/find-a/_msearch", good + '{}\n{"query":{"nope":{}}}\n' + bad)
+
+
+def test_all_that_is_not_allowed_in_a_multi_search_is_said_together(found: FilledFront) -> None:
+    judged = _judged(_ALL, "OWN", '"rank_window_size":5')
+    small = _body('"size":20', f'"retriever":{judged}')
+    sorted_too = _body('"size":20', '"sort":["n"]', f'"retriever":{judged}')
+    _fail_alike(found, "/find-a/_msearch", f"{{}}\n{small}\n{{}}\n{sorted_too}\n")
+    _fail_alike(found, "/find-a/_async_search", sorted_too, "/find-a/_search")
+
+
+def _fail_alike(found: FilledFront, path: str, text: str, asked: str | None = None) -> None:
+    """``path`` of the front as ``asked`` of the node, the same path unless said."""
+    expected = found.send("POST", asked or path, text.encode(), base=found.node)
+    got = found.send("POST", path, text.encode())
     assert got[0] == expected[0] >= 400, (got, expected)
     assert _error(got[1]["error"]) == _error(expected[1]["error"])
 

@@ -24,11 +24,11 @@ def check_search(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, s
     ]
     if "q" in parameters and "query" not in given:
         given.insert(0, "query")
-    if given:
-        raise ActionRequestValidationError(f"cannot specify [retriever] and [{', '.join(given)}]")
     asked = parameters.get("size", body.get("size"))
     size = -1 if asked is None else int(asked)
     found = list(_refusals(tree, size, is_scroll="scroll" in parameters))
+    if given:
+        found.append(f"cannot specify [retriever] and [{', '.join(given)}]")
     if found:
         raise ActionRequestValidationError(*found)
 
