@@ -30,6 +30,9 @@ GO_READY := $(VENV)/clients/.go-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCHES := $(basename $(notdir $(wildcard bench/local_models.py bench/gateway.py bench/search.py bench/front.py)))
 
+# what Python compiles is kept, since tests start many a process that would compile it again
+test quick clients: export PYTHONDONTWRITEBYTECODE :=
+
 setup: $(READY) $(CLIENT_9_READY)
 # not where it is the first step of another goal
 ifeq ($(MAKECMDGOALS),$(filter setup,$(MAKECMDGOALS)))
@@ -59,9 +62,9 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
 
-# the tests that need no Elasticsearch, side by side
+# the tests that need no Elasticsearch and are not marked slow, side by side
 quick: setup
-	$(BIN)/python -m pytest --quick --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --quick --numprocesses auto --dist worksteal $(ARGS)
 
 $(LIBRARIES_READY): | $(BIN)/python
 	rm -rf $(LIBRARIES)
@@ -112,9 +115,9 @@ tables: setup
 $(REFERENCE_READY): | $(BIN)/python
 	rm -rf $(REFERENCE)
 	$(PIP) install --no-warn-conflicts --target $(REFERENCE)/6 'sentence-transformers>=6.2,<7' onnx torch
-	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/5 'sentence-transformers==5.1.2' \
-		'transformers==4.57.3' 'tokenizers==0.22.1' 'huggingface-hub==0.36.0' requests pillow \
-		'optimum==2.1.0' 'optimum-onnx==0.1.0'
+	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/5 'sentence-transformers>=5.1,<6' \
+		'transformers>=4.57,<5' 'tokenizers>=0.22,<0.24' 'huggingface-hub>=0.36,<1' requests pillow \
+		'optimum>=2.1,<3' 'optimum-onnx>=0.1,<0.2'
 	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/3 'sentence-transformers==3.4.1' \
 		'transformers==4.49.0' 'tokenizers==0.21.0' 'huggingface-hub==0.29.3' requests pillow
 	@touch $@

@@ -30,6 +30,8 @@ _log = structlog.stdlib.get_logger(__name__)
 _LOOK_SECONDS = 0.02
 # How often a shortage of handles is told.
 _QUIET_SECONDS = 60.0
+# How long the rest of a body is read that was answered before its end: aiohttp's own time.
+_LINGERING_SECONDS = 10.0
 _FEWEST = 8
 
 
@@ -123,7 +125,8 @@ class Connection(RequestHandler):
     __slots__ = ("_connections", "_unread")
 
     def __init__(self, server: web.Server, connections: Connections, **options: Any) -> None:
-        super().__init__(server, keepalive_timeout=connections.limits.idle_timeout, **options)
+        idle = connections.limits.idle_timeout
+        super().__init__(server, keepalive_timeout=idle, lingering_time=min(_LINGERING_SECONDS, idle), **options)
         self._connections = connections
         self._unread: asyncio.TimerHandle | None = None
 
@@ -240,5 +243,5 @@ class Runner(web.AppRunner):
                 while server.connections:
                     for connection in server.connections:
                         if isinstance(connection, Connection) and connection.is_idle:
-                            connection.close()
+                            connection.force_close()  # aiohttp's close() leaves one that was used before open
                     await asyncio.sleep(_LOOK_SECONDS)

@@ -8,23 +8,26 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
 import pytest
 from elasticsearch import AsyncElasticsearch
 
+from tests.app.forks import Fork, Forks, running_forks
+
 TIMEOUT = 60
+Process: TypeAlias = asyncio.subprocess.Process | Fork
 
 
 @dataclass
 class Service:
     """A running ``sidecar serve``; ``log`` holds its lines so far."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     session: aiohttp.ClientSession
     log: list[str] = field(default_factory=list)
     url: str = ""
@@ -60,29 +63,28 @@ class Service:
 
 @dataclass
 class Services:
-    """Starts services with settings of their own; what the tests' environment sets does not reach them."""
+    """Starts services with settings of their own; what the tests' environment sets does not reach them.
+
+    ``forks`` makes the processes, and without it Python anew for each.
+    """
 
     directory: Path
     session: aiohttp.ClientSession
     stack: contextlib.AsyncExitStack
+    forks: Forks | None = None
 
-    async def run(self, *arguments: str, **settings: str) -> asyncio.subprocess.Process:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "sidecar",
-            *arguments,
-            cwd=self.directory,
-            env={
-                **environ,
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                "SIDECAR_DATA_DIR": str(self.directory / "data"),
-                **{f"SIDECAR_{name.upper()}": value for name, value in settings.items()},
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    async def run(self, *arguments: str, **settings: str) -> Process:
+        environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")},
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "SIDECAR_DATA_DIR": str(self.directory / "data"),
+            **{f"SIDECAR_{name.upper()}": value for name, value in settings.items()},
+        }
+        if self.forks is not None:
+            return await self.forks.start(arguments, self.directory, environ)
+        command = [sys.executable, "-m", "sidecar", *arguments]
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(*command, cwd=self.directory, env=environ, stdout=pipe, stderr=pipe)
 
     async def finish(self, *arguments: str, **settings: str) -> tuple[int, str, str]:
         """Exit status, standard output and standard error of a command that ends by itself."""
@@ -114,14 +116,27 @@ class Services:
         return service
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
+async def _kill(process: Process) -> None:
     if process.returncode is None:
         process.kill()
         await process.wait()
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    with running_forks() as forks:
+        yield forks
+
+
 @pytest.fixture
-async def services(tmp_path: Path) -> AsyncIterator[Services]:
+async def services(tmp_path: Path, forks: Forks) -> AsyncIterator[Services]:
+    async with contextlib.AsyncExitStack() as stack, aiohttp.ClientSession() as session:
+        yield Services(tmp_path, session, stack, forks)
+
+
+@pytest.fixture
+async def whole_services(tmp_path: Path) -> AsyncIterator[Services]:
+    """Services that begin with the interpreter, as ``python -m sidecar`` does."""
     async with contextlib.AsyncExitStack() as stack, aiohttp.ClientSession() as session:
         yield Services(tmp_path, session, stack)
 

@@ -154,6 +154,18 @@ async def test_hanging_up_does_not_end_it(services: Services) -> None:
     assert service.events("hangup_ignored")
 
 
+async def test_a_connection_that_is_kept_for_later_does_not_keep_it_from_stopping(services: Services) -> None:
+    service = await services.start(shutdown_timeout="60s")
+    reader, writer = await connect(service)
+    writer.write(b"GET /_sidecar/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    service.stop()
+    assert await service.ended() == 0
+    (stopped,) = service.events("stopped")
+    assert stopped["seconds"] < 30, "half the time that the setting gives to requests, and there are none"
+    writer.close()
+
+
 @pytest.mark.parametrize("half", ["nothing", "header", "body", "chunk"])
 async def test_half_a_request_does_not_keep_it_from_stopping(services: Services, half: str) -> None:
     service = await services.start(shutdown_timeout="2s")
@@ -228,11 +240,11 @@ async def _read_to_the_end(response: aiohttp.ClientResponse) -> None:
         await response.read()
 
 
-async def test_the_last_file_handles_are_not_given_to_idle_connections(services: Services) -> None:
+async def test_the_last_file_handles_are_not_given_to_idle_connections(whole_services: Services) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))  # the service inherits it
     try:
-        service = await services.start()
+        service = await whole_services.start()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     idle = [await connect(service) for _ in range(220)]

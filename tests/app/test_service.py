@@ -56,8 +56,8 @@ def remote(provider: Provider) -> dict[str, Any]:
     return {"service": "openai", "service_settings": {"model_id": "m", "api_key": SECRET, "url": f"{provider.url}/v1"}}
 
 
-async def test_it_starts_answers_and_stops(services: Services) -> None:
-    service = await services.start()
+async def test_it_starts_answers_and_stops(whole_services: Services) -> None:
+    service = await whole_services.start()
     assert await service.request("GET", "/_sidecar/health/live") == (200, {"status": "live"})
     body = await service.ready()
     assert body["status"] == "ready"

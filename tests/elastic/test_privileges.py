@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,10 @@ from elasticsearch import AsyncElasticsearch
 
 from sidecar.app import create_app
 from sidecar.settings import load_settings
-from tools.elasticsearch_node import NodeFailedError, NodeUnavailableError, choose_line, start_node
 
 PASSWORD = "nobody-may-see-this"
 STORE = ["sidecar-endpoints*", "sidecar-secrets*"]
 MODEL = {"model_id": "splade-tiny", "num_allocations": 1, "num_threads": 1}
-# Whoever brings no credentials may do everything, so that the first user can be made.
-SECURITY: dict[str, str | int | bool] = {
-    "xpack.security.enabled": True,
-    "xpack.security.enrollment.enabled": False,
-    "xpack.security.http.ssl.enabled": False,
-    "xpack.security.transport.ssl.enabled": False,
-    "xpack.security.authc.anonymous.username": "admin",
-    "xpack.security.authc.anonymous.roles": "superuser",
-}
 
 
 def privileges(cluster: list[str], *indices: tuple[list[str], list[str]]) -> dict[str, Any]:
@@ -49,27 +39,6 @@ ROADS = {
 }
 
 
-pytestmark = pytest.mark.slow  # a node of their own
-
-
-def secured_node() -> Iterator[str]:
-    """The address of a node of its own, since security is on; a cluster that runs is none of ours to make users in."""
-    if "ELASTICSEARCH_URL" in os.environ:
-        pytest.skip("ELASTICSEARCH_URL names a cluster, and this needs a node with security of its own")
-    try:
-        with start_node(choose_line(), settings=SECURITY) as node:
-            yield node.url
-    except (NodeUnavailableError, NodeFailedError) as error:
-        if isinstance(error, NodeUnavailableError) and os.environ.get("TESTS_WITHOUT_ELASTICSEARCH") == "1":
-            pytest.skip(str(error))
-        pytest.fail(str(error), pytrace=False)
-
-
-@pytest.fixture(scope="module")
-def secured() -> Iterator[str]:
-    yield from secured_node()
-
-
 @dataclass(frozen=True)
 class Cluster:
     """A node with security: a client that may do all, and an API key for each road."""
@@ -83,15 +52,15 @@ class Cluster:
 
 
 @pytest.fixture
-async def cluster(secured: str) -> AsyncIterator[Cluster]:
+async def cluster(elasticsearch_secured: str) -> AsyncIterator[Cluster]:
     # Users get the privileges of the anonymous one besides their own, API keys do not.
-    async with AsyncElasticsearch(secured, request_timeout=60) as nobody:
+    async with AsyncElasticsearch(elasticsearch_secured, request_timeout=60) as nobody:
         await nobody.security.put_user(username="maker", password=PASSWORD, roles=["superuser"])
-    async with AsyncElasticsearch(secured, request_timeout=60, basic_auth=("maker", PASSWORD)) as admin:
+    async with AsyncElasticsearch(elasticsearch_secured, request_timeout=60, basic_auth=("maker", PASSWORD)) as admin:
         made = {
             road: await admin.security.create_api_key(name=road, role_descriptors={road: ROADS[road]}) for road in ROADS
         }
-        yield Cluster(secured, admin, {road: key["encoded"] for road, key in made.items()})
+        yield Cluster(elasticsearch_secured, admin, {road: key["encoded"] for road, key in made.items()})
 
 
 def sidecar(cluster: Cluster, road: str, data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sidecar.app import create_app
 from sidecar.settings import load_settings
-from tests.elastic.test_privileges import privileges, secured_node
+from tests.elastic.test_privileges import privileges
 from tests.front.conftest import SHARED
 from tests.front.provider import provider, tokens_of
 from tests.front.test_bound_writes import SPARSE, mapping, ndjson, statuses, tokens
@@ -31,11 +31,6 @@ USERS = {
     "by_alias": privileges([], (["rights-alias"], ["read", "write"])),
     "of_one": privileges([], (["rights-bound"], ["read"])),
 }
-
-
-@pytest.fixture(scope="module")
-def secured() -> Iterator[str]:
-    yield from secured_node()
 
 
 @dataclass(frozen=True)
@@ -66,9 +61,14 @@ class Caller:
 
 
 @pytest.fixture
-async def caller(secured: str, tmp_path: Path) -> AsyncIterator[Caller]:
+async def caller(elasticsearch_secured: str, tmp_path: Path) -> AsyncIterator[Caller]:
     app, asked = provider()
-    settings = {**SHARED, "elasticsearch_url": secured, "data_dir": str(tmp_path), "allow_unreadable_secrets": True}
+    settings = {
+        **SHARED,
+        "elasticsearch_url": elasticsearch_secured,
+        "data_dir": str(tmp_path),
+        "allow_unreadable_secrets": True,
+    }
     async with TestServer(app) as services, TestClient(TestServer(create_app(load_settings(settings)))) as client:
         admin = Caller(client, asked, {})
         await admin.send("PUT", "/_security/user/maker", {"password": "nobody-may-see-this", "roles": ["superuser"]})
@@ -77,7 +77,7 @@ async def caller(secured: str, tmp_path: Path) -> AsyncIterator[Caller]:
             body = {"name": user, "role_descriptors": {user: role}}
             async with (
                 aiohttp.ClientSession(headers=maker) as session,
-                session.post(f"{secured}/_security/api_key", json=body) as made,
+                session.post(f"{elasticsearch_secured}/_security/api_key", json=body) as made,
             ):
                 admin.keys[user] = (await made.json())["encoded"]
         await admin.send("DELETE", "/_inference/sparse?force=true")
@@ -112,7 +112,7 @@ async def stored(caller: Caller, index: str, identity: str) -> dict[str, Any]:
     return dict(answer[1].get("_source") or {})
 
 
-async def test_who_may_not_write_pays_nothing_and_hears_the_cluster(caller: Caller, secured: str) -> None:
+async def test_who_may_not_write_pays_nothing_and_hears_the_cluster(caller: Caller, elasticsearch_secured: str) -> None:
     requests: list[tuple[str, str, str, Any]] = [
         ("reader", "PUT", "/rights-bound/_doc/5", fresh()),
         ("reader", "POST", "/rights-bound/_update/1", {"doc": fresh()}),
@@ -129,11 +129,11 @@ async def test_who_may_not_write_pays_nothing_and_hears_the_cluster(caller: Call
     for user, method, path, body in requests:
         through = await caller[user].send(method, path, body)
         assert through[0] in (403, 404), (user, path, through)
-        assert through == await caller[user].send(method, path, body, base=secured)
+        assert through == await caller[user].send(method, path, body, base=elasticsearch_secured)
     assert caller.asked == []
 
 
-async def test_who_may_write_and_make_no_index(caller: Caller, secured: str) -> None:
+async def test_who_may_write_and_make_no_index(caller: Caller, elasticsearch_secured: str) -> None:
     template = {"index_patterns": ["rights-new"], "template": BOUND}
     await caller.send("PUT", "/_index_template/rights-new", template)
     try:
@@ -142,7 +142,7 @@ async def test_who_may_write_and_make_no_index(caller: Caller, secured: str) -> 
             ("POST", "/_bulk", ndjson({"index": {"_index": "rights-new", "_id": "1"}}, fresh())),
         ):
             through = await caller["writer"].send(method, path, body)
-            straight = await caller["writer"].send(method, path, body, base=secured)
+            straight = await caller["writer"].send(method, path, body, base=elasticsearch_secured)
             for _, answer in (through, straight):
                 answer.pop("took", None)
             assert through == straight

@@ -157,7 +157,7 @@ def with_key_file(body: Json) -> Json:
 @functools.cache
 def service_account() -> str:
     """A Google key file whose key was never used anywhere."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # read seven times as fast as one of 2048
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     email = "test@test-project.iam.gserviceaccount.com"
     return json.dumps(

@@ -169,6 +169,7 @@ def test_docker_is_asked_for_the_official_image(bare: Path, monkeypatch: pytest.
     assert noted[-1] == ["rm", "--force", "--volumes", name]
 
 
+@pytest.mark.slow  # the distribution is fetched where it is not there
 def test_the_cache_is_readable_for_the_user_of_the_node() -> None:
     home = cached_distribution(RELEASES["8"], to_stderr).home
     assert read_distribution(home) is not None
