@@ -206,6 +206,7 @@ async def test_two_halves_that_stand_together_are_their_character(api: Client) -
         assert (await response.json())["sparse_embedding"][0]["embedding"]
 
 
+@pytest.mark.slow
 async def test_long_documents_are_reranked_by_passages_whatever_their_number(api: Client) -> None:
     settings = {"model_id": ".rerank-v1", "num_allocations": 1, "num_threads": 1, "long_document_strategy": "chunk"}
     async with api.put(

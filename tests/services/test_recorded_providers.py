@@ -14,7 +14,9 @@ from tests.services.recordings import VERSIONS, Recording, departures, recording
 LANES = 4
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "version", [VERSIONS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in VERSIONS[1:])]
+)
 @pytest.mark.parametrize("service", services())
 async def test_only_written_departures_differ(service: str, version: str, make_bench: MakeBench) -> None:
     cases = recordings(service, version)

@@ -57,6 +57,7 @@ def processor_seconds(read: Callable[[bytes], Any], data: bytes) -> float:
     return least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("read", "head", "part", "tail"),
     [
