@@ -69,6 +69,11 @@ class Question:
             found = self._auto()
         elif len(self.legs) == 1:
             found = self._leg(self.legs[0], views)
+            if self.rerank is None:
+                # There are no others to tell it from, and 8.14 runs retrievers that cannot have a name.
+                found = {
+                    kind: {key: part for key, part in body.items() if key != "_name"} for kind, body in found.items()
+                }
         else:
             found = self._fused(views)
         return found if self.rerank is None or not self.legs else self._reranked(found, views)

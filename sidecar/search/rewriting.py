@@ -19,6 +19,7 @@ from sidecar.core.errors import IllegalArgumentError, SidecarError, StatusError,
 from sidecar.core.javatext import java_text
 from sidecar.core.tasks import TaskType
 from sidecar.elastic.bindings import SEMANTIC_TEXT
+from sidecar.search.prefiltering import narrowing
 from sidecar.search.query_places import (
     changed_part,
     each,
@@ -505,7 +506,8 @@ class Rewriter:
         """A ``bool``: what it requires narrows every dense semantic query below it, as in Elasticsearch."""
         if not isinstance(body, dict):
             return query
-        required = _required(body) if self.scope.version.narrows_dense_semantic_queries else []
+        narrows = self.scope.version.narrows_dense_semantic_queries and self.vectors
+        required = self._required(body) if narrows else []
         plain = Context(context.size)
         new = body
         for part in ("must", "should", "filter", "must_not"):
@@ -513,11 +515,7 @@ class Rewriter:
                 continue
 
             def visit(clause: Any) -> Any:
-                others = tuple(
-                    self.query(other, plain)
-                    for own, other in required
-                    if own is not clause and self.vectors and self._narrows(own)
-                )
+                others = tuple(self.query(other, plain) for own, other in required if own is not clause)
                 return self.query(clause, replace(context, filters=(*context.filters, *others)))
 
             new = changed_part(new, part, partial(_each_with, visit))
@@ -528,19 +526,24 @@ class Rewriter:
         if not self.vectors or not self.scope.version.narrows_dense_semantic_queries:
             return context
         given = filters if isinstance(filters, list) else [filters]
-        own = [clause for clause in given if isinstance(clause, dict) and self._narrows(clause)]
+        own = (narrowing(clause, self._is_semantic) for clause in given if isinstance(clause, dict))
         plain = Context(context.size)
-        return replace(context, filters=(*context.filters, *(self.query(clause, plain) for clause in own)))
+        kept = tuple(self.query(clause, plain) for clause in own if clause is not None)
+        return replace(context, filters=(*context.filters, *kept))
 
-    def _narrows(self, clause: dict[str, Any]) -> bool:
-        """Whether a required clause narrows its neighbours; one that looks into chunks or nested objects does not."""
-        ((kind, body),) = clause.items() if len(clause) == 1 else (("", None),)
-        if kind in ("nested", "semantic"):
-            return False
-        if not isinstance(body, dict) or kind not in _CLAUSES:
-            return True
-        name = next(iter(body), "") if kind in ("match", "text_expansion") else body.get("field")
-        return not (isinstance(name, str) and self.scope.semantic(name))
+    def _required(self, body: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+        """What narrows the clauses of a ``bool``: what every hit satisfies, each beside the clause that it is of."""
+        required = []
+        for part in ("must", "filter", "must_not"):
+            value = body.get(part)
+            for clause in value if isinstance(value, list) else [value]:
+                own = narrowing(clause, self._is_semantic) if isinstance(clause, dict) else None
+                if own is not None:
+                    required.append((clause, {"bool": {"must_not": [own]}} if part == "must_not" else own))
+        return required
+
+    def _is_semantic(self, name: str) -> bool:
+        return bool(self.scope.semantic(name))
 
     def _child(self, item: Any, context: Context) -> Any:
         if isinstance(item, dict) and "retriever" in item:
@@ -609,17 +612,6 @@ def _fits(body: Mapping[str, Any]) -> bool:
     boost, name = body.get("boost"), body.get("_name")
     good_boost = boost is None or (isinstance(boost, int | float) and not isinstance(boost, bool) and boost >= 0)
     return good_boost and (name is None or isinstance(name, str))
-
-
-def _required(body: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-    """The clauses of a ``bool`` that every hit satisfies, each beside the clause that it was made of."""
-    required = []
-    for part in ("must", "filter", "must_not"):
-        value = body.get(part)
-        for clause in value if isinstance(value, list) else [value]:
-            if isinstance(clause, dict):
-                required.append((clause, {"bool": {"must_not": [clause]}} if part == "must_not" else clause))
-    return required
 
 
 def _builder_text(builder: Mapping[str, Any]) -> tuple[str | None, str | None]:

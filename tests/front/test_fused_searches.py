@@ -21,6 +21,8 @@ from tests.front.search_data import BOTH, fill
 from tests.front.test_search_agreement import is_nine, match, semantic, standard
 
 EXAMPLES = int(os.environ.get("SEARCH_EXAMPLES", "25"))
+LARGEST = struct.unpack("f", b"\xff\xff\x7f\x7f")[0]
+"""Of the scores that there are: weighted pins would go beyond."""
 Row = tuple[float, int, str]
 """Score, place among equals, id."""
 
@@ -55,7 +57,7 @@ class Arithmetic:
             scores = self._parts(kind, body, item, [row[0] for row in rows])
             for row, part in zip(rows, scores, strict=True):
                 entry = sums.setdefault(row[2], [0.0, row[1]])
-                entry[0] += weight * part
+                entry[0] = min(entry[0] + weight * part, LARGEST)
         rows = sorted(
             ((total, order, name) for name, (total, order) in sums.items()), key=lambda r: (-_single(r[0]), r[1])
         )
