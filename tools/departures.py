@@ -106,6 +106,11 @@ _SEARCHES = (
         "As below `text_similarity_reranker` in the cluster.",
     ),
     (
+        "`random_reranker` over a `text_similarity_reranker`, at any depth, is answered; the cluster fails with 500 "
+        "(`missing a rewrite`).",
+        "A fault of the cluster's.",
+    ),
+    (
         "`rrf` and `linear` take a nested retriever with a smaller window than their own; `text_similarity_reranker` "
         "and `rescorer` refuse it, as in the cluster.",
         "No node without the module says what it would do.",

@@ -17,10 +17,11 @@ from sidecar.front.places import place_in
 from sidecar.front.search_bodies import body_bytes, json_for, read_body
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.search.bodies import write_object
+from sidecar.search.endpoint_words import may_match_semantic_text, may_need_rewriting
 from sidecar.search.engine import DEFAULT_SIZE, Outcome, Search
 from sidecar.search.executor import Reply
 from sidecar.search.preparation import Preparation, known_vectors
-from sidecar.search.rewriting import Planted, Rewriter, may_match_semantic_text, may_need_rewriting
+from sidecar.search.rewriting import Planted, Rewriter
 
 BODY_PARAMETERS = frozenset({"source", "source_content_type"})
 DELETES = "indices:data/write/delete/byquery"

@@ -20,7 +20,8 @@ from sidecar.core.tasks import ElementType, InputType
 from sidecar.elastic.index_catalog import SEARCHED, IndexView
 from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.inference.embedder import Embedder
-from sidecar.search.rewriting import Rewriter, Want, named_endpoints
+from sidecar.search.endpoint_words import named_endpoints
+from sidecar.search.rewriting import Rewriter, Want
 from sidecar.search.scope import EndpointKind, SearchScope
 from sidecar.search.vector_queries import QueryVector
 

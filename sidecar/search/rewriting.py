@@ -9,16 +9,16 @@ Source: Elasticsearch's query DSL reference ("Semantic", "Match", "Sparse vector
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from sidecar.core.errors import IllegalArgumentError, SidecarError, StatusError, XContentParseError
+from sidecar.core.errors import IllegalArgumentError, StatusError
 from sidecar.core.javatext import java_text
 from sidecar.core.tasks import TaskType
 from sidecar.elastic.bindings import SEMANTIC_TEXT
+from sidecar.search.clause_forms import EXPANSION_KEYS, MATCH_KEYS, SEMANTIC_KEYS, SPARSE_KEYS, fits
 from sidecar.search.prefiltering import narrowing
 from sidecar.search.query_places import (
     changed_part,
@@ -30,7 +30,10 @@ from sidecar.search.query_places import (
     in_sort,
     inside,
 )
+from sidecar.search.query_vector_builders import builder_text, only_one
+from sidecar.search.retrievers.windows import inner_window
 from sidecar.search.scope import SearchScope
+from sidecar.search.semantic_compatibility import why_unsearchable
 from sidecar.search.vector_queries import (
     CHUNKS,
     Options,
@@ -45,21 +48,6 @@ from sidecar.search.vector_queries import (
 )
 
 TEXT_EXPANSION_DEPRECATED = "text_expansion is deprecated. Use sparse_vector instead."
-
-_ALWAYS = re.compile(
-    rb'"(semantic|sparse_vector|text_expansion|query_vector_builder|retriever|inference_id)"|\\u00|\\/'
-)
-_BY_MAPPING = re.compile(rb'"match"')
-
-
-def may_need_rewriting(body: bytes) -> bool:
-    """True when a body holds a word of a clause that names an endpoint, whatever the indices are."""
-    return _ALWAYS.search(body) is not None
-
-
-def may_match_semantic_text(body: bytes) -> bool:
-    """True when a body holds a ``match``, which only the mapping tells from a semantic query."""
-    return _BY_MAPPING.search(body) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +76,6 @@ class Context:
 
     size: int | None = None
     filters: tuple[Any, ...] = ()
-
-
-def named_endpoints(value: Any) -> Iterator[str]:
-    """Every text under ``inference_id`` or ``model_id`` anywhere in a body."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            for name in ("inference_id", "model_id"):
-                if isinstance(item.get(name), str):
-                    yield item[name]
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
 
 
 @dataclass(slots=True)
@@ -197,9 +171,9 @@ class Rewriter:
 
     def _semantic(self, body: dict[str, Any], context: Context) -> dict[str, Any] | None:
         name, text = body.get("field"), body.get("query")
-        if not isinstance(name, str) or not isinstance(text, str) or not body.keys() <= _SEMANTIC_KEYS:
+        if not isinstance(name, str) or not isinstance(text, str) or not body.keys() <= SEMANTIC_KEYS:
             return None
-        if not _fits(body):
+        if not fits(body):
             return None
         options = Options(body.get("boost"), body.get("_name"))
         return self._on_semantic_text(name, text, options, context, self._semantic_elsewhere)
@@ -213,7 +187,7 @@ class Rewriter:
         text = what
         if isinstance(what, dict):
             text = what.get("query")
-            if not _fits(what) or not what.keys() <= _MATCH_KEYS:
+            if not fits(what) or not what.keys() <= MATCH_KEYS:
                 return None
             options = Options(what.get("boost"), what.get("_name"))
             rest = {key: value for key, value in what.items() if key not in ("query", "boost", "_name")}
@@ -236,7 +210,7 @@ class Rewriter:
         given = body.get("query_vector")
         if isinstance(given, dict) and text is None and takes_terms(options, self.scope.version):
             return sparse_clause(name, given, options, self.scope.version)
-        if not isinstance(text, str) or given is not None or not body.keys() <= _SPARSE_KEYS or not _fits(body):
+        if not isinstance(text, str) or given is not None or not body.keys() <= SPARSE_KEYS or not fits(body):
             return None
         return self._sparse(name, text, inference_id, options, context)
 
@@ -244,7 +218,7 @@ class Rewriter:
         if len(body) != 1:
             return None
         ((name, what),) = body.items()
-        if not isinstance(what, dict) or not what.keys() <= _EXPANSION_KEYS or not _fits(what):
+        if not isinstance(what, dict) or not what.keys() <= EXPANSION_KEYS or not fits(what):
             return None
         text, model_id = what.get("model_text"), what.get("model_id")
         if not isinstance(text, str):
@@ -263,7 +237,7 @@ class Rewriter:
         name, builder = body.get("field"), body.get("query_vector_builder")
         if not isinstance(name, str) or not isinstance(builder, dict) or body.get("query_vector") is not None:
             return None
-        text, model_id = _builder_text(builder)
+        text, model_id = builder_text(builder)
         if text is None or model_id is not None:
             return None
         found = self.scope.semantic(name)
@@ -301,7 +275,7 @@ class Rewriter:
             return None
         groups: dict[tuple[str, str | None], list[str]] = {}
         for view, semantic in found:
-            refusal = self._refusal(name, semantic.inference_id, semantic.search_inference_id, semantic.model_settings)
+            refusal = why_unsearchable(self.scope, name, semantic)
             groups.setdefault((semantic.search_inference_id, refusal), []).append(view.name)
         vectors = {inference_id: self._vector(inference_id, text) for inference_id, _ in groups}
         if any(vector is None for vector in vectors.values()):
@@ -343,31 +317,6 @@ class Rewriter:
         if kind == SEMANTIC_TEXT:
             return in_indices({"match_phrase": {name: "-"}}, [index])
         return in_indices({"sparse_vector": {"field": name, "query_vector": {"-": 1.0}}}, [index])
-
-    def _refusal(
-        self, name: str, inference_id: str, search_inference_id: str, settings: Mapping[str, Any] | None
-    ) -> str | None:
-        """Why the field cannot be searched with that endpoint's vectors; ``None`` where it can."""
-        searching = self.scope.endpoints[search_inference_id]
-        filled = self.scope.endpoints.get(inference_id)
-        task = TaskType(settings["task_type"]) if settings and settings.get("task_type") else None
-        expected = task or (filled.task_type if filled else searching.task_type)
-        question = f"Is the search inference endpoint [{search_inference_id}] compatible with the inference endpoint"
-        if not (searching.is_sparse or searching.is_dense):
-            return None
-        if (expected is TaskType.SPARSE_EMBEDDING) != searching.is_sparse:
-            want, got = _result_name(expected), _result_name(searching.task_type)
-            return (
-                f"Field [{name}] expected query inference results to be of type [{want}], got [{got}]. "
-                f"{question} [{inference_id}]?"
-            )
-        dimensions = (settings or {}).get("dimensions")
-        if dimensions and searching.dimensions and dimensions != searching.dimensions:
-            return (
-                f"Field [{name}] expected query inference results with {dimensions} dimensions, "
-                f"got {searching.dimensions} dimensions. {question} [{inference_id}]?"
-            )
-        return None
 
     def _sparse(
         self, name: str, text: str, inference_id: Any, options: Options, context: Context
@@ -433,7 +382,7 @@ class Rewriter:
         if vector is None:
             return body
         if body.get("query_vector") is not None:
-            raise _only_one()
+            raise only_one()
         new = {key: value for key, value in body.items() if key != "query_vector_builder"}
         new["query_vector"] = vector
         if is_section and self.scope.semantic(name):
@@ -451,7 +400,7 @@ class Rewriter:
 
     def _built(self, builder: dict[str, Any], name: str) -> QueryVector | None:
         """The vector that a ``query_vector_builder`` stands for; ``None`` where it is not ours or not yet known."""
-        text, inference_id = _builder_text(builder)
+        text, inference_id = builder_text(builder)
         if text is None:
             return None
         if inference_id is None:
@@ -567,27 +516,6 @@ _CLAUSES: Mapping[str, Callable[[Rewriter, dict[str, Any], Context], dict[str, A
     "knn": Rewriter._knn,
 }
 _RERANKING = frozenset({"rescorer", "diversify", "random_reranker"})
-_SEMANTIC_KEYS = {"field", "query", "boost", "_name"}
-_MATCH_KEYS = {"query", "boost", "_name", "analyzer", "operator", "minimum_should_match", "lenient"} | {
-    *("fuzziness", "prefix_length", "max_expansions", "fuzzy_rewrite", "fuzzy_transpositions", "zero_terms_query"),
-    "auto_generate_synonyms_phrase_query",
-}
-_SPARSE_KEYS = {"field", "query", "inference_id", "query_vector", "prune", "pruning_config", "boost", "_name"}
-_EXPANSION_KEYS = {"model_id", "model_text", "pruning_config", "boost", "_name"}
-
-
-def inner_window(body: Mapping[str, Any]) -> int:
-    """How many of its child's hits a ``rescorer``, ``diversify`` or ``random_reranker`` looks at."""
-    window = body.get("rank_window_size")
-    if isinstance(window, int) and not isinstance(window, bool):
-        return max(window, 1)
-    rescore = body.get("rescore")
-    sizes: list[int] = [
-        item["window_size"]
-        for item in (rescore if isinstance(rescore, list) else [rescore])
-        if isinstance(item, dict) and isinstance(item.get("window_size"), int)
-    ]
-    return max([10, *sizes])
 
 
 def _under_its_own_name(retriever: dict[str, Any], clause: Any) -> dict[str, Any]:
@@ -605,51 +533,3 @@ def _is_semantic(query: Any) -> bool:
 
 def _each_with(visit: Callable[[Any], Any], value: Any) -> Any:
     return each(value, visit)
-
-
-def _fits(body: Mapping[str, Any]) -> bool:
-    """Whether boost and name are such that the cluster will not complain of them."""
-    boost, name = body.get("boost"), body.get("_name")
-    good_boost = boost is None or (isinstance(boost, int | float) and not isinstance(boost, bool) and boost >= 0)
-    return good_boost and (name is None or isinstance(name, str))
-
-
-def _builder_text(builder: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Text and endpoint of a ``query_vector_builder``; no text where it is of another kind or not well formed."""
-    if len(builder) != 1:
-        return None, None
-    ((kind, body),) = builder.items()
-    if not isinstance(body, dict):
-        return None, None
-    if kind == "text_embedding" and body.keys() <= {"model_id", "model_text"}:
-        text, inference_id = body.get("model_text"), body.get("model_id")
-    elif kind == "embedding" and body.keys() <= {"inference_id", "input", "timeout"}:
-        text, inference_id = _one_text(body.get("input")), body.get("inference_id")
-        if inference_id is None:
-            return None, None
-    else:
-        return None, None
-    if not isinstance(text, str) or not isinstance(inference_id, str | None):
-        return None, None
-    return text, inference_id
-
-
-def _one_text(value: Any) -> Any:
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, dict):
-        if value.get("type") == "text" and value.get("format", "text") == "text":
-            return value.get("value")
-        return None
-    return value
-
-
-def _result_name(task_type: TaskType) -> str:
-    return "text_expansion_result" if task_type is TaskType.SPARSE_EMBEDDING else "text_embedding_result"
-
-
-def _only_one() -> SidecarError:
-    return XContentParseError(
-        "Failed to build [knn] after last required field arrived",
-        cause=IllegalArgumentError("only one of [query_vector] and [query_vector_builder] must be provided"),
-    )

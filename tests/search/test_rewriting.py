@@ -15,7 +15,8 @@ from sidecar.core.tasks import TaskType
 from sidecar.elastic.bindings import bindings_of, semantic_fields
 from sidecar.elastic.index_catalog import IndexView
 from sidecar.elastic.version import NEWEST, ServerVersion
-from sidecar.search.rewriting import Rewriter, Want, may_match_semantic_text, may_need_rewriting
+from sidecar.search.endpoint_words import may_match_semantic_text, may_need_rewriting
+from sidecar.search.rewriting import Rewriter, Want
 from sidecar.search.scope import EndpointKind, SearchScope
 from sidecar.search.vector_queries import Options, sparse_clause
 

@@ -22,7 +22,8 @@ from sidecar.search.retrievers.tree import (
     Reranked,
     children,
 )
-from sidecar.search.rewriting import Context, Rewriter, inner_window
+from sidecar.search.retrievers.windows import inner_window
+from sidecar.search.rewriting import Context, Rewriter
 
 BY_SCORE: tuple[Mapping[str, str], ...] = ({"_score": "desc"}, {"_shard_doc": "asc"})
 LEAST_SCORE = 1.4e-45

@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.core.errors import ActionRequestValidationError, IllegalArgumentError
 from sidecar.search.retrievers.tree import DEFAULT_WINDOW, Native, Node, Over, Reranked, children
-from sidecar.search.rewriting import inner_window
+from sidecar.search.retrievers.windows import inner_window
 
 # In the order in which they are named together.
 _NOT_BESIDE = ("query", "knn", "search_after", "terminate_after", "sort", "rescore")

@@ -1,0 +1,21 @@
+"""What clauses that name an endpoint may hold: one with anything else is left for the cluster to complain of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SEMANTIC_KEYS = {"field", "query", "boost", "_name"}
+MATCH_KEYS = {"query", "boost", "_name", "analyzer", "operator", "minimum_should_match", "lenient"} | {
+    *("fuzziness", "prefix_length", "max_expansions", "fuzzy_rewrite", "fuzzy_transpositions", "zero_terms_query"),
+    "auto_generate_synonyms_phrase_query",
+}
+SPARSE_KEYS = {"field", "query", "inference_id", "query_vector", "prune", "pruning_config", "boost", "_name"}
+EXPANSION_KEYS = {"model_id", "model_text", "pruning_config", "boost", "_name"}
+
+
+def fits(body: Mapping[str, Any]) -> bool:
+    """Whether boost and name are such that the cluster will not complain of them."""
+    boost, name = body.get("boost"), body.get("_name")
+    good_boost = boost is None or (isinstance(boost, int | float) and not isinstance(boost, bool) and boost >= 0)
+    return good_boost and (name is None or isinstance(name, str))
