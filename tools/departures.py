@@ -30,7 +30,8 @@ and the cases that differ together. `python -m tools.departures` writes it anew.
 _FRONT_HEAD = """
 ## In front of a cluster
 
-Writes through the front to a cluster without the licence, beside those straight to one that has it.
+Writes through the front to a cluster without the licence, beside those straight to one that has it: 391 of 406
+recorded ones agree on 9.4.3, 360 of 371 on 8.19.8 (with `SIDECAR_API_GENERATION=auto`). The others are of these kinds.
 
 | what | reason |
 |---|---|
@@ -53,6 +54,16 @@ _FRONT = (
         "Beside `_inference_fields` of one field, those of the others are made; Elasticsearch refuses the "
         "document for a duplicate field.",
         "The document is complete then.",
+    ),
+    (
+        "`_inference_fields` that a document brings are made anew where its own marker says that they are of another "
+        "text; Elasticsearch never looks.",
+        "A document that was read, changed and written back whole would be found by what it no longer says.",
+    ),
+    (
+        "With the default `SIDECAR_API_GENERATION` an endpoint whose body says nothing of chunking gets the chunking of "
+        "9.4, also before an 8.19 cluster.",
+        "It is in the endpoint's answers; `auto` makes endpoints as the cluster would.",
     ),
     (
         "Errors of the JSON parser name line and column without repeating the body.",
@@ -80,8 +91,7 @@ recorded cases agree, and of 1,500 bodies made of recorded ones by changing one 
 recordings: 349. Of the 74 others 42 differ first in the very place and value in which an 8.19.8 with the trial licence
 and nothing in front does; most of the rest it cannot be asked about (fusions, several endpoints of one field): scores
 of quantised vectors, which differ between the lines, and what 8.19 lacks (`diversify`, `lookup` and `embedding`
-builders, narrowing of dense semantic queries, `minmax` of equal scores). Recorded writes:
-391 of 406 agree on 9.4.3, 357 of 371 on 8.19.8.
+builders, narrowing of dense semantic queries, `minmax` of equal scores).
 
 | what | reason |
 |---|---|
