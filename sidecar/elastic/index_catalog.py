@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from elasticsearch import AsyncElasticsearch, AuthorizationException, BadRequestError, NotFoundError
 
-from sidecar.elastic.bindings import Binding, SemanticText, UnreadBinding, read_bindings, semantic_fields
+from sidecar.elastic.bindings import SEMANTIC_TEXT, Binding, SemanticText, UnreadBinding, read_bindings, semantic_fields
 from sidecar.elastic.version import ServerVersion, server_version
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -21,6 +21,10 @@ _DEFAULT_ENDPOINT = ".elser-2-elasticsearch"
 _BLOCKS = ("write", "read_only", "read_only_allow_delete")
 SEARCHED = "open"
 """What patterns of a search stand for where it does not say so by ``expand_wildcards``: nothing hidden."""
+
+
+# A template without either in any of its parts makes no index in which something is filled.
+_OF_BINDINGS = (SEMANTIC_TEXT, "sidecar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,31 @@ class IndexCatalog:
         if changes == self._changes:
             self._writable[name] = (time.monotonic() - age, view)
         return view
+
+    async def templated(self) -> tuple[IndexView, ...]:
+        """What templates would make of new indices: a view for each that has something to do with bindings.
+
+        Asked anew each time. What the sidecar may not look at was not bound by it.
+
+        Raises:
+            ApiError, TransportError: the cluster does not answer.
+        """
+        try:
+            named = (await self._client.indices.get_index_template()).body["index_templates"]
+            parts = (await self._client.cluster.get_component_template()).body["component_templates"]
+            older = (await self._client.indices.get_template()).body
+            texts = {part["name"]: str(part) for part in parts}
+            views = [_view(name, about) for name, about in older.items()]
+            for about in named:
+                composed = about["index_template"].get("composed_of") or ()
+                whole = [str(about), *(texts.get(name, "") for name in composed)]
+                if any(word in text for word in _OF_BINDINGS for text in whole):
+                    answer = await self._client.indices.simulate_template(name=about["name"])
+                    views.append(_view(about["name"], answer.body.get("template") or {}))
+        except (AuthorizationException, NotFoundError) as error:
+            _log.warning("templates cannot be read", error=type(error).__name__)
+            return ()
+        return tuple(views)
 
     async def _ask_for_writing(self, name: str) -> tuple[IndexView, bool]:
         if not name or "*" in name or "," in name:

@@ -17,7 +17,7 @@ import orjson
 from sidecar.core.errors import SidecarError
 from sidecar.core.generations import Generation
 from sidecar.front.bulk_lines import BulkAction
-from sidecar.front.refusals import GUARD, OF_THE_GUARD, VersionConflictError
+from sidecar.front.refusals import GUARD, OF_THE_GUARD, ConflictingSettingsError, VersionConflictError
 from sidecar.wire.envelopes import render_error
 
 _VALIDATION = "Validation Failed: "
@@ -52,9 +52,10 @@ def described(error: SidecarError, generation: Generation) -> tuple[int, Mapping
 
 def failed_item(action: BulkAction, index: str, error: SidecarError, generation: Generation) -> FailedItem:
     """The item of an ``action`` that ``error`` befell."""
-    status, about = described(error, generation)
     given = action.meta.get("_id")
     identity = uuid.uuid4().hex[:20] if given is None else str(given)
+    told = error.within(identity) if isinstance(error, ConflictingSettingsError) else error
+    status, about = described(told, generation)
     return FailedItem(action.operation, index, identity, status, about)
 
 

@@ -41,6 +41,12 @@ _REFUSED = b'{"update":{"_index":"0","_id":"0"}}\n{}\n'
 
 _SMILE = frozenset({"application/smile", "application/vnd.elasticsearch+smile"})
 
+# What an action line may say that does not go together with an update under a guard.
+_AGAINST_GUARD = frozenset(
+    {"version", "_version", "version_type", "_version_type", "if_seq_no", "if_primary_term", "retry_on_conflict"}
+    | {"pipeline", "op_type", "dynamic_templates", "require_data_stream", "_source"}
+)
+
 
 async def write_bulk(exchange: Exchange) -> web.StreamResponse:
     """Handler of ``_bulk``.
@@ -61,7 +67,9 @@ async def write_bulk(exchange: Exchange) -> web.StreamResponse:
 
 
 async def _fills_anything(context: WriteContext) -> bool:
-    views = await context.exchange.front.catalog.resolve("*", "all")
+    """Whether any index that there is, or that a template would make, has fields to be filled."""
+    catalog = context.exchange.front.catalog
+    views = (*await catalog.resolve("*", "all"), *await catalog.templated())
     return any([bool(await context.finder.plan(view)) for view in views])
 
 
@@ -293,7 +301,7 @@ def _harmless(action: BulkAction) -> bytes:
     """
     if has_too_long_id(action):
         return action.head + action.source
-    meta = {"_id": "0", **{name: action.meta[name] for name in ("_index", "_id") if name in action.meta}, **GUARD}
+    meta = {"_id": "0", **{name: value for name, value in action.meta.items() if name not in _AGAINST_GUARD}, **GUARD}
     head = orjson.dumps({"update" if action.source else "delete": meta}) + b"\n"
     if not action.source:
         return head

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from sidecar.front.filling import examined
 from sidecar.front.inference_processors import CARRIER
 from sidecar.front.json_members import changed
 from sidecar.front.refusals import (
+    ConflictingSettingsError,
     VersionConflictError,
     changed_meanwhile,
     is_too_long,
@@ -153,7 +155,10 @@ async def filled(
         read, plan = outcome.source or source, outcome.plan
     body = source.raw
     if plan and (outcome is None or outcome.source is not None):
-        filling = await examined(read, plan, unclaimed=unclaimed)
+        try:
+            filling = await examined(read, plan, unclaimed=unclaimed)
+        except ConflictingSettingsError as error:
+            raise error.within(uuid.uuid4().hex[:20] if identity is None else identity) from error
         if outcome is not None:
             heed(context, filling, outcome)
         context.note(filling.notes)

@@ -16,6 +16,7 @@ from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.bindings import LongTexts, OnFailure, SemanticText
 from sidecar.elastic.source import SEPARATOR, is_present, text_at, values_at, well_formed
 from sidecar.front.embedding import Vectors
+from sidecar.front.refusals import ConflictingSettingsError
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import SemanticTarget, Unfillable, VectorTarget, WritePlan
 from sidecar.inference.embedder import EndpointProfile
@@ -228,6 +229,8 @@ def _examine_semantic(
     hashed = texts_hash(texts, target.circumstances)
     made = None if hashed is None else Stamp(target.model, hashed, _origin(filling, target))
     if found:
+        if target.conflicts and any(pieces.stretches for pieces in found):
+            raise ConflictingSettingsError(name)
         filling.semantic.append(SemanticWork(target, found, made))
     elif is_brought:
         filling.dropped.add(name)

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from sidecar.core.errors import OtherError, SidecarError
+from sidecar.core.errors import IllegalArgumentError, OtherError, SidecarError
 from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
 
@@ -36,6 +36,28 @@ class VersionConflictError(SidecarError):
 
     type = "version_conflict_engine_exception"
     default_status = 409
+
+
+class ConflictingSettingsError(OtherError):
+    """The vectors that an endpoint makes are others than those that a ``semantic_text`` field is mapped for."""
+
+    def __init__(self, name: str) -> None:
+        reason = "Check that the inference_id is not using different model settings"
+        conflict = f"Mapper for [{name}] conflicts with existing mapper:\n\tConflict in parameter [model_settings]: "
+        super().__init__(
+            "document_parsing_exception",
+            f"Incompatible model settings for field [{name}]. {reason}",
+            cause=IllegalArgumentError(conflict),
+            is_elasticsearch_level=True,
+        )
+
+    def within(self, identity: str) -> SidecarError:
+        """What Elasticsearch says of the document with this id, but for places in its text."""
+        reason = (
+            "failed to parse field [_inference_fields] of type [_inference_fields] in document with id"
+            f" '{identity}'. Preview of field's value: 'null'"
+        )
+        return OtherError(self.type, reason, cause=self, is_elasticsearch_level=True)
 
 
 def already_exists(identity: str, version: int) -> VersionConflictError:

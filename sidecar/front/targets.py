@@ -33,7 +33,8 @@ class SemanticTarget:
     """A ``semantic_text`` field with the endpoint that fills it.
 
     Made once for many documents: ``sources`` are all fields whose text it holds, ``circumstances`` go into the hash of
-    it, ``model`` and ``origin`` are what the marker says of its chunks.
+    it, ``model`` and ``origin`` are what the marker says of its chunks. With ``conflicts`` the mapping holds vectors of
+    another shape than the endpoint makes.
     """
 
     mapped: SemanticText
@@ -44,14 +45,23 @@ class SemanticTarget:
     counts_tokens: bool = False
     name: str = field(init=False)
     sources: tuple[str, ...] = field(init=False)
+    conflicts: bool = field(init=False)
     model: str = field(init=False)
     origin: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.mapped.name)
         object.__setattr__(self, "sources", sources_of(self.mapped))
+        object.__setattr__(self, "conflicts", _conflicts(self.mapped.model_settings or {}, self.model_settings))
         object.__setattr__(self, "model", self.profile.model)
         object.__setattr__(self, "origin", ",".join(self.sources))
+
+
+def _conflicts(fixed: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    """Whether Elasticsearch refuses results with settings ``made`` where it has ``fixed``; the service may differ."""
+    names = ("task_type", "dimensions", "similarity", "element_type")
+    known = {name: made.get(name) for name in names if fixed.get(name) is not None}
+    return any(value is not None and value != fixed[name] for name, value in known.items())
 
 
 @dataclass(frozen=True, slots=True)

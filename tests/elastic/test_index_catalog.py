@@ -46,3 +46,33 @@ async def test_what_was_asked_for_before_a_change_is_not_kept_behind_it(
         await client.indices.put_mapping(index=index, meta={})
         catalog.drop()
     await client.indices.delete(index=index)
+
+
+async def test_what_templates_would_bind_is_seen(client: AsyncElasticsearch) -> None:
+    name = f"catalog-{uuid4().hex[:8]}"
+    meant = {"mappings": {"properties": {"s": {"type": "semantic_text", "inference_id": "dense"}}}}
+    catalog = IndexCatalog(client)
+
+    async def seen() -> dict[str, tuple[int, int]]:
+        views = await catalog.templated()
+        return {view.name: (len(view.bindings), len(view.semantic)) for view in views if view.name.startswith(name)}
+
+    try:
+        await client.indices.put_template(name=f"{name}-old", index_patterns=[f"{name}-a*"], mappings=BOUND)
+        await client.indices.put_index_template(
+            name=f"{name}-new", index_patterns=[f"{name}-b*"], template={"mappings": BOUND}
+        )
+        await client.cluster.put_component_template(name=f"{name}-part", template=meant)
+        await client.indices.put_index_template(
+            name=f"{name}-whole", index_patterns=[f"{name}-c*"], composed_of=[f"{name}-part"], priority=7
+        )
+        await client.indices.put_index_template(
+            name=f"{name}-other", index_patterns=[f"{name}-d*"], template={"mappings": {"properties": {}}}
+        )
+        assert await seen() == {f"{name}-old": (1, 0), f"{name}-new": (1, 0), f"{name}-whole": (0, 1)}
+    finally:
+        for end in ("new", "whole", "other"):
+            await client.options(ignore_status=404).indices.delete_index_template(name=f"{name}-{end}")
+        await client.options(ignore_status=404).cluster.delete_component_template(name=f"{name}-part")
+        await client.options(ignore_status=404).indices.delete_template(name=f"{name}-old")
+    assert await seen() == {}

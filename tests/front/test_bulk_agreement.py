@@ -138,6 +138,9 @@ TWO_FAULTS = b'{"update":{"_id":"1"}}\n%b\n{"insert":{}}\n{}\n'
 @example(body=TWO_FAULTS % b"[1]")
 @example(body=TWO_FAULTS % b'{"text":"x"')
 @example(body=TWO_FAULTS % b'{"n":1,"n":2}')
+@example(body=b'{"index":{"unknown":1,"_index":"agree-none"}}\n[1]\n\n{"insert":{}}\n[1]\n')
+@example(body=b'{"index":{"routing":{},"_id":"1"}}\n{}\n{"insert":{}}\n{}\n')
+@example(body=b'{"create":{"routing":"a","require_alias":true,"version":3}}\n{}\n{"insert":{}}\n{}\n')
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(body=bulks())
 def test_the_front_answers_bulks_as_the_cluster_does(filled_front: FilledFront, body: bytes) -> None:

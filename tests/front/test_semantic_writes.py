@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -145,6 +146,30 @@ def test_a_search_tells_of_an_endpoint_that_nobody_has(filled_front: FilledFront
     status, answer = filled_front.send("POST", f"/unanswered/{path}", both)
     assert status == 400
     assert "unknown query [no_such]" in json.dumps(answer["error"])
+
+
+@pytest.mark.parametrize("changed", [{"dimensions": 5}, {"similarity": "dot_product"}, {"element_type": "byte"}])
+def test_vectors_that_the_field_cannot_take_are_not_paid_for(filled_front: FilledFront, changed: Any) -> None:
+    settings = {"task_type": "text_embedding", "dimensions": 4, "similarity": "cosine", "element_type": "float"}
+    field = {"type": "semantic_text", "inference_id": "dense", "model_settings": settings | changed}
+    filled_front.index("misfit", mappings={"properties": {"s": field}})
+    before = len(filled_front.asked)
+    results = {"inference_id": "dense", "model_settings": settings, "chunks": {}}
+    told = {"s": "never asked for", "_inference_fields": {"s": {"inference": results}}}
+    judged = filled_front.send("PUT", "/misfit/_doc/1", told, base=filled_front.node)
+    assert without_places(filled_front.send("PUT", "/misfit/_doc/1", {"s": "never asked for"})) == without_places(
+        judged
+    )
+    lines = ndjson({"index": {"_id": "1"}}, {"s": "never asked for"}, {"index": {"_id": "2"}}, {"s": " ", "n": 1})
+    items = filled_front.send("POST", "/misfit/_bulk", lines)[1]["items"]
+    error = {name: value for name, value in judged[1]["error"].items() if name != "root_cause"}
+    assert without_places(items[0]["index"]["error"]) == without_places(error)
+    assert len(filled_front.asked) == before
+
+
+def without_places(value: Any) -> Any:
+    """Without the places in a text that has results in one case and none in the other."""
+    return json.loads(re.sub(r"\[\d+:\d+\] ?", "", json.dumps(value)))
 
 
 @pytest.mark.parametrize(
