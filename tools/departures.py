@@ -61,8 +61,8 @@ _FRONT = (
         "A document that was read, changed and written back whole would be found by what it no longer says.",
     ),
     (
-        "With the default `SIDECAR_API_GENERATION` an endpoint whose body says nothing of chunking gets the chunking of "
-        "9.4, also before an 8.19 cluster.",
+        "With the default `SIDECAR_API_GENERATION` an endpoint whose body says nothing of chunking gets the chunking "
+        "of 9.4, also before an 8.19 cluster.",
         "It is in the endpoint's answers; `auto` makes endpoints as the cluster would.",
     ),
     (

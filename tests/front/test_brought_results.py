@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.elastic.bindings import semantic_fields
-from sidecar.elastic.version import NEWEST
+from sidecar.elastic.version import ServerVersion
 from sidecar.ingest.bound import plan_of
 from sidecar.ingest.document import Ref, Refusal, digest_of, examine_whole
 from sidecar.ingest.marker import MARKER_MAPPING
@@ -24,7 +24,7 @@ CUT = {"strategy": "word", "max_chunk_size": 10, "overlap": 1}
 TITLE = {
     "type": "text",
     "copy_to": "meaning",
-    "fields": {"dense": {"type": "semantic_text", "inference_id": "dense"}},
+    "fields": {"dense": {"type": "semantic_text", "inference_id": "dense", "chunking_settings": CUT}},
 }
 FIELDS = {
     "meaning": {"type": "semantic_text", "inference_id": "sparse", "chunking_settings": CUT},
@@ -199,7 +199,8 @@ def test_an_update_says_of_which_text_its_results_are(front: FilledFront, how: s
 
 async def test_the_hashes_are_those_of_a_backfill(front: FilledFront) -> None:
     document = whole(front)
-    plan = await plan_of(WordEmbedder(), INDEX, ((), semantic_fields(MARKED)), NEWEST)
+    version = ServerVersion.parse(front.send("GET", "/")[1]["version"]["number"])
+    plan = await plan_of(WordEmbedder(), INDEX, ((), semantic_fields(MARKED)), version)
     named = sorted(f"{target.name}={digest_of(document, target, plan)}" for target in plan.targets)
     assert sorted(document["sidecar"]["hash"]) == named
     origins = sorted(f"{target.name}={target.map.source}" for target in plan.targets)
