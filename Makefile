@@ -116,10 +116,10 @@ $(REFERENCE_READY): | $(BIN)/python
 	rm -rf $(REFERENCE)
 	$(PIP) install --no-warn-conflicts --target $(REFERENCE)/6 'sentence-transformers>=6.2,<7' onnx torch
 	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/5 'sentence-transformers>=5.1,<6' \
-		'transformers>=4.57,<5' 'tokenizers>=0.22,<0.24' 'huggingface-hub>=0.36,<1' requests pillow \
+		'transformers>=4.57,<5' 'tokenizers>=0.22,<0.23' 'huggingface-hub>=0.36,<1' requests pillow \
 		'optimum>=2.1,<3' 'optimum-onnx>=0.1,<0.2'
-	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/3 'sentence-transformers==3.4.1' \
-		'transformers==4.49.0' 'tokenizers==0.21.0' 'huggingface-hub==0.29.3' requests pillow
+	$(PIP) install --no-warn-conflicts --no-deps --target $(REFERENCE)/3 'sentence-transformers>=3.4,<4' \
+		'transformers>=4.49,<4.50' 'tokenizers>=0.21,<0.22' 'huggingface-hub>=0.29,<0.30' requests pillow
 	@touch $@
 
 # records anew what sentence-transformers and Optimum make of small model folders, and holds the sidecar against it

@@ -54,7 +54,7 @@ READERS: dict[str, tuple[Read, bytes]] = {
 
 @pytest.mark.parametrize("item", [b'"a"', b'"a longer text"', b'"a\\n"', b"1", b'{"a":[]}', b"[]", b"null"])
 @pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("blank", [b"", b" \n  "])
+@pytest.mark.parametrize("blank", [b"", pytest.param(b" \n  ", marks=pytest.mark.slow)])
 def test_json_is_not_read_beyond_the_limit(name: str, item: bytes, blank: bytes) -> None:
     read, head = READERS[name]
     if name in ("chat", "groups", "scanner") and item == b'{"a":[]}':
