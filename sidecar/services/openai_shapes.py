@@ -284,7 +284,10 @@ class ChatStream(EventReader[Event]):
         if event.data.strip().lower() == "[done]":
             return []
         if not self._is_chat:
-            deltas = completion_deltas(parse_stream_json(event.data), self._service)
+            chunk = parse_stream_json(event.data)
+            if "error" in chunk and "choices" not in chunk and (told := self._failure(event.data)) is not None:
+                raise told
+            deltas = completion_deltas(chunk, self._service)
             return [CompletionDelta(tuple(deltas))] if deltas else []
         if event.name == "error":
             raise self._failure(event.data) or self._failures.unreadable_stream_error(self._call)
@@ -315,6 +318,8 @@ def words_of_openai_event(data: str) -> Words | None:
     status as a number in ``code``, as vLLM does.
     """
     error = parse_stream_json(data).get("error")
+    if isinstance(error, str) and error:
+        return Words(error)
     if not isinstance(error, dict) or not isinstance(error.get("type"), str):
         return None
     if not isinstance(error.get("param"), str | None) or not isinstance(error.get("code"), str | int | None):

@@ -1,4 +1,4 @@
-"""Providers, and gateways before them, that answer a streaming call with one JSON body: mostly an error."""
+"""Providers, and gateways before them, that answer a streaming call with one body: mostly an error, or a page."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from sidecar.services.failures import Failures, Words
 # enough for any error; a whole answer need not be kept
 _KEPT_BYTES = 64 * 1024
 _QUOTED = 300
+# What no event begins with, in a body that is said to be events, or said to be nothing that streams.
+_NO_EVENT = (b"{", b"[", b"<")
+_OF_EVENTS = frozenset({"", "text/event-stream", "text/html", "text/plain"})
 
 
 class WholeAnswer:
@@ -18,7 +21,9 @@ class WholeAnswer:
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = {name.lower(): value for name, value in headers.items()}
-        self._is_suspect = self._headers.get("content-type", "").partition(";")[0].strip() == "application/json"
+        kind = self._headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._is_json = kind == "application/json"
+        self._is_suspect = self._is_json or kind in _OF_EVENTS
         self._body = bytearray()
         self.has_items = False
 
@@ -35,9 +40,10 @@ class WholeAnswer:
             StreamFailedError: the provider did not stream.
         """
         text = bytes(self._body).decode("utf-8", "replace").strip()
-        if self.has_items or not text:
+        if self.has_items or not text or not (self._is_json or self._body.lstrip().startswith(_NO_EVENT)):
             return
         words = failures.words(ProviderAnswer(200, self._headers, bytes(self._body)))
         quoted = text[:_QUOTED] + ("..." if len(text) > _QUOTED else "")
-        words = words or Words(f"The provider answered a streaming call with one JSON body: {quoted}")
+        what = "JSON body" if self._is_json else "body that is no stream"
+        words = words or Words(f"The provider answered a streaming call with one {what}: {quoted}")
         raise StreamFailedError([], failures.stream_error(words, call))

@@ -21,6 +21,7 @@ TYPE_TOGETHER = "that generation reports a wrong type as a status_exception, alo
 NEWEST_DEFAULTS = "defaults of the newest generation"
 NEWEST_PARSER = "that generation's JSON parser places or nests this error differently"
 NO_SILENT_END = "a stream call answered with no stream is an error; Elasticsearch ends it as if all went well"
+WORDS_IN_A_STREAM = "The words of an error in a completion's stream are told; Elasticsearch misses the choices in it."
 EARLY_WARNING = "the deprecation is told although that generation does not yet"
 
 VERSIONS = ("9.4.3", "8.19.8", "8.16.1", "8.14.1")
@@ -161,6 +162,7 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
         )
     },
     EARLY_WARNING: {"8.14.1": ("create/elser-bad-threads",)},
+    WORDS_IN_A_STREAM: {"9.4.3 8.19.8": ("stream/completion-break",)},
 }
 """Cases by the versions in which they differ, by reason."""
 

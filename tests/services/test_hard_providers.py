@@ -311,15 +311,47 @@ async def test_the_words_of_an_error_with_a_number_as_code_arrive(sidecar: Sidec
         ({"id": "x", "choices": [{"message": {"content": "whole"}}]}, "one JSON body"),
     ],
 )
-async def test_a_json_body_in_the_place_of_a_stream_is_an_error(sidecar: Sidecar, body: Json, said: str) -> None:
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", "text/plain"])
+async def test_a_json_body_in_the_place_of_a_stream_is_an_error(
+    sidecar: Sidecar, body: Json, said: str, kind: str
+) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         if "how big" in (await request.text()):
             return await stream(request, CHUNK)
-        return web.json_response(body)
+        return web.json_response(body, content_type=kind)
 
     _, text = await chat(sidecar, answer)
+    if kind != "application/json":
+        said = said.replace("JSON body", "body that is no stream")
     assert said in str(text)
     assert "[DONE]" not in str(text)
+
+
+async def test_a_page_in_the_place_of_a_stream_is_an_error(sidecar: Sidecar) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "how big" in (await request.text()):
+            return await stream(request, CHUNK)
+        return web.Response(text="<html>Sign in</html>", content_type="text/html")
+
+    _, text = await chat(sidecar, answer)
+    assert "Sign in" in str(text)
+    assert "[DONE]" not in str(text)
+
+
+@pytest.mark.parametrize(
+    "error", ["boom", {"message": "boom", "type": "InternalServerError", "param": None, "code": 500}]
+)
+async def test_the_words_of_an_error_in_any_stream_arrive(sidecar: Sidecar, error: Json) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if not (await request.json()).get("stream"):
+            return web.json_response({"choices": [{"message": {"content": "yes"}}]})
+        return await stream(request, CHUNK, {"error": error})
+
+    async with provider(answer) as url:
+        await sidecar.create("completion/words", "openai", model_id="m", url=url)
+        _, text = await sidecar.call("completion/words/_stream", {"input": "a"})
+    assert "boom" in str(text)
+    assert "[choices]" not in str(text)
 
 
 # --- hanging
