@@ -24,8 +24,9 @@ _T = TypeVar("_T")
 LEAST_RATE = 1000
 # A thousand times as much can come out of it.
 _STEP = 4096
-# Reading is the interpreter's work: a second thread would not make it quicker, but the loop wait twice for its turn.
-_THREADS = 1
+# Reading is the interpreter's work: more threads would not make it quicker, but the loop wait longer for its turn. One
+# thread is for large bodies, the other for those that need not wait for them.
+_LARGE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,18 @@ class Bodies:
     def __init__(self, limits: BodyLimits) -> None:
         self.limits = limits
         self.in_flight = 0
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bodies")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
+        self._others = ThreadPoolExecutor(1, thread_name_prefix="bodies")
 
-    async def beside(self, work: Callable[[], _T]) -> _T:
-        """What ``work`` returns, done in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def beside(self, size: int, work: Callable[[], _T]) -> _T:
+        """What ``work``, on about ``size`` bytes, returns, done in a thread."""
+        thread = self._large if size > _LARGE_BYTES else self._others
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
 
     def close(self) -> None:
         """Lets the threads end; what they do now they finish."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._large, self._others):
+            thread.shutdown(wait=False, cancel_futures=True)
 
 
 class Body:

@@ -26,7 +26,7 @@ from sidecar.wire.path_codec import parse_query, split_path
 COMMON_PARAMETERS = ("error_trace", "filter_path", "format", "human", "pretty")
 DEFAULT_TIMEOUT = TimeValue(30, "s")
 # What is read and written in a few milliseconds; more is done in a thread.
-_IN_LOOP_BYTES = 64 * 1024
+_IN_LOOP_BYTES = 16 * 1024
 _BYTES_OF_VALUE = 8
 # How much longer YAML, CBOR and pretty answers take than plain JSON.
 _COSTLY_FORMAT = 16
@@ -165,7 +165,7 @@ class Call:
         """What ``work`` returns; beside the event loop where ``size``, in bytes of JSON or the like, makes it long."""
         if size <= _IN_LOOP_BYTES:
             return work()
-        return await self.request.app[BODIES].beside(work)
+        return await self.request.app[BODIES].beside(size, work)
 
     def close(self) -> None:
         """Lets the body go."""

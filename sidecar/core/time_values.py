@@ -23,8 +23,10 @@ _NANOS_PER_UNIT = {
 # Minutes are matched in lower case only: an upper case M is not a unit.
 _IGNORING_CASE = ("nanos", "micros", "ms", "s")
 _LAST = ("h", "d")
+# Python refuses to make an integer of thousands of digits.
+_LONGEST_NUMBER = 1000
 _JAVA_LONG = re.compile(r"[+-]?\d+")
-_JAVA_DOUBLE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[dDfF]?|[+-]?(NaN|Infinity)")
+_JAVA_DOUBLE = re.compile(r"[+-]?(\d++\.?\d*+|\.\d++)([eE][+-]?\d++)?[dDfF]?|[+-]?(NaN|Infinity)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def parse_time_value(text: str, setting: str) -> TimeValue:
 
 def _count(text: str, number: str, setting: str) -> int:
     number = number.strip()
-    if _JAVA_LONG.fullmatch(number) and number.isascii() and -(2**63) <= int(number) < 2**63:
+    is_whole = len(number) <= _LONGEST_NUMBER and number.isascii() and _JAVA_LONG.fullmatch(number)
+    if is_whole and -(2**63) <= int(number) < 2**63:
         count = int(number)
         if count < -1:
             raise IllegalArgumentError(

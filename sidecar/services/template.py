@@ -36,4 +36,6 @@ def fill(template: str, values: Mapping[str, str]) -> str:
             return fallback
         raise UnknownPlaceholderError(match[0])
 
-    return _PLACEHOLDER.sub(value, template)
+    # Behind the last brace nothing begins: a search there would go to the end from every "${".
+    last = template.rfind("}") + 1
+    return _PLACEHOLDER.sub(value, template[:last]) + template[last:]

@@ -14,17 +14,18 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
 
 from sidecar.core.errors import OtherError, SidecarError, UpstreamError
+from sidecar.core.requests import ContentGroup
 from sidecar.core.results import Answer, StreamItem
 from sidecar.services.calls import Call, ProviderAnswer, ProviderRequest, StreamFailedError, UnusableAnswerError
 from sidecar.services.declaration import RemoteTask
@@ -40,8 +41,10 @@ from sidecar.upstream.words import shorten, without_secrets
 _log = structlog.stdlib.get_logger(__name__)
 _T = TypeVar("_T")
 
-# answers above it are read in a thread: a hundredth of a second on the loop and more
+# answers above it are read, and requests above it are built, in a thread: a hundredth of a second on the loop and more
 _LARGE_BODY = 256 * 1024
+_MANY_INPUTS = 5000
+_MANY_MESSAGES = 500
 MAX_CALLS = 3
 # statuses whose answers may say when to come again
 _MAY_COME_AGAIN = frozenset({429, 503})
@@ -316,8 +319,9 @@ class Sender:
         token = task.token(call) if task.token else None
         if token is not None:
             call = replace(call, token=await self._tokens.get(token, self._retries.delay))
-        request = task.request(call)
-        return call, task.sign(request, call, datetime.now(UTC)) if task.sign else request
+        if _is_large(call):
+            return call, await asyncio.to_thread(_built, task, call)
+        return call, _built(task, call)
 
     def _check(self, service: str, task: RemoteTask, call: Call, answer: ProviderAnswer) -> None:
         """Raise for an unsuccessful answer."""
@@ -365,6 +369,32 @@ class Sender:
                 self._observer.upstream_retry(service, failure.status)
                 await asyncio.sleep(max(failure.wait, self._retries.delay(number)))
         raise AssertionError("unreachable")
+
+
+def _built(task: RemoteTask, call: Call) -> ProviderRequest:
+    request = task.request(call)
+    return task.sign(request, call, datetime.now(UTC)) if task.sign else request
+
+
+def _is_large(call: Call) -> bool:
+    """Whether to build the request takes more than a few milliseconds."""
+    if call.chat is not None:
+        return len(call.chat.messages) > _MANY_MESSAGES or _letters(call.chat.messages) > _LARGE_BODY
+    return len(call.inputs) > _MANY_INPUTS or _letters(call.inputs) > _LARGE_BODY
+
+
+def _letters(value: Any) -> int:
+    """About how many letters the texts in ``value`` have, as far as a few levels down."""
+    match value:
+        case str():
+            return len(value)
+        case Mapping():
+            return sum(map(_letters, value.values()))
+        case list() | tuple():
+            return sum(map(_letters, value))
+        case ContentGroup():
+            return sum(len(part.value) for part in value.items)
+    return 0
 
 
 def _parts(call: Call, limit: int) -> list[Call]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import cbor2
 
 from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_VALUES, too_many_items, too_many_values
+from sidecar.wire.stretches import Steps
 from sidecar.wire.yaml_reader import unreadable
 
 _BYTES, _TEXT, _ARRAY, _MAP = 2, 3, 4, 5
@@ -23,17 +23,9 @@ def read_cbor(data: bytes, most_items: int | None = None) -> Any:
     if len(data) > min(_UNCOUNTED_BYTES, most_items or _UNCOUNTED_BYTES):
         _check_count(data, MAX_VALUES if most_items is None else most_items)
     try:
-        return cbor2.load(_Steps(data))
+        return cbor2.load(Steps(data))
     except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise unreadable("1:1", "stream_read_exception", f"the body is no CBOR: {type(error).__name__}") from None
-
-
-class _Steps(io.BytesIO):
-    """A stream read by Python code, so that other threads have their turn between two reads."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Up to ``size`` bytes."""
-        return super().read(size)
 
 
 def _check_count(data: bytes, most_items: int) -> None:

@@ -24,6 +24,7 @@ from sidecar.core.errors import (
 from sidecar.core.generations import Generation
 
 _MOST_FRAMES = 100
+_LONGEST_REASON = 100_000
 _NEWEST_NOUN = "Inference endpoint"
 _STATUS_NAMES = {413: "request_entity_too_large", 422: "unprocessable_entity"}
 
@@ -66,7 +67,13 @@ def render_chat_error(error: SidecarError, generation: Generation) -> tuple[int,
 
 
 def localize(error: SidecarError, generation: Generation) -> SidecarError:
-    """``error`` in the words of ``generation``; the error itself where they are the same."""
+    """``error`` in the words of ``generation``; the error itself where they are the same.
+
+    A reason that quotes megabytes of a body is cut: to write them again would cost more than to read them.
+    """
+    if error.reason is not None and len(error.reason) > _LONGEST_REASON:
+        left = len(error.reason) - _LONGEST_REASON
+        error.reason = f"{error.reason[:_LONGEST_REASON]}... [{left} letters left out]"
     if isinstance(error, RequestTimeoutError):
         text = generation.timeout_text.format(timeout=error.timeout, inference_id=error.inference_id)
         if generation.timeout_status == HTTPStatus.REQUEST_TIMEOUT:

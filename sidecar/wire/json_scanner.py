@@ -10,7 +10,6 @@ It costs microseconds a value. Good bodies are read by the library (``json_value
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -55,9 +54,8 @@ class JsonScanner(JsonText):
         patience: float = 3.0,
         most_items: int | None = None,
     ) -> None:
-        super().__init__(data, names_end_of_input=names_end_of_input)
+        super().__init__(data, names_end_of_input=names_end_of_input, patience=patience)
         self._most_items = MAX_VALUES if most_items is None else most_items
-        self._deadline = time.monotonic() + patience
         self._open: list[_Container] = []
         self._pending: tuple[Token, int] | None = None
         self._start = -1
@@ -176,9 +174,7 @@ class JsonScanner(JsonText):
         self._next_look = self._left - _VALUES_BETWEEN_LOOKS
         if self._left <= 0:
             raise too_many_values()
-        if time.monotonic() > self._deadline:
-            text = "the body is wrong, or written in an unusual way, and too large to say where"
-            raise XContentParseError(f"[1:1] {text}", cause=OtherError("stream_constraints_exception", text))
+        self._check_patience()
 
     # --- values ------------------------------------------------------------------------------------------
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Iterator
 from typing import NoReturn
 
 from sidecar.core.errors import OtherError, XContentParseError
+from sidecar.wire.stretches import STRETCH, decoded, encoded
 
 MAX_NUMBER_LENGTH = 1000
 # Elasticsearch counts no values; here a body of more is refused, since every value costs more than its letters.
@@ -24,6 +27,10 @@ CONTAINER_COUNTS_AS = 10
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _PLAIN_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
+# Letters and right escapes.
+_LETTERS = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+')
+# How far good letters are looked for at once where bad ones are among them.
+_LOOSE_STRETCH = 4096
 _STRING = re.compile(rb'([^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+)"')
 # In an array: a value that needs no second look, with the comma behind it.
 PLAIN_VALUE = re.compile(rb'[ \t\r\n]*+(?:"([^"\\\x00-\x1f]*+)"|(-?(?:0|[1-9][0-9]{0,17}+))(?![0-9.eE]))[ \t\r\n]*+,')
@@ -47,7 +54,8 @@ class EndOfInputError(XContentParseError):
 class JsonText:
     """A JSON text and a place in it; the base of :class:`~sidecar.wire.json_scanner.JsonScanner`."""
 
-    def __init__(self, data: bytes, *, names_end_of_input: bool) -> None:
+    def __init__(self, data: bytes, *, names_end_of_input: bool, patience: float) -> None:
+        self._deadline = time.monotonic() + patience
         self._data = data = as_utf8(data)
         self._names_end_of_input = names_end_of_input
         self._at = 3 if data.startswith(b"\xef\xbb\xbf") else 0
@@ -58,15 +66,23 @@ class JsonText:
         last = max(data.rfind(b"\n", 0, offset), data.rfind(b"\r", 0, offset))
         return f"{ends + 1}:{offset - last}"
 
+    def _check_patience(self) -> None:
+        if time.monotonic() > self._deadline:
+            text = "the body is wrong, or written in an unusual way, and too large to say where"
+            raise XContentParseError(f"[1:1] {text}", cause=OtherError("stream_constraints_exception", text))
+
     # --- pieces ------------------------------------------------------------------------------------------
 
     def _skip_blank(self) -> int:
         """Skips blanks and comments; the next byte (not consumed), or -1 at the end."""
         data = self._data
         while True:
-            match = _BLANK.match(data, self._at)
+            start = self._at
+            match = _BLANK.match(data, start, start + STRETCH)
             if match is not None:
                 self._at = match.end()
+            if self._at == start + STRETCH:
+                continue
             if self._at >= len(data):
                 return -1
             char = data[self._at]
@@ -107,27 +123,27 @@ class JsonText:
 
     def _read_string(self, where: str) -> str:
         """The string whose opening quote was consumed; consumes the closing one."""
-        whole = _STRING.match(self._data, self._at)
+        whole = _STRING.match(self._data, self._at, self._at + STRETCH)
         if whole is not None:
             try:
-                letters = whole[1].decode()
+                letters = unescaped(whole[1].decode())
             except UnicodeDecodeError:
                 pass  # Bytes that are loosely UTF-8 are read one by one.
             else:
                 self._at = whole.end()
-                return str(json.loads(f'"{letters}"')) if "\\" in letters else letters
+                return letters
         parts: list[str] = []
         while True:
-            match = _PLAIN_STRING.match(self._data, self._at)
-            if match is not None:
-                parts.append(self._decode(match.start(), match.end(), is_name=where == IN_NAME))
-                self._at = match.end()
+            end = self._end_of_stretch(self._at)
+            if end > self._at:
+                self._read_letters(end, parts, is_name=where == IN_NAME)
+                continue
             char = self._data[self._at : self._at + 1]
             if not char:
                 self._fail_at_end(where)
             if char == b'"':
                 self._at += 1
-                return _joined(parts)
+                return joined_halves(parts)
             if char != b"\\":
                 self._fail(
                     f"Illegal unquoted character ((CTRL-CHAR, code {char[0]})): "
@@ -136,29 +152,58 @@ class JsonText:
                 )
             parts.append(self._read_escape(where))
 
-    def _decode(self, start: int, end: int, *, is_name: bool) -> str:
-        try:
-            return self._data[start:end].decode()
-        except UnicodeDecodeError:
-            return self._decode_loosely(start, end, is_name=is_name)
+    def _end_of_stretch(self, start: int) -> int:
+        """Where letters and right escapes end, or a stretch of them; no letter is cut in two."""
+        match = _LETTERS.match(self._data, start, start + STRETCH)
+        end = match.end() if match else start
+        if end == start + STRETCH:
+            for earlier in range(end, end - 4, -1):
+                if self._data[earlier : earlier + 1] < b"\x80" or self._data[earlier] >= 0xC0:
+                    return earlier
+        return end
 
-    def _decode_loosely(self, at: int, end: int, *, is_name: bool) -> str:
+    def _read_letters(self, end: int, parts: list[str], *, is_name: bool) -> None:
+        """Letters and right escapes up to ``end``."""
+        try:
+            parts.append(unescaped(self._data[self._at : end].decode()))
+        except UnicodeDecodeError:
+            while self._at < end:
+                match = _PLAIN_STRING.match(self._data, self._at, end)
+                if match is not None and match.end() > self._at:
+                    parts += self._loose_letters(self._at, match.end(), is_name=is_name)
+                    self._at = match.end()
+                else:
+                    parts.append(self._read_escape(""))
+        self._at = end
+
+    def _loose_letters(self, at: int, end: int, *, is_name: bool) -> Iterator[str]:
         """UTF-8 as Elasticsearch's parser reads it: overlong forms and surrogates pass; a name is read, then judged."""
-        parts = []
         while at < end:
-            first = self._data[at]
-            more = _MORE_BYTES[first >> 3]
-            if more < 0:
-                self._fail(f"Invalid UTF-8 start byte 0x{first:x}", end + 1 if is_name else at + 1)
-            code = first & (0x7F if not more else 0x3F >> more)
-            for wrong in range(at + 1, at + 1 + more):
-                byte = self._data[wrong] if wrong < len(self._data) else 0
-                if byte & 0xC0 != 0x80:
-                    self._fail(f"Invalid UTF-8 middle byte 0x{byte:x}", end + 1 if is_name else wrong + 1)
-                code = code << 6 | byte & 0x3F
-            parts.append(chr(code) if code <= 0x10FFFF else _halves(code))
-            at += 1 + more
-        return _joined(parts)
+            self._check_patience()
+            stop = min(end, at + _LOOSE_STRETCH)
+            try:
+                yield self._data[at:stop].decode()
+                at = stop
+            except UnicodeDecodeError as error:
+                yield self._data[at : at + error.start].decode()
+                at += error.start
+                code, more = self._loose_letter(at, end, is_name=is_name)
+                yield chr(code) if code <= 0x10FFFF else _halves(code)
+                at += 1 + more
+
+    def _loose_letter(self, at: int, end: int, *, is_name: bool) -> tuple[int, int]:
+        """The code that begins at ``at``, and how many bytes it has beyond the first."""
+        first = self._data[at]
+        more = _MORE_BYTES[first >> 3]
+        if more < 0:
+            self._fail(f"Invalid UTF-8 start byte 0x{first:x}", end + 1 if is_name else at + 1)
+        code = first & (0x7F if not more else 0x3F >> more)
+        for wrong in range(at + 1, at + 1 + more):
+            byte = self._data[wrong] if wrong < len(self._data) else 0
+            if byte & 0xC0 != 0x80:
+                self._fail(f"Invalid UTF-8 middle byte 0x{byte:x}", end + 1 if is_name else wrong + 1)
+            code = code << 6 | byte & 0x3F
+        return code, more
 
     def _read_escape(self, where: str) -> str:
         char = self._data[self._at + 1 : self._at + 2]
@@ -320,7 +365,7 @@ def as_utf8(data: bytes) -> bytes:
     if encoding.startswith("utf-8"):
         return data
     try:
-        return data.decode(encoding).encode()
+        return encoded(decoded(data, encoding))
     except UnicodeError:
         return data
 
@@ -331,9 +376,19 @@ def _halves(code: int) -> str:
     return chr(0xD800 | code >> 10) + chr(0xDC00 | code & 0x3FF)
 
 
-def _joined(parts: list[str]) -> str:
-    """The parts as one text, with escaped surrogate pairs put together; a lone surrogate stays as it is."""
-    text = "".join(parts)
-    if any("\ud800" <= char <= "\udfff" for part in parts if len(part) == 1 for char in part):
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-    return text
+def joined_halves(parts: list[str]) -> str:
+    """The parts as one text; where one ends with the first half of a surrogate pair and the next begins with the other
+    half, they become one letter.
+    """
+    parts = list(filter(None, parts))
+    for number in range(1, len(parts)):
+        before, part = parts[number - 1], parts[number]
+        if "\ud800" <= before[-1:] <= "\udbff" and "\udc00" <= part[:1] <= "\udfff":
+            pair = (before[-1:] + part[:1]).encode("utf-16", "surrogatepass").decode("utf-16")
+            parts[number - 1], parts[number] = before[:-1] + pair, part[1:]
+    return "".join(parts)
+
+
+def unescaped(letters: str) -> str:
+    """The text that ``letters`` stand for between quotes; raises ``ValueError`` for a wrong escape."""
+    return str(json.loads(f'"{letters}"')) if "\\" in letters else letters

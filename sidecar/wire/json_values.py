@@ -1,7 +1,7 @@
 """Good JSON as Python objects, quickly; what is not good beyond doubt is left to the scanner.
 
-Small texts are read by the standard library in one go. In large ones only strings, numbers and words are: the arrays
-and objects around them are walked here, so that a thread that reads ten megabytes lets other threads run.
+Small texts are read by the standard library in one go. In large ones only numbers, words and short strings are: the
+arrays and objects around them are walked here, so that a thread that reads ten megabytes lets other threads run.
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ from sidecar.wire.json_text import (
     MAX_NUMBER_LENGTH,
     MAX_VALUES,
     as_utf8,
+    joined_halves,
     too_many_items,
     too_many_values,
+    unescaped,
 )
+from sidecar.wire.stretches import STRETCH, decoded
 
 # How deep a value may be, below Python's own limit of nested calls.
 MAX_DEPTH = 400
 # Texts up to this size are read in a few milliseconds, whatever is in them.
 AT_ONCE_BYTES = 256 * 1024
 
+# Letters of a string and whole escapes.
+_LETTERS = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+')
 _BLANK = re.compile(r"[ \t\r\n]*")
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
 _STOPS = frozenset(",]}")
@@ -53,7 +58,7 @@ def read_json(data: bytes, most_values: int = MAX_VALUES, most_items: int = MAX_
     array of more than ``most_items`` values, and for more than ``most_values`` in all of a large text.
     """
     try:
-        text = as_utf8(data).decode()
+        text = decoded(as_utf8(data))
         start = _blank_end(text, 1 if text.startswith("\ufeff") else 0)
         if text[start : start + 1] not in _OPENERS:
             raise NotPlainError  # What may stand behind a bare number or word is a matter of its own.
@@ -135,8 +140,11 @@ _read_scalar: Callable[[str, int], tuple[Any, int]] = make_scanner(
 
 
 def _blank_end(text: str, at: int) -> int:
-    match = _BLANK.match(text, at)
-    return match.end() if match else at
+    while match := _BLANK.match(text, at, at + STRETCH):
+        if match.end() < at + STRETCH:
+            return match.end()
+        at = match.end()
+    return at
 
 
 class _Walk:
@@ -194,12 +202,7 @@ class _Walk:
         left = min(self._left, self._most_items - before)
         while True:
             left -= 1
-            try:
-                value, end = _read_scalar(text, at)
-            except (StopIteration, ValueError):
-                raise NotPlainError from None
-            if end - at > MAX_NUMBER_LENGTH and type(value) is not str:
-                raise NotPlainError
+            value, end = self._scalar(at)
             append(value)
             at = end + 1
             if text[end:at] != "," or left < 0:
@@ -263,13 +266,35 @@ class _Walk:
         return -1
 
     def _scalar(self, at: int) -> tuple[Any, int]:
+        """The scalar that begins at ``at``, and where it ends."""
+        text = self._text
+        if text[at : at + 1] == '"':
+            quote = text.find('"', at + 1, at + STRETCH)
+            if quote < 0 or text[quote - 1] == "\\":
+                return self._long_string(at + 1)
         try:
-            value, end = _read_scalar(self._text, at)
+            value, end = _read_scalar(text, at)
         except (StopIteration, ValueError):
             raise NotPlainError from None
         if end - at > MAX_NUMBER_LENGTH and type(value) is not str:
             raise NotPlainError
         return value, end
+
+    def _long_string(self, at: int) -> tuple[str, int]:
+        """A string from behind its quote, in stretches, and where it ends."""
+        text, parts = self._text, []
+        while True:
+            match = _LETTERS.match(text, at, at + STRETCH)
+            end = match.end() if match else at
+            try:
+                parts.append(unescaped(text[at:end]))
+            except ValueError:
+                raise NotPlainError from None
+            if text[end : end + 1] == '"':
+                return joined_halves(parts), end + 1
+            if end == at:
+                raise NotPlainError
+            at = end
 
     def _read_name(self, at: int) -> int:
         """Reads the name at ``at``; where its value begins."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from sidecar.core.errors import IllegalArgumentError, OtherError, SidecarError, XContentParseError
 from sidecar.core.javatext import java_trim
+from sidecar.wire.json_text import MAX_NUMBER_LENGTH
 from sidecar.wire.token_reader import Token, TokenReader
 
 Reader = Callable[[TokenReader], Any]
@@ -22,11 +23,12 @@ Build = Callable[[dict[str, Any]], Any]
 
 _UNBUILT = object()
 
-_PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+# Nothing is given back once it is taken: a text of a million digits would be gone through a million times.
+_PLAIN = r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?"
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _PLAIN_DECIMAL = re.compile(_PLAIN)
 _DECIMAL = re.compile(rf"{_PLAIN}[fFdD]?|[+-]?(?:NaN|Infinity)")
-_HEXADECIMAL = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+[fFdD]?")
+_HEXADECIMAL = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]++\.?[0-9a-fA-F]*+|\.[0-9a-fA-F]++)[pP][+-]?[0-9]+[fFdD]?")
 
 _STRING = frozenset({Token.STRING})
 _NUMBER = frozenset({Token.NUMBER, Token.STRING})
@@ -231,7 +233,7 @@ def _whole_number_in(value: str, bits: int) -> float:
         number = _number_in(value)
         return 0 if math.isnan(number) else number
     if _WHOLE.fullmatch(value):
-        return int(value)
+        return int(value) if len(value) <= MAX_NUMBER_LENGTH else float(value)
     if _PLAIN_DECIMAL.fullmatch(value):
         return float(value)
     raise IllegalArgumentError(f'For input string: "{value}"')

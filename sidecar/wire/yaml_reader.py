@@ -14,6 +14,7 @@ import yaml
 from sidecar.core.errors import OtherError, XContentParseError
 from sidecar.wire.json_text import CONTAINER_COUNTS_AS, MAX_VALUES, beyond, too_many_items, too_many_values
 from sidecar.wire.json_values import MAX_DEPTH
+from sidecar.wire.stretches import Steps
 
 # Elasticsearch's own YAML parser reads no more either.
 MAX_YAML_BYTES = 3 * 1024 * 1024
@@ -44,7 +45,7 @@ def read_yaml(data: bytes, most_items: int | None = None) -> Any:
     if len(data) > MAX_YAML_BYTES:
         raise unreadable("1:1", "y_a_m_l_exception", f"the body exceeds the limit of {MAX_YAML_BYTES} bytes")
     try:
-        loader = _LOADER(data)
+        loader = _LOADER(Steps(data))
         try:
             return _Document(loader, MAX_VALUES if most_items is None else most_items).read()
         finally:

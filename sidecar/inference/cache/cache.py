@@ -20,6 +20,8 @@ from sidecar.inference.cache.packing import Embedded, joined, pack_all, parted, 
 CHARACTERS_PER_TOKEN = 4
 """How many characters a token of ordinary prose has, for the estimate of what was saved."""
 
+# Keys of so many characters are made in a millisecond; more are made beside the event loop.
+_IN_LOOP_CHARACTERS = 256 * 1024
 Compute = Callable[[Sequence[Input]], Awaitable[Answer]]
 
 
@@ -104,9 +106,10 @@ class EmbeddingCache:
 
         Raises whatever ``compute`` does. An answer of another length than what was asked is passed on, not kept.
         """
-        places: dict[bytes, list[int]] = {}
-        for position, item in enumerate(items):
-            places.setdefault(input_key(identity, item), []).append(position)
+        if _characters(items) > _IN_LOOP_CHARACTERS:
+            places = await asyncio.to_thread(_places, identity, items)
+        else:
+            places = _places(identity, items)
         gathering = _Gathering(places, items)
         await self._look_up(gathering)
         hits = sum(len(places[key]) for key in gathering.found)
@@ -186,6 +189,14 @@ class EmbeddingCache:
         self.count.saved_tokens += saved
         if self._observer is not None:
             self._observer.observe_cache(hits, misses, saved_calls, saved)
+
+
+def _places(identity: bytes, items: Sequence[Input]) -> dict[bytes, list[int]]:
+    """Where each input stands, by its key."""
+    places: dict[bytes, list[int]] = {}
+    for position, item in enumerate(items):
+        places.setdefault(input_key(identity, item), []).append(position)
+    return places
 
 
 async def _outcome(running: asyncio.Future[Embedded | None]) -> Embedded | None:
