@@ -22,7 +22,7 @@ from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import merge
 from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import examined, unclaimed_in
+from sidecar.front.filling import Filling, examined, unclaimed_in
 from sidecar.front.json_members import Change, changed, members
 from sidecar.front.refusals import GUARD, MISSING, DocumentPlace, is_too_long, versions
 from sidecar.front.request_target import with_parameters, without_shape
@@ -95,14 +95,16 @@ async def _forward_filled(
 ) -> web.StreamResponse:
     """The update with vectors in its partial documents; the cluster merges."""
     retries = exchange.parameters.get("retry_on_conflict", "0")
-    if await _is_missing(exchange, plan, body):
+    doc = _doc_of(body)
+    looked_at = None if doc is None else await examined(doc, plan, is_partial=True)
+    if looked_at is not None and await _is_missing(exchange, body, looked_at):
         guard = {name: str(value) for name, value in GUARD.items()}
         target = with_parameters(without_shape(exchange.target), guard, without={"retry_on_conflict"})
         answer = await exchange.call("POST", target, body.raw)
         if answer.status != _CONFLICT:
             return respond(context, answer, {})
     while True:
-        written, stored = await _with_vectors(context, plan, pipelines, body)
+        written, stored = await _with_vectors(context, plan, pipelines, body, looked_at)
         if written is body.raw:
             return await exchange.forward(warnings=context.notes)
         if stored is None or "if_seq_no" in exchange.parameters:
@@ -115,13 +117,21 @@ async def _forward_filled(
         retries = str(int(retries) - 1)
 
 
-async def _is_missing(exchange: Exchange, plan: WritePlan, body: SourceText) -> bool:
-    """Whether an update that wants inference is of a document that is not there and would not be made by it."""
+def _doc_of(body: SourceText) -> SourceText | None:
+    """The partial document of an update."""
     doc = body.document.get("doc")
+    if not isinstance(doc, dict):
+        return None
+    held, _ = members(body.raw)
+    (place,) = [member for member in held if member.name == "doc"]
+    return SourceText(body.raw[place.value : place.end], doc)
+
+
+async def _is_missing(exchange: Exchange, body: SourceText, filling: Filling) -> bool:
+    """Whether an update that wants inference is of a document that is not there and would not be made by it."""
     inserts = {"upsert", "doc_as_upsert", "scripted_upsert"} & body.document.keys()
-    if inserts or not isinstance(doc, dict) or "if_seq_no" in exchange.parameters:
+    if inserts or "if_seq_no" in exchange.parameters:
         return False
-    filling = await examined(SourceText(b"", doc), plan, is_partial=True)
     if filling.needs_stored or not any(True for _ in filling.texts()):
         return False
     place = DocumentPlace(exchange.values["index"], exchange.values["id"], exchange.parameters.get("routing"))
@@ -129,9 +139,15 @@ async def _is_missing(exchange: Exchange, plan: WritePlan, body: SourceText) -> 
 
 
 async def _with_vectors(
-    context: WriteContext, plan: WritePlan, pipelines: RunningPipelines, body: SourceText
+    context: WriteContext,
+    plan: WritePlan,
+    pipelines: RunningPipelines,
+    body: SourceText,
+    looked_at: Filling | None,
 ) -> tuple[bytes, StoredDocument | None]:
     """The body of an update with its vectors, and the stored document where they depend on it.
+
+    ``looked_at`` is what its partial document wants, if it has one.
 
     Raises:
         SidecarError: an inference failed, or the stored document cannot be read now.
@@ -141,10 +157,9 @@ async def _with_vectors(
     raw = {member.name: body.raw[member.value : member.end] for member in held}
     changes: dict[str, Change] = {}
     stored = None
-    doc, upsert = body.document.get("doc"), body.document.get("upsert")
-    if isinstance(doc, dict):
-        source = SourceText(raw["doc"], doc)
-        filling = await examined(source, plan, is_partial=True)
+    upsert = body.document.get("upsert")
+    if looked_at is not None:
+        filling = looked_at
         if filling.needs_stored:
             name = DocumentName(context.exchange.values["index"], identity, context.exchange.parameters.get("routing"))
             (found,) = await read_stored(context.exchange, [name])
@@ -152,7 +167,7 @@ async def _with_vectors(
                 raise found
             stored = found
             if stored is not None:
-                filling = await examined_with_stored(source, stored, plan)
+                filling = await examined_with_stored(filling.source, stored, plan)
         context.note(filling.notes)
         if not filling.is_idle:
             changes["doc"] = context.completed(filling, await context.embed([filling]))

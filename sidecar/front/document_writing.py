@@ -11,7 +11,7 @@ from aiohttp import web
 from sidecar.core.errors import PlainError, SidecarError
 from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
-from sidecar.front.filling import examined
+from sidecar.front.filling import Filling, examined
 from sidecar.front.inference_processors import CARRIER
 from sidecar.front.json_members import changed
 from sidecar.front.refusals import (
@@ -52,11 +52,14 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
     source = await read_body(exchange, strict=plan.has_semantic_text)
     if source is None:
         return await exchange.forward(warnings=context.notes)
-    if operation == "create" and "id" in exchange.values and not pipelines.run and await _wants_inference(source, plan):
-        conflict = await refusal_of_existing(exchange, exchange.values["id"])
+    looked_at = None
+    if operation == "create" and "id" in exchange.values and not pipelines.run:
+        looked_at = await _examined_alone(source, plan, exchange.values["id"])
+        wants_inference = any(True for _ in looked_at.texts())
+        conflict = await refusal_of_existing(exchange, exchange.values["id"]) if wants_inference else None
         if conflict is not None:
             return exchange.respond(VersionConflictError.default_status, conflict, filtered=False)
-    written = await filled(context, plan, pipelines, source, exchange.values.get("id"))
+    written = await filled(context, plan, pipelines, source, exchange.values.get("id"), looked_at=looked_at)
     if written.body is source.raw:
         return await exchange.forward(warnings=context.notes)
     if not pipelines.infers:
@@ -79,8 +82,13 @@ async def told(context: WriteContext, plan: WritePlan, route: str, body: bytes) 
     return respond(context, answer, {})
 
 
-async def _wants_inference(source: SourceText, plan: WritePlan) -> bool:
-    return any(True for _ in (await examined(source, plan)).texts())
+async def _examined_alone(
+    source: SourceText, plan: WritePlan, identity: str | None, unclaimed: Collection[str] = ()
+) -> Filling:
+    try:
+        return await examined(source, plan, unclaimed=unclaimed)
+    except ConflictingSettingsError as error:
+        raise error.within(uuid.uuid4().hex[:20] if identity is None else identity) from error
 
 
 def _operation(exchange: Exchange) -> str:
@@ -139,10 +147,12 @@ async def filled(
     source: SourceText,
     identity: str | None,
     unclaimed: Collection[str] = (),
+    looked_at: Filling | None = None,
 ) -> Filled:
     """The source with the vectors of what the pipelines of the request will make of it; as it came without any.
 
-    ``unclaimed`` are fields of which its marker says nothing, see ``filling``.
+    ``unclaimed`` are fields of which its marker says nothing, see ``filling``; ``looked_at`` is what it wants, where
+    that is known and no pipelines run.
 
     Raises:
         SidecarError: an inference failed.
@@ -155,10 +165,7 @@ async def filled(
         read, plan = outcome.source or source, outcome.plan
     body = source.raw
     if plan and (outcome is None or outcome.source is not None):
-        try:
-            filling = await examined(read, plan, unclaimed=unclaimed)
-        except ConflictingSettingsError as error:
-            raise error.within(uuid.uuid4().hex[:20] if identity is None else identity) from error
+        filling = looked_at or await _examined_alone(read, plan, identity, unclaimed)
         if outcome is not None:
             heed(context, filling, outcome)
         context.note(filling.notes)
