@@ -234,7 +234,7 @@ async def test_a_call_that_cannot_be_answered_in_its_time_is_refused_at_once(mod
     while statistics(models).run_seconds < 1.1:  # until the model's pace is known
         await models.dense("endpoint", texts(16), lane=Lane.INGEST)
     with pytest.raises(QueueFullError, match="s of work") as caught:
-        await models.dense("endpoint", texts(4000), lane=Lane.INGEST, deadline=loop.time() + 2)
+        await models.dense("endpoint", texts(4000), lane=Lane.INGEST, deadline=loop.time() + 0.5)
     assert (caught.value.status, statistics(models).queued_items) == (429, 0)
     assert int(caught.value.headers["Retry-After"]) >= 1
     # A search beside it is not held up by what is refused.
