@@ -35,6 +35,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "site"
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_package_and_mappings(installed: Path) -> None:
     rooms = [ROOT / "sidecar", ROOT / "mappings"]
     files = [str(file.relative_to(ROOT)) for room in rooms for file in room.rglob("*") if file.is_file()]
@@ -45,6 +46,7 @@ def test_the_wheel_holds_every_file_of_package_and_mappings(installed: Path) -> 
     assert [name for name in sorted(expected) if not (installed / name).exists()] == []
 
 
+@pytest.mark.slow
 def test_the_installed_package_finds_its_mappings_and_models(installed: Path, tmp_path: Path) -> None:
     # The working copy is installed in editable form, so the unpacked wheel has to come first on the path.
     program = f"import sys; sys.path.insert(0, {str(installed)!r})\n{PROGRAM}"

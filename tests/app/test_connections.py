@@ -258,6 +258,7 @@ async def test_the_last_file_handles_are_not_given_to_idle_connections(whole_ser
         writer.close()
 
 
+@pytest.mark.slow
 async def test_a_caller_that_does_not_read_is_left(services: Services) -> None:
     service = await services.start(write_timeout="500ms")
     reader, writer = await connect(service)

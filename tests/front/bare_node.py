@@ -39,11 +39,16 @@ class BareNode:
 
 def always(answer: bytes) -> Answering:
     """Reads requests and answers each with ``answer``."""
+    return at(b"", answer)
+
+
+def at(target: bytes, answer: bytes) -> Answering:
+    """Reads requests and answers those whose head has ``target`` in it with ``answer``, the others with ``OK``."""
 
     async def answering(node: BareNode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            await node.read(reader)
-            writer.write(answer)
+            head = await node.read(reader)
+            writer.write(answer if target in head else OK)
             await writer.drain()
 
     return answering

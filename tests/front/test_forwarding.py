@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.front.bare_node import OK, BareNode, always, bare_node, hang_up
+from tests.front.bare_node import OK, BareNode, always, at, bare_node, hang_up
 from tests.front.conftest import StartFront
 from tests.front.raw_http import compose, connect, exchange, plain, read_answer, steady
 
@@ -197,7 +197,7 @@ async def test_bodies_without_content_keep_what_their_heads_say(start_front: Sta
     for status, method in ((204, "GET"), (304, "GET"), (200, "HEAD")):
         head = f'HTTP/1.1 {status} X\r\nETag: "e"\r\n'.encode()
         head += b"" if status == 204 else b"Content-Length: 12\r\n"
-        async with bare_node(always(head + b"\r\n")) as node:
+        async with bare_node(at(b"/a/_stats", head + b"\r\n")) as node:
             front = await start_front(node.url)
             answer = await exchange(front, compose(method, "/a/_stats"), is_head=method == "HEAD")
         assert (answer.status, answer.body) == (status, b"")

@@ -26,7 +26,9 @@ WITHOUT_A_SERVICE = frozenset({"nope", "5", "OpenAI", "None"})
 """Services that no Elasticsearch has: the recorded refusals of them are compared."""
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "version", [*VERSIONS[:2], *(pytest.param(each, marks=pytest.mark.slow) for each in VERSIONS[2:])]
+)
 async def test_only_written_departures_differ(version: str, tmp_path: Path) -> None:
     known = frozenset(service.name for service in Catalogue.discover())
     cases = [case for case in load_cases(version) if services_of(case) <= known | WITHOUT_A_SERVICE]

@@ -79,6 +79,7 @@ def lacking(sent: Json, shown: Json, place: str = "") -> list[str]:
     return [] if is_same else [place]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("service", "endpoints", "version"), documented("create"))
 async def test_endpoints_are_created(service: str, endpoints: list[Json], version: str, bench: Bench) -> None:
     for endpoint in endpoints:
