@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sidecar.core.tasks import TaskType
 from sidecar.runtime.errors import UnusableModelError
@@ -41,6 +42,31 @@ class ModelKind(enum.Enum):
             ModelKind.DENSE: "text_embedding",
             ModelKind.CROSS_ENCODER: "text_similarity",
         }[self]
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What an architecture's weights can be exported as."""
+
+    described: str
+    kinds: frozenset[ModelKind]
+    task: str
+    """Of Optimum's export."""
+
+
+# By the ending of the architecture's name (BertModel, BertForMaskedLM, ...); any other name tells nothing.
+_HEADS = {
+    "ForSequenceClassification": _Head(
+        "a sequence classifier", frozenset({ModelKind.CROSS_ENCODER}), "text-classification"
+    ),
+    "ForMaskedLM": _Head("a masked language model", frozenset({ModelKind.SPARSE, ModelKind.DENSE}), "fill-mask"),
+    "Model": _Head("an encoder without a head", frozenset({ModelKind.DENSE}), "feature-extraction"),
+}
+_OF = {
+    ModelKind.SPARSE: " over the vocabulary",
+    ModelKind.DENSE: "",
+    ModelKind.CROSS_ENCODER: " of a classifier",
+}
 
 
 def recognise(
@@ -114,11 +140,7 @@ def _of_logits(where: str, logits: GraphValue, config: JsonObject) -> ModelKind:
 def _check_export(where: str, kind: ModelKind, output: GraphValue, config: JsonObject, modules: Modules | None) -> None:
     """Refuses a graph that was exported for another task than the directory is made for."""
     if modules is None or modules.is_encoder_only:
-        if kind is ModelKind.DENSE and _architecture(config, "ForSequenceClassification"):
-            raise UnusableModelError(
-                f"Model [{where}] is a sequence classifier by [config.json], but its graph gives [{output.name}]; "
-                "export it with the task [text-classification]"
-            )
+        _check_head(where, kind, output, config)
         if kind is ModelKind.DENSE and modules is not None and len(output.shape) == 3:
             raise UnusableModelError(
                 f"[modules.json] of model directory [{where}] has no [Pooling] after its Transformer"
@@ -133,6 +155,21 @@ def _check_export(where: str, kind: ModelKind, output: GraphValue, config: JsonO
         raise UnusableModelError(
             f"Model [{where}] has the module [Pooling], but its graph gives [{output.name}]; "
             "export it with the task [feature-extraction]"
+        )
+
+
+def _check_head(where: str, kind: ModelKind, output: GraphValue, config: JsonObject) -> None:
+    """Refuses a graph with a head that the architecture lacks: an export fills such a head with random numbers.
+
+    Where ``modules.json`` says what the directory is for, that comes first. Source: transformers, the load report of
+    ``from_pretrained`` ("newly initialized").
+    """
+    names = [name for name in config.texts("architectures") if not name.endswith("LMHeadModel")]
+    known = [head for name in names for ending, head in _HEADS.items() if name.endswith(ending)]
+    if known and not any(kind in head.kinds for head in known):
+        raise UnusableModelError(
+            f"Model [{where}] is {known[0].described} by [config.json], but its graph gives "
+            f"[{output.name}]{_OF[kind]}; export it with the task [{known[0].task}]"
         )
 
 

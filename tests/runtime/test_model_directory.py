@@ -1,6 +1,7 @@
 """Recognising what a model directory holds."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -62,6 +63,32 @@ def test_a_masked_language_model_is_a_sparse_encoder(tmp_path: Path) -> None:
 def test_a_classifier_of_one_logit_is_a_cross_encoder(tmp_path: Path) -> None:
     directory = ModelDirectory.read(TinyModel(tmp_path).classifier())
     assert (directory.kind, directory.dimensions) == (ModelKind.CROSS_ENCODER, None)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "graph", "kind"),
+    [
+        (["DistilBertForMaskedLM"], TinyModel.masked_language_model, ModelKind.SPARSE),
+        (["BertForMaskedLM"], TinyModel.encoder, ModelKind.DENSE),
+        (["T5EncoderModel"], TinyModel.encoder, ModelKind.DENSE),
+        (["XLMRobertaForSequenceClassification"], TinyModel.classifier, ModelKind.CROSS_ENCODER),
+        (["GPT2LMHeadModel"], TinyModel.masked_language_model, ModelKind.SPARSE),
+        (["BertModel", "BertForMaskedLM"], TinyModel.masked_language_model, ModelKind.SPARSE),
+        (["Reranker"], TinyModel.classifier, ModelKind.CROSS_ENCODER),
+    ],
+)
+def test_a_graph_with_the_head_of_its_architecture(
+    tmp_path: Path, architectures: list[str], graph: Callable[[TinyModel], Path], kind: ModelKind
+) -> None:
+    graph(TinyModel(tmp_path, config={"architectures": architectures}))
+    assert ModelDirectory.read(tmp_path).kind is kind
+
+
+def test_modules_say_before_the_architecture_what_a_graph_is_for(tmp_path: Path) -> None:
+    tiny = TinyModel(tmp_path, config={"architectures": ["BertForSequenceClassification"]})
+    tiny.masked_language_model()
+    tiny.modules(("MLMTransformer", ""), ("SpladePooling", "1_SpladePooling"))
+    assert ModelDirectory.read(tmp_path).kind is ModelKind.SPARSE
 
 
 def test_the_graph_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:

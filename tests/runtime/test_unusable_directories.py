@@ -1,5 +1,6 @@
 """A folder that cannot be read or used: refused by name, and nothing beside it is touched."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -36,6 +37,16 @@ def with_files(*changes: Callable[[TinyModel], object]) -> Callable[[TinyModel],
     def change(tiny: TinyModel) -> None:
         for each in changes:
             each(tiny)
+
+    return change
+
+
+def architecture(*names: str) -> Callable[[TinyModel], None]:
+    """Names of the classes whose weights were saved."""
+
+    def change(tiny: TinyModel) -> None:
+        file = tiny.path / "config.json"
+        tiny.json("config.json", json.loads(file.read_text()) | {"architectures": names})
 
     return change
 
@@ -190,6 +201,24 @@ REFUSED: dict[str, tuple[Callable[[TinyModel], object], str]] = {
         lambda tiny: tiny.encoder(architectures=["XLMRobertaForSequenceClassification"], num_labels=1),
         r"is a sequence classifier by \[config\.json\], but its graph gives \[last_hidden_state\].*"
         r"\[text-classification\]",
+    ),
+    "a vocabulary head on a classifier": (
+        with_files(
+            lambda tiny: tiny.masked_language_model(),
+            architecture("XLMRobertaForSequenceClassification"),
+        ),
+        r"is a sequence classifier by \[config\.json\], but its graph gives \[logits\] over the vocabulary; "
+        r"export it with the task \[text-classification\]",
+    ),
+    "a vocabulary head on an encoder": (
+        with_files(lambda tiny: tiny.masked_language_model(), architecture("BertModel")),
+        r"is an encoder without a head by \[config\.json\], but its graph gives \[logits\] over the vocabulary; "
+        r"export it with the task \[feature-extraction\]",
+    ),
+    "a classifier's head on a masked language model": (
+        with_files(lambda tiny: tiny.classifier(), architecture("DistilBertForMaskedLM")),
+        r"is a masked language model by \[config\.json\], but its graph gives \[logits\] of a classifier; "
+        r"export it with the task \[fill-mask\]",
     ),
     "a Git LFS pointer": (
         lambda tiny: (tiny.path / "model.onnx").write_text(_POINTER),
