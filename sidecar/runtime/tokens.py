@@ -22,6 +22,8 @@ CHARACTERS_PER_PIECE = 256
 # The library hands a batch, were it one text, to threads of its own and lets others run meanwhile. Up to so many
 # characters, half a millisecond, the changes of thread take longer than the work.
 _SHORT = 2000
+# Blanks before a text that are read behind a prompt: any number of them costs no more than these.
+_BLANKS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class WordPieces:
         """Texts one by one, each after ``prompt``."""
         whole = [text.strip() for text in texts]
         cut = [whole_characters(self._cut(text)) for text in whole]
-        inputs = [prompt + text for text in cut] if prompt else cut
+        inputs = [behind(prompt, text, short) for text, short in zip(texts, cut, strict=True)] if prompt else cut
         encodings = encoded(self._tokenizer, inputs, special_tokens=self._frames)
         prompt_tokens = self._prompt_tokens(prompt) if prompt else 0
         return [
@@ -151,6 +153,14 @@ class WordPieces:
     def special_ids(self) -> list[int]:
         """Ids of tokens that stand for no text: [CLS], [SEP], [PAD] and the like."""
         return [number for number, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
+
+
+def behind(prompt: str, text: str, stripped: str) -> str:
+    """A prompt and a text as one input: blanks between the two count, where the tokenizer keeps them.
+
+    ``stripped`` is what is read of ``text``. As in sentence-transformers, which strips no more than both together.
+    """
+    return prompt + text[: len(text) - len(text.lstrip())][-_BLANKS:] + stripped
 
 
 def whole_characters(text: str) -> str:

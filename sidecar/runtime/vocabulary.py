@@ -10,7 +10,7 @@ from threading import Lock
 from tokenizers import Tokenizer
 
 from sidecar.runtime.directory import ModelDirectory
-from sidecar.runtime.tokens import CHARACTERS_PER_PIECE, encoded, read_tokenizer, whole_characters
+from sidecar.runtime.tokens import CHARACTERS_PER_PIECE, behind, encoded, read_tokenizer, whole_characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class Vocabulary:
         """
         most = self.limit * CHARACTERS_PER_PIECE
         whole = [text.strip() for text in texts]
-        inputs = [prompt + whole_characters(text[:most]) for text in whole]
+        cut = [whole_characters(text[:most]) for text in whole]
+        inputs = [behind(prompt, text, short) for text, short in zip(texts, cut, strict=True)] if prompt else cut
         rows = zip(whole, encoded(self.load(), inputs), strict=True)
         return [len(one) if len(text) <= most else max(len(one), self.limit + 1) for text, one in rows]
 
