@@ -59,9 +59,10 @@ def failed_item(action: BulkAction, index: str, error: SidecarError, generation:
     return FailedItem(action.operation, index, identity, status, about)
 
 
-def placeholder(action: BulkAction, item: FailedItem) -> bytes:
-    """What stands in the cluster's bulk where ``item`` stood."""
-    meta = {name: action.meta[name] for name in _KEPT if name in action.meta} | {"_id": item.id}
+def placeholder(action: BulkAction, identity: str | None = None) -> bytes:
+    """What stands in the cluster's bulk where an ``action`` stood; ``identity`` is the id that its answer names."""
+    meta = {name: action.meta[name] for name in _KEPT if name in action.meta}
+    meta |= {} if identity is None else {"_id": identity}
     meta |= GUARD  # the update fails, whether or not there is a document
     return orjson.dumps({"update": meta}) + b'\n{"doc":{}}\n'
 

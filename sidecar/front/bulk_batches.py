@@ -6,8 +6,9 @@ actions -> documents -> what pipelines make of them -> texts -> vectors -> lines
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -33,10 +34,13 @@ from sidecar.front.simulation import Draft, Outcome, Pipelines
 from sidecar.front.source_text import SourceText, read_source
 from sidecar.front.stored_documents import DocumentName, StoredDocument, examined_with_stored, read_stored
 from sidecar.front.targets import WritePlan
+from sidecar.front.update_request import inserts_its_doc
 from sidecar.front.vector_probes import heed, through_pipelines
 from sidecar.front.write_context import WriteContext
 
 _MOST_TOUCHED = 100_000
+# What an update may say beside its document for the creation of one to be the same.
+_OF_CREATION = frozenset({"_index", "_id", "routing", "require_alias", "pipeline", "retry_on_conflict"})
 
 Part = BulkAction | Passage
 _Key = tuple[str, str]
@@ -63,7 +67,11 @@ class _Document:
 
 @dataclass(slots=True)
 class _Work:
-    """An action with the documents in it that may want vectors."""
+    """An action with the documents in it that may want vectors.
+
+    ``needs_stored``: these are of what is stored as well. It ``waits`` where an earlier action of the bulk may change
+    that, and ``creates`` where nothing is stored and the document is to be inserted.
+    """
 
     action: BulkAction
     plan: WritePlan
@@ -72,6 +80,9 @@ class _Work:
     failure: SidecarError | None = None
     stored: StoredDocument | None = None
     is_missing: bool = False
+    creates: bool = False
+    needs_stored: bool = False
+    waits: bool = False
 
     @property
     def wants_inference(self) -> bool:
@@ -80,18 +91,38 @@ class _Work:
 
 @dataclass(slots=True)
 class Batch:
-    """What of a batch goes to the cluster; ``failed`` by the item's place in the batch of ``items`` items.
+    """What of a batch goes to the cluster, as ``lines`` for each of its ``parts``.
 
+    By the item's place in the batch of ``items`` items: ``failed``; ``guarded``, actions that may fail by the front's
+    guard alone; ``waiting``, those that can be done only behind earlier ones of the bulk; ``dependent``, places whose
+    vectors are of what is stored as well.
     Without ``keeps_heads`` an action line was replaced for which the cluster might refuse the whole bulk.
     """
 
-    data: bytes
-    items: int
-    failed: dict[int, FailedItem]
-    is_changed: bool
-    errors: dict[int, Mapping[str, SidecarError]]
-    guarded: dict[int, BulkAction]
+    parts: Sequence[Part]
+    lines: list[tuple[bytes, ...]] = field(default_factory=list)
+    items: int = 0
+    failed: dict[int, FailedItem] = field(default_factory=dict)
+    is_changed: bool = False
+    errors: dict[int, Mapping[str, SidecarError]] = field(default_factory=dict)
+    guarded: dict[int, BulkAction] = field(default_factory=dict)
+    waiting: dict[int, BulkAction] = field(default_factory=dict)
+    dependent: set[int] = field(default_factory=set)
     keeps_heads: bool = True
+
+    @property
+    def data(self) -> bytes:
+        """The lines, for the cluster."""
+        return b"".join(chain.from_iterable(self.lines))
+
+    def wait(self, place: int, action: BulkAction) -> tuple[bytes, ...]:
+        """Leaves an item for later; the lines that stand in its place."""
+        self.guarded.pop(place, None)
+        self.errors.pop(place, None)
+        self.waiting[place] = action
+        self.is_changed = True
+        self.keeps_heads &= action.is_plain
+        return (placeholder(action),)
 
 
 class BatchMaker:
@@ -106,12 +137,15 @@ class BatchMaker:
         self._index = exchange.values.get("index") or exchange.parameters.get("index")
         self._pipeline = exchange.parameters.get("pipeline")
         self._touched: set[int] = set()
+        self._held: set[int] = set()
+        self._concrete: dict[str, str] = {}  # indices that are written, by the names that actions give
 
-    async def prepare(self, parts: Sequence[Part]) -> Batch:
-        """What goes to the cluster for some actions."""
-        fresh = self._first_touches(parts)
+    async def prepare(self, parts: Sequence[Part], *, again: bool = False) -> Batch:
+        """What goes to the cluster for some actions; ``again``, these are of different documents, none waits."""
+        fresh = set(range(len(parts))) if again else self._first_touches(parts)
         keys = [self._key(part) if isinstance(part, BulkAction) else None for part in parts]
         plans = await self._plans(keys)
+        self._concrete |= {name: plan.index for (name, _), plan in plans.items()}
         pipelines = await self._pipelines(parts, plans)
         if not pipelines and not any(plans.values()):
             return _untouched(parts)
@@ -125,24 +159,45 @@ class BatchMaker:
                 if work is not None:
                     works[position] = work
         await self._examine(list(works.values()))
-        await self._read_stored(list(works.values()))
+        await self._read_stored(works, fresh)
         await self._look_up([works[position] for position in works.keys() & fresh])
         fillings = [d.filling for w in works.values() for d in w.documents if d.filling and not w.failure]
         vectors = await self._context.embed(fillings)
-        batch = Batch(b"", 0, {}, False, {}, {})
-        data: list[bytes] = []
+        batch = Batch(parts)
         for position, part in enumerate(parts):
             if isinstance(part, Passage):
-                data.append(part.data)
+                batch.lines.append((part.data,))
                 continue
             work = works.get(position)
-            data += (part.head, part.source) if work is None else self._written(batch, work, vectors)
+            batch.lines.append((part.head, part.source) if work is None else self._written(batch, work, vectors))
             batch.items += 1
-        batch.data = b"".join(data)
         return batch
+
+    def keep_order(self, batch: Batch) -> None:
+        """Lets actions wait whose document an earlier one of the bulk may have yet to change; batch after batch."""
+        if not (self._held or batch.dependent):
+            return
+        place = -1
+        for position, part in enumerate(batch.parts):
+            if isinstance(part, Passage):
+                continue
+            place += 1
+            document = self.document_of(part)
+            if document in self._held and place not in batch.failed and place not in batch.waiting:
+                batch.lines[position] = batch.wait(place, part)
+            elif document is not None and place in batch.dependent:
+                self._held.add(document)
+
+    def document_of(self, action: BulkAction) -> int | None:
+        """Which document an action is of, as far as that can be told; ``None`` for new ones."""
+        return None if action.id is None else hash((self._concrete.get(self._name(action)), action.id))
 
     def _written(self, batch: Batch, work: _Work, vectors: Vectors) -> tuple[bytes, ...]:
         """The lines that go to the cluster for an action; notes in ``batch`` what its answer will need."""
+        if work.needs_stored:
+            batch.dependent.add(batch.items)
+        if work.waits:
+            return batch.wait(batch.items, work.action)
         try:
             if work.failure is not None:
                 raise work.failure
@@ -152,7 +207,7 @@ class BatchMaker:
             batch.failed[batch.items] = item
             batch.is_changed = True
             batch.keeps_heads &= work.action.is_plain
-            return (placeholder(work.action, item),)
+            return (placeholder(work.action, item.id),)
         batch.is_changed |= source is not work.action.source
         errors = [document.outcome.errors for document in work.documents if document.infers and document.outcome]
         if errors:
@@ -165,6 +220,10 @@ class BatchMaker:
             batch.keeps_heads &= work.action.is_plain
             # Without its texts: a cluster that lacks the endpoint would complain of that first.
             return _guarded_head(work.action, GUARD), changed(work.line.raw, {"doc": b"{}"})
+        if work.creates:
+            batch.is_changed = True
+            batch.guarded[batch.items] = work.action
+            return _creating(work.action, source)
         if work.stored is None:
             return work.action.head, source
         batch.guarded[batch.items] = work.action
@@ -296,20 +355,28 @@ class BatchMaker:
         except SidecarError as error:
             work.failure = error
 
-    async def _read_stored(self, works: Sequence[_Work]) -> None:
-        """Reads the documents of which partial updates hold too little, and looks at those updates again."""
-        held = [
-            (work, document)
-            for work in works
-            for document in work.documents
-            if document.filling is not None and document.filling.needs_stored and work.action.id is not None
-        ]
+    async def _read_stored(self, works: Mapping[int, _Work], fresh: Collection[int]) -> None:
+        """Reads the documents of which partial updates hold too little, and looks at those updates again.
+
+        What an earlier action of the bulk touched is read when that is done.
+        """
+        held = []
+        for position, work in works.items():
+            wanting = [d for d in work.documents if d.filling is not None and d.filling.needs_stored]
+            if not wanting or work.action.id is None or work.failure is not None:
+                continue
+            work.needs_stored = True
+            if position not in fresh:
+                work.waits = True
+                work.documents.clear()
+            held += [(work, document) for document in wanting if not work.waits]
         names = [
             DocumentName(self._name(work.action), work.action.id or "", self._routing(work.action)) for work, _ in held
         ]
         for (work, document), stored in zip(held, await read_stored(self._exchange, names), strict=True):
             if stored is None:
-                continue  # inserted, or missing: then there is no more than the update holds
+                self._heed_missing(work)
+                continue
             if isinstance(stored, SidecarError):
                 work.failure = stored
                 continue
@@ -319,6 +386,20 @@ class BatchMaker:
                 work.failure = error
             if "if_seq_no" not in work.action.meta:
                 work.stored = stored
+
+    def _heed_missing(self, work: _Work) -> None:
+        """Keeps an update of nothing from a document that comes meanwhile, whose texts its vectors would lack."""
+        if "if_seq_no" in work.action.meta:
+            return
+        body = work.line.document
+        if not inserts_its_doc(body) and not isinstance(body.get("upsert"), dict):
+            work.is_missing = True
+            work.documents.clear()
+            return
+        shown = self._exchange.parameters.keys() | body.keys()
+        is_plain = _OF_CREATION.issuperset(work.action.meta) and not any(name.startswith("_source") for name in shown)
+        # A data stream takes creations, and refuses updates.
+        work.creates = is_plain and "scripted_upsert" not in body and not work.plan.index.startswith(".ds-")
 
     def _routing(self, action: BulkAction) -> str | None:
         routing = action.meta.get("routing", action.meta.get("_routing", self._exchange.parameters.get("routing")))
@@ -344,9 +425,10 @@ class BatchMaker:
 
 
 def _untouched(parts: Sequence[Part]) -> Batch:
-    lines = [part.data if isinstance(part, Passage) else part.head + part.source for part in parts]
-    items = sum(isinstance(part, BulkAction) for part in parts)
-    return Batch(b"".join(lines), items, {}, False, {}, {})
+    lines: list[tuple[bytes, ...]] = [
+        (part.data,) if isinstance(part, Passage) else (part.head, part.source) for part in parts
+    ]
+    return Batch(parts, lines, sum(isinstance(part, BulkAction) for part in parts))
 
 
 def _with_documents_of_update(work: _Work, pipeline: str | None, infers: bool) -> _Work | None:
@@ -356,7 +438,7 @@ def _with_documents_of_update(work: _Work, pipeline: str | None, infers: bool) -
     doc, upsert = body.get("doc"), body.get("upsert")
     if isinstance(doc, dict):
         # A bulk runs pipelines on documents to be inserted alone.
-        inserts = body.get("doc_as_upsert") is True
+        inserts = inserts_its_doc(body)
         runs = pipeline if inserts else ""
         source = SourceText(places["doc"], doc, is_alone=True)
         work.documents.append(_Document(source, "doc", True, work.plan, runs, infers and inserts))
@@ -391,6 +473,15 @@ def _guarded_head(action: BulkAction, guard: Mapping[str, Any]) -> bytes:
     """The action line, for the document as it was read."""
     meta = {name: value for name, value in action.meta.items() if name != "retry_on_conflict"} | dict(guard)
     return orjson.dumps({action.operation: meta}) + b"\n"
+
+
+def _creating(action: BulkAction, source: bytes) -> tuple[bytes, ...]:
+    """The lines that create the document that an update would insert, from its ``source`` with vectors."""
+    meta = {name: value for name, value in action.meta.items() if name != "retry_on_conflict"}
+    held, _ = members(source)
+    name = "doc" if inserts_its_doc(orjson.loads(source)) else "upsert"
+    (inserted,) = [source[member.value : member.end] for member in held if member.name == name]
+    return orjson.dumps({"create": meta}) + b"\n", inserted + b"\n"
 
 
 def _inserts(work: _Work) -> bool:

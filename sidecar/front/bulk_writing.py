@@ -16,9 +16,11 @@ import orjson
 from aiohttp import web
 
 from sidecar.core.errors import PlainError, SidecarError
+from sidecar.core.generations import Generation
 from sidecar.front.bulk_answer import FailedItem, described, merged, without_last_complaint
 from sidecar.front.bulk_batches import Batch, BatchMaker, Part, has_too_long_id
 from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, named_indices
+from sidecar.front.bulk_order import Unfinished
 from sidecar.front.exchange import Exchange
 from sidecar.front.forwarding import OF_THE_ENCODING, end_to_end, relay
 from sidecar.front.refusals import GUARD
@@ -34,7 +36,6 @@ MOST_ACTIONS = 256
 MOST_BYTES = 1024 * 1024
 """A batch ends with whichever comes first; a body no longer than this is read whole before anything is sent."""
 BATCHES_AT_ONCE = 4
-_OWN_ATTEMPTS = 3
 # Bodies of this size the cluster reads whole before it does anything; longer ones it may do in parts.
 _MOST_AT_ONCE = 256 * 1024
 _REFUSED = b'{"update":{"_index":"0","_id":"0"}}\n{}\n'
@@ -83,6 +84,7 @@ class BulkWrite:
         self._failed: dict[int, FailedItem] = {}
         self._errors: dict[int, Mapping[str, SidecarError]] = {}
         self._guarded: dict[int, BulkAction] = {}
+        self._waiting: dict[int, BulkAction] = {}
         self._items = 0
         self._is_opaque = False
 
@@ -127,7 +129,7 @@ class BulkWrite:
     @property
     def _has_own_items(self) -> bool:
         """Whether the cluster's answer must be read, because some items of it are, or may be, the front's to tell."""
-        return bool(self._failed or self._errors or self._guarded)
+        return bool(self._failed or self._errors or self._guarded or self._waiting)
 
     async def _refused_whole(self, parts: Sequence[Part]) -> web.StreamResponse | None:
         """The cluster's answer to a bulk that it refuses for one of its lines; ``None`` where it does not.
@@ -187,8 +189,9 @@ class BulkWrite:
         body = orjson.loads(decoded(await answer.read(), answer.headers.get("Content-Encoding")))
         warnings = answer.headers.getall("Warning", ())
         if answer.status == 200:
-            await self._repeat_conflicts(body)
-            body = self._explained(merged(body, self._failed))
+            body = _explained(merged(body, self._failed), self._errors, self._exchange.front.generation)
+            if self._guarded or self._waiting:
+                await self._finish(body)
         # Errors of the whole request are never filtered.
         filtered = answer.status < 300
         response = self._exchange.respond(answer.status, body, warnings=self._context.notes, filtered=filtered)
@@ -196,50 +199,41 @@ class BulkWrite:
             response.headers.add("Warning", warning)
         return response
 
-    async def _repeat_conflicts(self, body: dict[str, Any]) -> None:
-        """Does updates again that met a change of their document, which only the front's own guard made fail."""
+    async def _finish(self, body: dict[str, Any]) -> None:
+        """Does what had to wait, and again what only the front's guard made fail, each document's in their order."""
         items = body.get("items") or []
-        for place, action in self._guarded.items():
-            if place >= len(items):
-                continue
-            for _ in range(_attempts(action)):
-                ((_, about),) = items[place].items()
-                if about.get("status") != 409:
-                    break
-                batch = await self._batches.prepare([action])
-                if batch.failed:
-                    self._failed[place] = batch.failed[0]
-                    break
-                target = without_shape(self._exchange.target)
-                content_type = "application/x-ndjson"
-                answer = await self._exchange.call("POST", target, batch.data, content_type=content_type)
-                if answer.status != 200:
-                    break
-                (items[place],) = answer.json()["items"]
+        unfinished = Unfinished(self._guarded, self._waiting, self._batches.document_of)
+        unfinished.heed(items)
+        while places := unfinished.due():
+            batch = await self._batches.prepare([unfinished.action(place) for place in places], again=True)
+            target = without_shape(self._exchange.target)
+            answer = await self._exchange.call("POST", target, batch.data, content_type="application/x-ndjson")
+            told = answer.json()
+            if answer.status == 200:
+                made = _explained(merged(told, batch.failed), batch.errors, self._exchange.front.generation)["items"]
+            else:
+                made = [_refused(unfinished.action(place), answer.status, told) for place in places]
+            for place, item in zip(places, made, strict=True):
+                items[place] = item
+            unfinished.done({place: n in batch.guarded for n, place in enumerate(places)}, items)
         body["errors"] = any("error" in about for item in items for about in item.values())
 
     def settled(self, batch: Batch, body: dict[str, Any]) -> dict[str, Any]:
         """The cluster's answer to ``batch`` alone, with the items that never reached it."""
         self._failed, self._errors, self._items = {}, {}, 0
         self._count(batch)
-        return self._explained(merged(body, self._failed))
-
-    def _explained(self, body: dict[str, Any]) -> dict[str, Any]:
-        items = body.get("items") or []
-        for place, errors in self._errors.items():
-            for about in items[place].values() if place < len(items) else ():
-                error = explained(about.get("error") or {}, errors)
-                if error is not None:
-                    about["status"], about["error"] = described(error, self._exchange.front.generation)
-        return body
+        return _explained(merged(body, self._failed), self._errors, self._exchange.front.generation)
 
     def _count(self, batch: Batch) -> None:
+        self._batches.keep_order(batch)
         for place, item in batch.failed.items():
             self._failed[self._items + place] = item
         for place, errors in batch.errors.items():
             self._errors[self._items + place] = errors
         for place, action in batch.guarded.items():
             self._guarded[self._items + place] = action
+        for place, action in batch.waiting.items():
+            self._waiting[self._items + place] = action
         self._items += batch.items
 
     # --- batches
@@ -309,10 +303,25 @@ def _harmless(action: BulkAction) -> bytes:
     return head + (action.source if is_kept else b'{"doc":{}}\n')
 
 
-def _attempts(action: BulkAction) -> int:
-    """How often a guarded update is done again: as often as the caller allows, and for changes by the same bulk."""
-    wanted = action.meta.get("retry_on_conflict", 0)
-    return _OWN_ATTEMPTS + (wanted if isinstance(wanted, int) else 0)
+def _explained(
+    body: dict[str, Any], errors: Mapping[int, Mapping[str, SidecarError]], generation: Generation
+) -> dict[str, Any]:
+    """The answer with what failed in stand-ins of inference, by the places of the items, told as inference is."""
+    items = body.get("items") or []
+    for place, known in errors.items():
+        for about in items[place].values() if place < len(items) else ():
+            error = explained(about.get("error") or {}, known)
+            if error is not None:
+                about["status"], about["error"] = described(error, generation)
+    return body
+
+
+def _refused(action: BulkAction, status: int, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The item of an action that was sent again, in a bulk that the cluster refused whole."""
+    error = body.get("error")
+    told = error if isinstance(error, Mapping) else {"type": "exception", "reason": str(error)}
+    about = {name: value for name, value in told.items() if name != "root_cause"}
+    return {action.operation: {"_index": action.meta.get("_index"), "_id": action.id, "status": status, "error": about}}
 
 
 async def _one_by_one(read: Sequence[list[Part]]) -> AsyncIterator[list[Part]]:

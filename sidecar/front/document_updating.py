@@ -24,7 +24,7 @@ from sidecar.front.document_writing import RunningPipelines, filled, pipelines_o
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, examined, unclaimed_in
 from sidecar.front.json_members import Change, changed, members
-from sidecar.front.refusals import GUARD, MISSING, DocumentPlace, is_too_long, versions
+from sidecar.front.refusals import GUARD, MISSING, DocumentPlace, is_too_long, refusal, versions
 from sidecar.front.request_target import with_parameters, without_shape
 from sidecar.front.source_text import SourceText
 from sidecar.front.stored_documents import (
@@ -81,17 +81,28 @@ async def update_document(exchange: Exchange) -> web.StreamResponse:
     pipelines = await pipelines_of(exchange, plan, None)
     body = await read_body(exchange, strict=True) if plan or pipelines.infers else None
     request = UpdateRequest.read(body.document, exchange.parameters) if body is not None else None
-    if body is None or request is None:
+    if body is None:
         return await exchange.forward(warnings=context.notes)
+    if "require_alias" in exchange.parameters:
+        refused = await refusal(exchange, "_update", b'{"doc":{}}')
+        if refused is not None:
+            return respond(context, refused, {})
     merges_here = plan.semantic or plan.missing or pipelines.infers
-    if merges_here or (pipelines.run and request.script is None):
+    if request is None and merges_here:
+        return await exchange.forward(warnings=context.notes)  # without the licence the cluster stores nothing
+    if request is not None and (merges_here or (pipelines.run and request.script is None)):
         answer = await _Update(exchange, context, plan, pipelines, request).run()
         return answer if answer is not None else await exchange.forward(warnings=context.notes)
-    return await _forward_filled(exchange, context, plan, pipelines, body)
+    return await _forward_filled(exchange, context, plan, pipelines, request, body)
 
 
 async def _forward_filled(
-    exchange: Exchange, context: WriteContext, plan: WritePlan, pipelines: RunningPipelines, body: SourceText
+    exchange: Exchange,
+    context: WriteContext,
+    plan: WritePlan,
+    pipelines: RunningPipelines,
+    request: UpdateRequest | None,
+    body: SourceText,
 ) -> web.StreamResponse:
     """The update with vectors in its partial documents; the cluster merges."""
     retries = exchange.parameters.get("retry_on_conflict", "0")
@@ -105,12 +116,16 @@ async def _forward_filled(
             return respond(context, answer, {})
     while True:
         written, stored = await _with_vectors(context, plan, pipelines, body, looked_at)
+        if stored is None and looked_at is not None and looked_at.needs_stored and request is not None:
+            # What is inserted must not meet a document that comes meanwhile, whose texts its vectors would lack.
+            answered = await _Update(exchange, context, plan, pipelines, request).run()
+            return answered if answered is not None else await exchange.forward(warnings=context.notes)
         if written is body.raw:
             return await exchange.forward(warnings=context.notes)
         if stored is None or "if_seq_no" in exchange.parameters:
             return await exchange.forward(written, warnings=context.notes)
         guard = {"if_seq_no": str(stored.seq_no), "if_primary_term": str(stored.primary_term)}
-        target = with_parameters(without_shape(exchange.target), guard, without={"retry_on_conflict"})
+        target = with_parameters(without_shape(exchange.target), guard, without={"retry_on_conflict", "doc_as_upsert"})
         answer = await exchange.call("POST", target, written)
         if answer.status != _CONFLICT or not retries.isdecimal() or int(retries) == 0:
             return respond(context, answer, {})
@@ -129,7 +144,7 @@ def _doc_of(body: SourceText) -> SourceText | None:
 
 async def _is_missing(exchange: Exchange, body: SourceText, filling: Filling) -> bool:
     """Whether an update that wants inference is of a document that is not there and would not be made by it."""
-    inserts = {"upsert", "doc_as_upsert", "scripted_upsert"} & body.document.keys()
+    inserts = {"upsert", "doc_as_upsert", "scripted_upsert"} & (body.document.keys() | exchange.parameters.keys())
     if inserts or "if_seq_no" in exchange.parameters:
         return False
     if filling.needs_stored or not any(True for _ in filling.texts()):
@@ -207,7 +222,10 @@ class _Update:
             is_last = attempt == self._request.retries
             stored = await self._read()
             if stored is None and self._request.upsert is None:
-                return None
+                answer = await self._missing()
+                if answer.status != _CONFLICT or is_last:
+                    return respond(self._context, answer, {})
+                continue
             if stored is not None and self._request.seq_no not in (None, stored.seq_no):
                 return None
             change = await self._changed(stored)
@@ -219,6 +237,12 @@ class _Update:
             if answer.status != _CONFLICT or is_last:
                 return await self._answer(answer, stored)
         return None
+
+    async def _missing(self) -> Answer:
+        """What the cluster says of a document that is not there; should it have come meanwhile, a conflict."""
+        parameters = {name: str(value) for name, value in GUARD.items()} | dict(self._request.write_parameters)
+        target = self._target("_update", self._exchange.values["index"], parameters)
+        return await self._exchange.call("POST", target, b'{"doc":{}}')
 
     async def _read(self) -> _Stored | None:
         parameters = {} if self._request.routing is None else {"routing": self._request.routing}
@@ -301,6 +325,7 @@ class _Update:
         if stored is not None:
             parameters |= {"if_seq_no": str(stored.seq_no), "if_primary_term": str(stored.primary_term)}
         if change.operation == "delete":
+            parameters.pop("include_source_on_error", None)
             return await self._exchange.call("DELETE", self._target("_doc", index, parameters))
         source = SourceText(orjson.dumps(change.source), dict(change.source))
         written = await filled(self._context, self._plan, self._pipelines, source, self._id, change.unclaimed)

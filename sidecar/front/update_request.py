@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,15 @@ _FIELDS = frozenset(
     | {"if_primary_term"}
 )
 _FLAGS = ("doc_as_upsert", "scripted_upsert", "detect_noop")
-_OF_THE_WRITE = ("refresh", "timeout", "wait_for_active_shards", "routing")
-_SHOWN = ("_source", "_source_includes", "_source_excludes")
+_OF_THE_WRITE = ("refresh", "timeout", "wait_for_active_shards", "routing", "include_source_on_error")
+_SHOWN = ("_source", "_source_includes", "_source_excludes", "_source_exclude_vectors")
 _PARAMETERS = frozenset(
-    {*_OF_THE_WRITE, "if_seq_no", "if_primary_term", "retry_on_conflict", "require_alias", "lang", "_source"}
-    | {"_source_includes", "_source_excludes", "pretty", "human", "error_trace", "filter_path", "format"}
+    {*_OF_THE_WRITE, *_SHOWN, "if_seq_no", "if_primary_term", "retry_on_conflict", "require_alias", "doc_as_upsert"}
+    | {"pretty", "human", "error_trace", "filter_path", "format"}
 )
+_NUMBER = re.compile(r"-?\d+")
+_TRUE = (True, "true")
+_FLAG = (*_TRUE, False, "false", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,13 @@ class UpdateRequest:
         doc, script, upsert = body.get("doc"), body.get("script"), body.get("upsert")
         if (doc is None) == (script is None) or not isinstance(doc, (dict, type(None))):
             return None
-        if not isinstance(upsert, (dict, type(None))) or any(not isinstance(body.get(f, False), bool) for f in _FLAGS):
+        if not isinstance(upsert, (dict, type(None))) or not all(
+            isinstance(body.get(flag, False), (bool, str)) and body.get(flag, False) in _FLAG for flag in _FLAGS
+        ):
             return None
-        if parameters.get("require_alias", "false") != "false" or not isinstance(script, (dict, str, type(None))):
+        if not isinstance(script, (dict, str, type(None))):
             return None
+        inserts_doc = inserts_its_doc(body, parameters)
         retries, guard = (
             parameters.get("retry_on_conflict", "0"),
             (
@@ -57,9 +64,9 @@ class UpdateRequest:
                 _number(body.get("if_primary_term", parameters.get("if_primary_term"))),
             ),
         )
-        if not retries.isdecimal() or (guard[0] is None) != (guard[1] is None):
+        if not _NUMBER.fullmatch(retries) or (guard[0] is None) != (guard[1] is None):
             return None
-        if guard[0] is not None and (int(retries) or upsert is not None or body.get("doc_as_upsert")):
+        if guard[0] is not None and (int(retries) or upsert is not None or inserts_doc):
             return None
         shown = _shown(body.get("_source"), parameters)
         if shown is _UNREADABLE:
@@ -67,12 +74,12 @@ class UpdateRequest:
         return cls(
             doc=doc,
             script=script,
-            upsert=doc if body.get("doc_as_upsert") else upsert,
-            scripted_upsert=bool(body.get("scripted_upsert")),
-            detect_noop=body.get("detect_noop", True),
+            upsert=doc if inserts_doc else upsert,
+            scripted_upsert=body.get("scripted_upsert") in _TRUE,
+            detect_noop=body.get("detect_noop", True) in _TRUE,
             seq_no=guard[0],
             primary_term=guard[1],
-            retries=int(retries),
+            retries=max(0, int(retries)),
             routing=parameters.get("routing"),
             write_parameters={name: parameters[name] for name in _OF_THE_WRITE if name in parameters},
             shown=shown,
@@ -82,14 +89,19 @@ class UpdateRequest:
 _UNREADABLE: Mapping[str, str] = {"": ""}
 
 
+def inserts_its_doc(body: Mapping[str, Any], parameters: Mapping[str, str] | None = None) -> bool:
+    """Whether an update inserts its ``doc`` where there is no document; the body's word holds before a parameter's."""
+    if "doc_as_upsert" in body:
+        return body["doc_as_upsert"] in _TRUE
+    return (parameters or {}).get("doc_as_upsert") in ("", "true")
+
+
 def _number(value: Any) -> int | None:
     return int(value) if isinstance(value, (int, str)) and str(value).isdecimal() else None
 
 
 def _shown(value: Any, parameters: Mapping[str, str]) -> Mapping[str, str] | None:
-    named = {
-        name: parameters[name] for name in ("_source", "_source_includes", "_source_excludes") if name in parameters
-    }
+    named = {name: parameters[name] for name in _SHOWN if name in parameters}
     if named:
         return None if named == {"_source": "false"} else named
     if value is None or value is False:

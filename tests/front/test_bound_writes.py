@@ -7,6 +7,7 @@ import gzip
 import json
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -131,6 +132,87 @@ def test_an_update_of_one_of_several_sources_reads_the_others(filled_front: Fill
     assert tokens(filled_front.source("bound", "1"), "tokens") == tokens_of("Quay\nship")
     assert filled_front.send("POST", "/bound/_update/1", {"doc": {"text": "tug"}})[0] == 200
     assert tokens(filled_front.source("bound", "1"), "tokens") == tokens_of("Quay\ntug")
+
+
+def test_a_bulk_changes_each_document_in_the_order_of_its_lines(filled_front: FilledFront) -> None:
+    fields = {"tokens": SPARSE, "body": {"type": "text"}}
+    filled_front.index("bound", **mapping("title,text:tokens=sparse", **fields))
+    filled_front.index("unbound", mappings={"properties": {"title": {"type": "text"}, "text": {"type": "text"}}})
+    for name in ("bound", "unbound"):
+        assert filled_front.send("PUT", f"/{name}/_doc/0", {"title": "Old", "text": "old"})[0] == 201
+    lines: list[object] = []
+    for identity, later in (
+        ("0", [("index", {"title": "Last", "text": "last"})]),
+        ("1", [("delete", None)]),
+        ("2", [("delete", None), ("create", {"title": "Anew"}), ("update", {"doc": {"text": "written"}})]),
+        ("3", [("index", {"title": "Short"}), ("update", {"doc": {"title": "Long"}, "doc_as_upsert": True})]),
+        ("4", [("update", {"doc": {"text": "b"}}), ("update", {"doc": {"title": "C"}}), ("create", {"title": "D"})]),
+    ):
+        lines += [{"index": {"_id": identity}}, {"title": f"First {identity}", "text": "first"}]
+        lines += [{"update": {"_id": identity}}, {"doc": {"text": "second"}}]
+        for operation, source in later:
+            lines += [{operation: {"_id": identity}}, *([] if source is None else [source])]
+    lines += [{"update": {"_id": "5"}}, {"doc": {"title": "T"}, "upsert": {"title": "A", "text": "b"}}] * 2
+    lines += [{"update": {"_id": "6"}}, {"doc": {"title": "T"}}, {"index": {"_id": "6"}}, {"title": "Here"}]
+    lines += [{"update": {"_id": "7"}}, {"doc": {"title": "T"}, "doc_as_upsert": "true"}]
+    lines += [{"update": {"_id": "7"}}, {"doc": {"text": "u"}, "doc_as_upsert": True}]
+    told = []
+    for name in ("bound", "unbound"):
+        status, answer = filled_front.send("POST", f"/{name}/_bulk?refresh=true", ndjson(*lines))
+        assert status == 200
+        told.append([[(op, one["_version"], one["result"]) if "result" in one else (op, one["status"])
+                      for op, one in item.items()] for item in answer["items"]])  # fmt: skip
+    assert told[0] == told[1]
+    for identity in "01234567":
+        wanted, stored = filled_front.source("unbound", identity), filled_front.source("bound", identity)
+        assert {name: stored[name] for name in stored.keys() - {"tokens", "sidecar"}} == wanted
+        texts = [wanted[name] for name in ("title", "text") if name in wanted]
+        assert tokens(stored, "tokens") == (tokens_of("\n".join(texts)) if texts else None)
+
+
+@pytest.mark.parametrize("route", ["_update", "_bulk"])
+def test_no_vector_is_of_half_a_document_that_came_meanwhile(filled_front: FilledFront, route: str) -> None:
+    filled_front.index("bound", **mapping("title,text:tokens=sparse", tokens=SPARSE))
+
+    def upsert(number: int) -> None:
+        body = {"doc": {"title" if number % 2 else "text": f"w{number}"}, "doc_as_upsert": True}
+        identity = str(number // 8)
+        if route == "_update":
+            filled_front.send("POST", f"/bound/_update/{identity}?retry_on_conflict=9", body)
+        else:
+            action = {"update": {"_id": identity, "retry_on_conflict": 9}}
+            filled_front.send("POST", "/bound/_bulk", ndjson(action, body))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(upsert, range(80)))
+    for identity in range(10):
+        source = filled_front.source("bound", str(identity))
+        texts = [source[name] for name in ("title", "text") if name in source]
+        assert tokens(source, "tokens") == tokens_of("\n".join(texts))
+
+
+@pytest.mark.parametrize(
+    ("query", "extra"),
+    [
+        ("doc_as_upsert=true", {}),
+        ("doc_as_upsert=false", {"doc_as_upsert": "true"}),
+        ("retry_on_conflict=-1", {"upsert": {"text": "rare words"}}),
+        ("", {"doc_as_upsert": "true", "detect_noop": "false"}),
+        ("require_alias=true", {"doc_as_upsert": True}),
+        ("require_alias=true&_source=text", {"upsert": {"text": "rare words"}, "scripted_upsert": ""}),
+    ],
+)
+def test_every_way_to_ask_for_an_update_fills_it(bound: FilledFront, query: str, extra: dict[str, Any]) -> None:
+    bound.send("POST", "/_aliases", {"actions": [{"add": {"index": "bound", "alias": "bound-alias"}}]})
+    for text, status in (("rare words", 201), ("others", 200)):
+        answer = bound.send("POST", f"/bound-alias/_update/1?{query}", {"doc": {"text": text}, **extra})
+        assert answer[0] == status, answer
+        source = bound.source("bound", "1")
+        assert source["text"] == text
+        assert tokens(source, "tokens") == tokens_of(text)
+    bound.asked.clear()
+    status, answer = bound.send("POST", "/bound/_update/1?require_alias=true", {"doc": {"text": "unpaid"}})
+    assert (status, answer["error"]["type"], bound.asked) == (404, "index_not_found_exception", [])
 
 
 def test_a_failed_inference_fails_its_item_only(bound: FilledFront) -> None:
