@@ -73,6 +73,14 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class PointInTime:
+    """What searches name in ``pit``; ``shards`` is how many it is of, where that is known."""
+
+    body: Mapping[str, Any]
+    shards: int | None = None
+
+
 def _expanded(search: Search) -> str:
     return search.parameters.get("expand_wildcards", SEARCHED)
 
@@ -107,7 +115,7 @@ class SearchEngine:
             return Outcome(200, value=orjson.loads(write_object(shown_plan(plan, requests))))
         if body.get("pit") is not None:
             rewriter = await self._rewriter(scope, plan, body)
-            return await self._run(search, executor, plan, scope, rewriter, body["pit"])
+            return await self._run(search, executor, plan, scope, rewriter, PointInTime(body["pit"]))
         opening = asyncio.create_task(self._open(search, executor))
         try:
             rewriter = await self._rewriter(scope, plan, body)
@@ -187,7 +195,7 @@ class SearchEngine:
         plan: Plan,
         scope: SearchScope,
         rewriter: Rewriter,
-        pit: Mapping[str, Any],
+        pit: PointInTime,
     ) -> Outcome:
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -195,7 +203,14 @@ class SearchEngine:
         requests = Requests(rewriter, [view.name for view in scope.views], explain)
         header = {name: value for name, value in search.parameters.items() if name in _OF_THE_LEGS}
         evaluation = Evaluation(
-            plan.tree, executor, self._embedder, requests, pit, header, equal_is_one=scope.version.since(None, (9, 2))
+            plan.tree,
+            executor,
+            self._embedder,
+            requests,
+            pit.body,
+            header,
+            equal_is_one=scope.version.since(None, (9, 2)),
+            is_one_shard=pit.shards == 1,
         )
         await evaluation.run_legs(plan.legs)
         outcome = await self._page(search, executor, plan, evaluation)
@@ -222,7 +237,8 @@ class SearchEngine:
             found = await evaluation.ranking(tree)
             size = max(0, min(plan.size, len(found) - plan.start))
             matching = requests.tails(tree, size, (), evaluation.found) if plan.needs_tails else None
-            body["query"] = requests.page(tree, found, plan.scored(found), matching)
+            is_matched = matching is not None and evaluation.matches_found(matching)
+            body["query"] = requests.page(tree, found, plan.scored(found), matching, is_matched=is_matched)
             body |= {"from": plan.start, "size": size}
             least = plan.min_score(tree)
             if least is not None:
@@ -245,7 +261,7 @@ class SearchEngine:
 
     # --- the point in time
 
-    async def _open(self, search: Search, executor: Executor) -> dict[str, Any]:
+    async def _open(self, search: Search, executor: Executor) -> PointInTime:
         parameters = {name: value for name, value in search.parameters.items() if name in _OF_THE_INDICES}
         target = f"/{quote(search.expression or '_all', safe=',*')}/_pit?" + urlencode(
             {"keep_alive": KEEP_ALIVE, **parameters}
@@ -253,9 +269,11 @@ class SearchEngine:
         reply = await executor.call("POST", target)
         if reply.status != 200:
             raise RelayedError(reply.status, reply.json() or {"error": None})
-        return {"id": reply.json()["id"], "keep_alive": KEEP_ALIVE}
+        opened = reply.json()
+        body = {"id": opened["id"], "keep_alive": KEEP_ALIVE}
+        return PointInTime(body, opened.get("_shards", {}).get("total"))  # nodes before 8.16 do not say
 
-    def _close(self, executor: Executor, opening: asyncio.Task[dict[str, Any]]) -> None:
+    def _close(self, executor: Executor, opening: asyncio.Task[PointInTime]) -> None:
         """Closes the point in time, once it is open, beside the answer, which does not wait for it."""
         task = asyncio.create_task(_closed(executor, opening))
         self._closing.add(task)
@@ -273,12 +291,12 @@ class ForeignEndpointError(IllegalArgumentError):
         super().__init__(f"[{inference_id}] is an endpoint of the cluster")
 
 
-async def _closed(executor: Executor, opening: asyncio.Task[dict[str, Any]]) -> None:
+async def _closed(executor: Executor, opening: asyncio.Task[PointInTime]) -> None:
     await asyncio.wait({opening})
     if opening.cancelled() or opening.exception() is not None:
         return
     try:
-        await executor.call("DELETE", "/_pit", write_object({"id": opening.result()["id"]}))
+        await executor.call("DELETE", "/_pit", write_object({"id": opening.result().body["id"]}))
     except Exception as error:  # of whatever client the executor has; the cluster closes it when its time is over
         _log.warning("point in time not closed", cause=f"{type(error).__name__}: {error}")
 

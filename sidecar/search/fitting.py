@@ -111,7 +111,7 @@ def fused(legs: Legs, query: str, configuration: Configuration) -> list[str]:
         [configuration.normalizer] * len(parts),
         configuration.window,
     )
-    return [one.key[1] for one in ranked[: configuration.window]]
+    return [str(one.key[1]) for one in ranked[: configuration.window]]
 
 
 def _found(ranking: Sequence[Scored]) -> list[Found]:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from sidecar.search.fusion import Normalizer
 
 _Singles: TypeAlias = npt.NDArray[np.float32]
-Key = tuple[str, str]
-"""Index and id."""
+Key = tuple[str, str | int]
+"""Index and id, or sequence number: whichever of the two a search asks its legs for."""
 
 LAST = 1 << 62
 """The place of a document whose place among equals is not known."""

@@ -26,6 +26,7 @@ from sidecar.search.retrievers.windows import inner_window
 from sidecar.search.rewriting import Context, Rewriter
 
 BY_SCORE: tuple[Mapping[str, str], ...] = ({"_score": "desc"}, {"_shard_doc": "asc"})
+_WITH_NUMBERS = (*BY_SCORE, {"_seq_no": "asc"})
 LEAST_SCORE = 1.4e-45
 """The smallest float: a fused document with score 0 still stands before what was not fused."""
 
@@ -79,6 +80,16 @@ class Requests:
     explain: bool = False
 
     # --- legs
+
+    @staticmethod
+    def numbered(body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A leg's body that asks for sequence numbers, kept in columns, where ids are read document by document.
+
+        They name a document within its shard only. ``None`` for a leg that sorts or shows in its own way.
+        """
+        if body.get("sort") != list(BY_SCORE) or not _SHOWING.isdisjoint(body):
+            return None
+        return {**body, "sort": list(_WITH_NUMBERS), "stored_fields": "_none_"}
 
     def leg(self, leg: Leg) -> dict[str, Any]:
         """The body of a leg's search: ids and scores, the place among equals, a text where one is reranked."""
@@ -156,10 +167,13 @@ class Requests:
         tails: Sequence[Any] | None,
         name: str | None = None,
         scored: Sequence[Found] | None = None,
+        *,
+        is_matched: bool = False,
     ) -> dict[str, Any]:
         """The documents with their scores; with ``tails`` also what these match, with score 0.
 
-        ``scored`` are the first of them that need their scores, ``None``: all do.
+        ``scored`` are the first of them that need their scores, ``None``: all do. ``is_matched``: the tails match every
+        one of them.
         """
         clauses = [
             {"constant_score": {"filter": self.one(document.key), "boost": max(document.score, LEAST_SCORE)}}
@@ -171,19 +185,26 @@ class Requests:
         if tails is None:
             body["minimum_should_match"] = 1
         else:
-            body["filter"] = [_any_of([*([self.these([one.key for one in found])] if found else []), *tails])]
+            behind = [] if is_matched or not found else [self.these([one.key for one in found])]
+            body["filter"] = [_any_of([*behind, *tails])]
         if name is not None:
             body["_name"] = name
         return {"bool": body}
 
     def page(
-        self, tree: Node, found: Sequence[Found], scored: Sequence[Found], tails: Sequence[Any] | None
+        self,
+        tree: Node,
+        found: Sequence[Found],
+        scored: Sequence[Found],
+        tails: Sequence[Any] | None,
+        *,
+        is_matched: bool = False,
     ) -> dict[str, Any]:
         """The query of the last search: what is ranked, under the tree's name and that of neighbours below it.
 
-        ``scored`` as in :meth:`ranked`.
+        ``scored`` and ``is_matched`` as in :meth:`ranked`.
         """
-        query = self.ranked(found, tails, tree.name, scored)
+        query = self.ranked(found, tails, tree.name, scored, is_matched=is_matched)
         if not isinstance(tree, Reranked) or not isinstance(tree.child, Native) or tree.child.kind != "knn":
             return query
         named: dict[str, Any] = _named(query, tree.child.name)
@@ -191,24 +212,23 @@ class Requests:
 
     def one(self, key: Key) -> dict[str, Any]:
         index, name = key
-        by_id = {"term": {"_id": name}}
+        by_name = {"term": {"_id" if isinstance(name, str) else "_seq_no": name}}
         if len(self.indices) == 1:
-            return by_id
-        return {"bool": {"filter": [by_id, {"term": {"_index": index}}]}}
+            return by_name
+        return {"bool": {"filter": [by_name, {"term": {"_index": index}}]}}
 
     def these(self, keys: Iterable[Key]) -> dict[str, Any]:
         """These documents, whatever their scores."""
         if len(self.indices) == 1:
             names = [name for _, name in keys]
-            return {"ids": {"values": names}} if names else {"match_none": {}}
-        by_index: dict[str, list[str]] = {}
+            return _with_names(names) if names else {"match_none": {}}
+        by_index: dict[str, list[str | int]] = {}
         for index, name in keys:
             by_index.setdefault(index, []).append(name)
         if not by_index:
             return {"match_none": {}}
         parts: list[Any] = [
-            {"bool": {"filter": [{"ids": {"values": names}}, {"term": {"_index": index}}]}}
-            for index, names in by_index.items()
+            {"bool": {"filter": [_with_names(names), {"term": {"_index": index}}]}} for index, names in by_index.items()
         ]
         any_of: dict[str, Any] = _any_of(parts)
         return any_of
@@ -300,6 +320,12 @@ def _named(query: Any, name: str | None) -> Any:
     return query if name is None else {"bool": {"must": [query], "_name": name}}
 
 
+def _with_names(names: Sequence[str | int]) -> dict[str, Any]:
+    """Documents of one index by their ids, or all of them by their sequence numbers."""
+    return {"ids": {"values": names}} if isinstance(names[0], str) else {"terms": {"_seq_no": names}}
+
+
+_SHOWING = frozenset({"fields", "explain", "collapse"})
 _STANDARD = frozenset({"query", "filter", "sort", "search_after", "terminate_after", "min_score", "collapse", "_name"})
 _KNN_REQUIRED = frozenset({"field", "k", "num_candidates"})
 _KNN = frozenset(

@@ -49,7 +49,10 @@ _DEFAULT_CHUNKS: Mapping[str, Any] = {"strategy": "sentence", "max_chunk_size": 
 
 @dataclass(slots=True)
 class Evaluation:
-    """One run of a tree on a point in time. ``found`` are the hits of every leg, by its node."""
+    """One run of a tree on a point in time. ``found`` are the hits of every leg, by its node.
+
+    ``is_one_shard``: the point in time is of a single shard, in which a sequence number names a document.
+    """
 
     tree: Node
     executor: Executor
@@ -58,15 +61,23 @@ class Evaluation:
     pit: Mapping[str, Any]
     header: Mapping[str, Any] = field(default_factory=dict)
     equal_is_one: bool = True
+    is_one_shard: bool = False
     found: dict[int, list[Found]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     compared: dict[int, list[Sequence[Found]]] = field(default_factory=dict)
+    _queries: list[Any] = field(default_factory=list)
 
     async def run_legs(self, legs: Sequence[Leg]) -> None:
         """All legs side by side; raises ``RelayedError`` when one fails."""
         if not legs:
             return
-        bodies = [{**self.requests.leg(leg), "pit": self.pit} for leg in legs]
+        bodies = [self.requests.leg(leg) for leg in legs]
+        self._queries = [body.get("query", body.get("retriever")) for body in bodies]
+        if self.is_one_shard and not self.requests.explain and self._fuses_only():
+            numbered = [body for body in map(self.requests.numbered, bodies) if body is not None]
+            if len(numbered) == len(legs) and await self._found_by_number(legs, numbered):
+                return
+        bodies = [{**body, "pit": self.pit} for body in bodies]
         try:
             answers = await self._search(bodies)
         except RelayedError as error:
@@ -80,6 +91,32 @@ class Evaluation:
         unordered = [ranking for ranking in self.found.values() if not has_order(ranking)]
         if unordered:
             await self._learn_order(unordered)
+
+    def matches_found(self, tails: Sequence[Any]) -> bool:
+        """Whether the tails of the whole tree match everything that its legs found.
+
+        Those of neighbours list them; a query may look at fewer neighbours there than in its leg.
+        """
+        return self._fuses_only() and all(query is None or query in tails for query in self._queries)
+
+    def _fuses_only(self) -> bool:
+        """Whether what the legs find is fused and nothing else."""
+        return all(isinstance(node, Fused | Native) for node in walk(self.tree))
+
+    async def _found_by_number(self, legs: Sequence[Leg], bodies: Sequence[Mapping[str, Any]]) -> bool:
+        """Runs the legs for sequence numbers; false where the index has none to offer or a leg is refused."""
+        try:
+            answers = await self._search([{**body, "pit": self.pit} for body in bodies])
+        except RelayedError as error:
+            if error.type not in _OF_THE_FORM:
+                raise
+            return False
+        rankings = [_numbered(answer) for answer in answers]
+        if any("error" in answer for answer in answers) or None in rankings:
+            return False
+        for leg, ranking in zip(legs, rankings, strict=True):
+            self.found[id(leg.node)] = ranking or []
+        return True
 
     async def _form_error(
         self, legs: Sequence[Leg], bodies: Sequence[Mapping[str, Any]], whole: RelayedError
@@ -380,6 +417,17 @@ def _all_found(answer: Mapping[str, Any]) -> list[Found]:
         # All fields at once, as half of the time goes into defaults.
         found.append(Found._make(((hit["_index"], hit["_id"]), score, order, (), hit, None, False, None)))
     return found
+
+
+def _numbered(answer: Mapping[str, Any]) -> list[Found] | None:
+    """The hits of one search by their sequence numbers; ``None`` where these are not there or name no single hit."""
+    hits = answer.get("hits", {}).get("hits", ())
+    found = []
+    for hit in hits:
+        _, order, number, *_ = hit["sort"]
+        found.append(Found._make(((hit["_index"], number), hit["_score"], order, (), hit, None, False, None)))
+    numbers = {one.key[1] for one in found}
+    return found if len(numbers) == len(found) and all(type(number) is int for number in numbers) else None
 
 
 def _children(node: Compound) -> tuple[Node, ...]:
