@@ -33,13 +33,14 @@ def sparse_value(embedding: SparseEmbedding, version: ServerVersion) -> list[dic
     no tokens". Tokens with dots become ``__`` where the server refuses them (before 8.16), as ELSER writes them.
     """
     weights: dict[str, float] = {}
+    keeps_dots = version.allows_dots_in_tokens
     for token, weight in embedding.tokens.items():
         number = float(weight)
         if not math.isfinite(number):
             raise UnusableVectorError(f"the weight of token [{token[:40]}] is not a finite number")
         if number < SMALLEST_WEIGHT or len(token.encode("utf-8", "surrogatepass")) > LONGEST_TERM:
             continue
-        name = token if version.allows_dots_in_tokens else token.replace(".", "__")
+        name = token if keeps_dots else token.replace(".", "__")
         weights[name] = max(number, weights.get(name, 0.0))
     return [weights]
 

@@ -28,7 +28,8 @@ def query_weights(tokens: Mapping[str, float], version: ServerVersion) -> dict[s
     """The heaviest tokens, positive and finite, in the form in which the server's documents hold them."""
     kept = sorted(((t, float(w)) for t, w in tokens.items() if math.isfinite(w) and w > 0), key=lambda item: -item[1])
     weights: dict[str, float] = {}
+    keeps_dots = version.allows_dots_in_tokens
     for token, weight in kept[:MOST_QUERY_TOKENS]:
-        name = token if version.allows_dots_in_tokens else token.replace(".", "__")
+        name = token if keeps_dots else token.replace(".", "__")
         weights[name] = max(weight, weights.get(name, 0.0))
     return weights

@@ -182,6 +182,37 @@ def test_a_fusion_is_what_its_children_come_to(
     assert answer["hits"]["total"] == {"value": len(arithmetic.matched), "relation": "eq"}
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"index.disable_sequence_numbers": True}, {"index.seq_no.index_options": "doc_values_only"}]
+)
+def test_documents_that_were_written_again_stand_once(found: FilledFront, settings: dict[str, Any]) -> None:
+    """In an index of one shard, where documents go by their sequence numbers: every write has its own, if any."""
+    index = "find-again"
+    own = {"number_of_shards": 1, "number_of_replicas": 0, **settings}
+    if found.send("PUT", f"/{index}", {"settings": own})[0] != 200:
+        pytest.skip("this node does not know the setting")
+    try:
+        for turn, words in enumerate(("lamp keeper", "lamp fog", "storm keeper lamp lamp")):
+            for place in range(turn * 3, 12, turn + 1):
+                status, _ = found.send(
+                    "PUT", f"/{index}/_doc/{place}?refresh=true", {"story": f"{words} {'x ' * place}"}
+                )
+                assert status in (200, 201)
+        assert found.send("DELETE", f"/{index}/_doc/4?refresh=true")[0] == 200
+        legs = [standard(match(words)) for words in ("lamp", "keeper storm", "fog", "nothing")]
+        weighted = [{"retriever": leg, "weight": weight} for weight, leg in enumerate(legs, 1)]
+        for tree in ({"rrf": {"retrievers": legs}}, {"linear": {"retrievers": weighted, "rank_window_size": 20}}):
+            rows = Arithmetic(found, index, []).ranking(tree, 1000)
+            status, answer = found.send("POST", f"/{index}/_search", {"retriever": tree, "size": 10})
+            assert status == 200, answer
+            hits = answer["hits"]["hits"]
+            assert [hit["_id"] for hit in hits] == [name for _, _, name in rows[:10]]
+            assert all(_close(hit["_score"], row[0]) for hit, row in zip(hits, rows, strict=False))
+            assert answer["hits"]["total"]["value"] == 11
+    finally:
+        found.send("DELETE", f"/{index}")
+
+
 def _close(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-7)
 
