@@ -53,12 +53,12 @@ WordsReader = Callable[[ProviderAnswer], Words | None]
 class Failures:
     """One family of failure handling; services take one and change what differs with ``dataclasses.replace``.
 
-    ``retried`` statuses are repeated as they are, ``shortened`` ones and a 400 with ``too_large_phrase`` with all texts
-    cut to half, unless ``can_shorten`` is false. ``prefixes`` add to 401, 429 and the 3xx and 5xx rules. ``chat_type``
-    is the error type a chat caller sees when the provider's body names none (``None``: the generation's).
-    ``stream_words`` reads an error event of a stream where it is not OpenAI's; with ``quotes_chunks`` a chunk that
-    cannot be read is such an event too. Calls whose body cannot be used, or that got no answer, are repeated unless
-    ``retries_unusable`` or ``retries_unanswered`` is false.
+    ``retried`` statuses are repeated as they are. So are ``shortened`` ones and a 400 with ``too_large_phrase``, with
+    less text where the call is for embeddings, unless ``can_shorten`` is false. ``prefixes`` add to 401, 429 and the
+    3xx and 5xx rules. ``chat_type`` is the error type a chat caller sees when the provider's body names none (``None``:
+    the generation's). ``stream_words`` reads an error event of a stream where it is not OpenAI's; with
+    ``quotes_chunks`` a chunk that cannot be read is such an event too. Calls whose body cannot be used, or that got no
+    answer, are repeated unless ``retries_unusable`` or ``retries_unanswered`` is false.
     """
 
     words: WordsReader

@@ -35,11 +35,8 @@ def joined(results: list[Result]) -> Result:
 
 
 def with_marks(answer: Answer, truncated: Sequence[bool]) -> Answer:
-    """``answer`` with the embeddings or documents marked whose text was cut; completions cannot say so."""
+    """``answer`` with the embeddings marked whose text was cut; documents of a ranking are never cut for a provider."""
     result, marks = answer.result, itertools.chain(truncated, itertools.repeat(False))
-    if isinstance(result, Ranking):
-        cut = {index for index, mark in enumerate(truncated) if mark}
-        return replace(answer, result=replace(result, truncated=tuple(sorted(cut.union(result.truncated)))))
     if isinstance(result, SparseEmbeddings):
         items = tuple(
             SparseEmbedding(item.tokens, item.is_truncated or mark)

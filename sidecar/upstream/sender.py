@@ -2,7 +2,7 @@
 
     rate limit -> token -> request -> answer ─┬─ parse -> result
                      ▲                        ├─ retryable failure: wait, again (at most 3 calls)
-                     └── 401 drops the token  ├─ too large: half the list each, a single text cut to half, again
+                     └── 401 drops the token  ├─ too large: half the list (embeddings), a lone text cut to half, again
                                               └─ other failure: the service's error
 
 The caller's deadline bounds everything; leaving cancels the provider call.
@@ -341,9 +341,11 @@ class Sender:
             reason=without_secrets(error.reason or "", call.secrets),
         )
         if failures.is_too_large(answer):
-            if failures.can_shorten and len(call.inputs) > 1 and call.task_type.is_embedding:
+            # Only embeddings: half a document's score, or half a question's answer, would pass for the whole one's.
+            can_shorten = failures.can_shorten and call.task_type.is_embedding
+            if can_shorten and len(call.inputs) > 1:
                 raise _TooMuchError from error
-            raise _RetryableError(error, _halved(call) if failures.can_shorten else call, answer.status)
+            raise _RetryableError(error, _halved(call) if can_shorten else call, answer.status)
         wait = seconds_to_wait(answer.headers, datetime.now(UTC)) if answer.status in _MAY_COME_AGAIN else None
         if wait is not None and error.status in _MAY_COME_AGAIN:
             error.headers["Retry-After"] = str(math.ceil(wait))

@@ -143,21 +143,29 @@ async def test_dense_vectors_of_cut_texts_are_marked_across_parts_of_a_call(side
             assert response.headers["X-Sidecar-Truncated"] == "1, 3, 5"
 
 
-async def test_documents_that_were_cut_are_told_in_a_ranking(sidecar: Sidecar) -> None:
-    async def answer(request: web.Request) -> web.Response:
-        texts = (await request.json())["texts"]
-        if any(len(text) > 1000 for text in texts):
-            return web.json_response({"error": "too long"}, status=413)
-        return web.json_response([{"index": n, "score": float(len(text))} for n, text in enumerate(texts)])
+@pytest.mark.parametrize("service", ["hugging_face", "together"])
+async def test_no_document_is_cut_for_a_ranking(sidecar: Sidecar, service: str) -> None:
+    """As Elasticsearch: 9.4.3 and 8.19.8 send the same documents three times, and then say that it is too much."""
+    sent: list[Json] = []
+    refusing = False
 
-    body = {"query": "q", "input": ["short", "y" * 1400, "brief and", "z" * 2], "return_documents": True}
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        if refusing:
+            sent.append(body.get("texts", body.get("documents")))
+            return web.json_response({"error": "too long"}, status=413)
+        scores = [{"index": n, "score": 1.0, "relevance_score": 1.0} for n in range(1)]
+        return web.json_response(scores if service == "hugging_face" else {"results": scores})
+
+    documents = ["short", "y" * 1400, "brief and", "z" * 2]
     async with provider(answer) as url:
-        await sidecar.create("rerank/tei", "hugging_face", url=url)
-        address = f"{sidecar.url}/_inference/rerank/tei"
-        async with sidecar.session.post(address, json=body) as response:
-            ranked = (await response.json())["rerank"]
-            assert {row["index"]: row["relevance_score"] for row in ranked} == {0: 2, 1: 700, 2: 4, 3: 1}
-            assert response.headers["X-Sidecar-Truncated"] == "0-3"
+        settings = {"url": url} if service == "hugging_face" else {"url": url, "model_id": "m"}
+        await sidecar.create("rerank/one", service, **settings)
+        refusing = True
+        status, body = await sidecar.call("rerank/one", {"query": "q", "input": documents})
+    assert status == 413
+    assert body["error"]["reason"].startswith("Received a content too large status code for request")
+    assert sent == [documents] * 3
 
 
 async def test_a_provider_for_whom_everything_is_too_large_is_not_asked_for_each_text(sidecar: Sidecar) -> None:

@@ -59,6 +59,8 @@ _CHAT = _family(413, 500, 503)
 _AZURE = _family(413, 429, 500, 503)
 _MANY = _family(429, 500)
 _TEI = _family(429, 502, 503, shortened=_LONG)
+# No document is cut for a ranking.
+_TEI_RANKING = _family(413, 429, 502, 503)
 _GOOGLE = _family(429, 500, 503)
 _WATSONX = _family(500)
 _ONCE = _family(unanswered=1, garbage=1, unread=500)
@@ -80,7 +82,7 @@ _FAMILIES: dict[str, dict[str, Family]] = {
     "googleaistudio": {"*": _GOOGLE},
     "googlevertexai": {"*": _GOOGLE},
     "groq": {"*": _CHAT},
-    "hugging_face": {"completion": _CHAT, "chat_completion": _CHAT, "*": _TEI},
+    "hugging_face": {"completion": _CHAT, "chat_completion": _CHAT, "rerank": _TEI_RANKING, "*": _TEI},
     "hugging_face_elser": {"*": _TEI},
     "jinaai": {"*": _MANY},
     "llama": {"text_embedding": _OPENAI_EMBEDDINGS, "*": _CHAT},
@@ -89,7 +91,7 @@ _FAMILIES: dict[str, dict[str, Family]] = {
     "ollama": {"*": _family(429, 502, 503)},
     "openai": {"text_embedding": _OPENAI_EMBEDDINGS, "*": _CHAT},
     "openshift_ai": {"text_embedding": _OPENAI_EMBEDDINGS, "rerank": _MANY, "*": _CHAT},
-    "together": {"text_embedding": _OPENAI_EMBEDDINGS, "rerank": _OPENAI_EMBEDDINGS, "*": _CHAT},
+    "together": {"text_embedding": _OPENAI_EMBEDDINGS, "rerank": _AZURE, "*": _CHAT},
     "voyageai": {"*": _MANY},
     "watsonxai": {"chat_completion": _CHAT, "*": _WATSONX},
 }
