@@ -7,13 +7,13 @@ replica, then before it, then run ``sidecar secrets rotate``, then drop the old 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from sidecar.core.endpoint import Secrets
@@ -91,14 +91,14 @@ class SecretCipher:
         """Encrypted form of ``secrets``; ``None`` for none. Values are JSON types."""
         if not secrets:
             return None
-        return self._first.encrypt(orjson.dumps([inference_id, dict(secrets)])).decode()
+        return self._first.encrypt(json.dumps([inference_id, dict(secrets)]).encode()).decode()
 
     def open(self, inference_id: str, sealed: str | None) -> Secrets:
         """The secrets of one endpoint; :class:`UnreadableSecrets` when no key fits or they belong to another."""
         if sealed is None:
             return Secrets()
         try:
-            owner, values = orjson.loads(self._all.decrypt(sealed.encode()))
+            owner, values = json.loads(self._all.decrypt(sealed.encode()))
         except (InvalidToken, TypeError, ValueError):
             # a token of another key, of none, or of a form that another version wrote
             return UnreadableSecrets(inference_id)

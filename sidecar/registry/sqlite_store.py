@@ -7,6 +7,7 @@ half done. Write-ahead logging lets readers go on while another process writes. 
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -15,7 +16,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-import orjson
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from sidecar.core.endpoint import Endpoint
@@ -91,7 +91,7 @@ class SQLiteStore:
                 # The same value again: it shows whether there is room to write.
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
             found = connection.execute("SELECT value FROM notes WHERE name = ?", (_REPLACES,)).fetchone()
-            replaces = frozenset(orjson.loads(found[0])) if found else frozenset()
+            replaces = frozenset(json.loads(found[0])) if found else frozenset()
             return StoreState(":".join(map(str, self._file or ())), replaces)
 
         if self._failed_write is None:
@@ -106,7 +106,7 @@ class SQLiteStore:
         return state
 
     async def accept_loss(self, identity: str) -> None:
-        await self.write_note(_REPLACES, orjson.dumps([identity, *(await self.state()).replaces]).decode())
+        await self.write_note(_REPLACES, json.dumps([identity, *(await self.state()).replaces]))
 
     async def sweep(self) -> None:
         """Nothing to do: secrets go with their endpoint."""
@@ -126,7 +126,7 @@ class SQLiteStore:
         return next(iter(await self.load([inference_id])), None)
 
     async def load(self, inference_ids: Iterable[str]) -> list[Record]:
-        ids = orjson.dumps(list(inference_ids)).decode()
+        ids = json.dumps(list(inference_ids))
 
         def read(connection: sqlite3.Connection) -> list[Record]:
             return [_record(row) for row in connection.execute(_SELECT_SOME, (ids,))]
@@ -301,7 +301,7 @@ def _insert(connection: sqlite3.Connection, record: Record) -> None:
     times = record.created_at.isoformat(), record.updated_at.isoformat()
     connection.execute(
         "INSERT INTO endpoints VALUES (?, ?, ?, ?, ?)",
-        (record.inference_id, record.revision, orjson.dumps(document).decode(), *times),
+        (record.inference_id, record.revision, json.dumps(document), *times),
     )
     if record.sealed is not None:
         connection.execute("INSERT INTO secrets VALUES (?, ?)", (record.inference_id, record.sealed))
@@ -322,8 +322,8 @@ def _note(connection: sqlite3.Connection, name: str, value: str) -> None:
 def _record(row: tuple[str, str, str, str, str, str | None]) -> Record:
     inference_id, text, revision, created_at, updated_at, sealed = row
     try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        document = json.loads(text)
+    except json.JSONDecodeError:
         document = None
     secrets_id = document.get("secrets_id") if isinstance(document, dict) else None
     return Record(

@@ -6,11 +6,10 @@ the key learns no secret, and a sidecar with another key cannot use them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-import orjson
 
 from sidecar.core.errors import SidecarError
 from sidecar.registry.store import (
@@ -82,7 +81,7 @@ def to_line(record: Record) -> bytes:
         "created_at": record.created_at.isoformat(),
         "updated_at": record.updated_at.isoformat(),
     }
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
 def from_lines(lines: Iterable[bytes]) -> Iterator[Record]:
@@ -94,7 +93,7 @@ def from_lines(lines: Iterable[bytes]) -> Iterator[Record]:
 
 def _from_line(line: bytes, number: int) -> Record:
     try:
-        values: dict[str, Any] = orjson.loads(line)
+        values: dict[str, Any] = json.loads(line)
         document, sealed = values["endpoint"], values["sealed_secrets"]
         inference_id = document["inference_id"]
     except (KeyError, TypeError, ValueError):

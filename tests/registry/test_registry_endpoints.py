@@ -12,6 +12,7 @@ from sidecar.core.errors import OtherError, ResourceExistsError, ResourceNotFoun
 from sidecar.core.tasks import TaskType
 from sidecar.registry import Registry
 from sidecar.registry.store import StoreConflictError
+from sidecar.registry.transfer import from_lines, to_line
 
 from .conftest import Backend, Replicas, endpoint
 
@@ -37,6 +38,25 @@ async def test_an_endpoint_is_read_as_it_was_written(replicas: Replicas) -> None
     assert read.endpoint == endpoint()
     assert list(read.endpoint.service_settings) == list(endpoint().service_settings)
     assert dict(read.secrets) == {"api_key": "k"}
+
+
+async def test_what_json_can_name_and_utf_8_or_64_bits_cannot_is_kept(replicas: Replicas, backend: Backend) -> None:
+    """Half surrogates and any whole number, as Elasticsearch 9.4.3 stores and returns them."""
+    odd = {"model_id": "m\ud800", "half \udfff": ["\ud83d"], "large": 10**30, "unsigned": 2**64}
+    written = endpoint(service_settings=odd, task_settings={"user": "\ud800"})
+    registry = await replicas.start()
+    await registry.create(written, {"api_key": "k\ud800"})
+    await registry.close()
+    read = await (await replicas.start()).get("my-endpoint")
+    assert read is not None
+    assert (read.endpoint, dict(read.secrets)) == (written, {"api_key": "k\ud800"})
+    store = backend.connect()
+    await store.open()
+    try:
+        lines = [to_line(record) for record in await store.load(["my-endpoint"])]
+    finally:
+        await store.close()
+    assert [record.endpoint for record in from_lines(lines)] == [written]
 
 
 async def test_unknown_ids_are_none(replicas: Replicas) -> None:
