@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.runtime.batch import PaddedBatch
+from sidecar.runtime.directory import ModelDirectory
 from sidecar.runtime.engine import Engine, Work
 from sidecar.runtime.late_interaction import QueryVectors
 from sidecar.runtime.pooling import unit, without_prompt
@@ -20,6 +21,10 @@ Floats = npt.NDArray[np.float32]
 class DenseEngine(Engine):
     """Sentence vectors, and late interaction scores of documents against a query's vectors."""
 
+    def __init__(self, directory: ModelDirectory) -> None:
+        super().__init__(directory)
+        self._frame = self.word_pieces.frame
+
     def open(self, threads: int) -> Session:
         return Session(self.directory.graph_file, threads)
 
@@ -28,12 +33,13 @@ class DenseEngine(Engine):
         (hidden,) = session.run(batch.feeds, [directory.output.name])
         vectors = self._vectors(hidden, work, batch)
         results: list[Any] = []
+        before, behind = self._frame
         for index, (text, row) in enumerate(zip(work, batch.rows, strict=True)):
             if text.purpose is None:
                 results.append(vectors[index, : directory.dimensions].copy())
                 continue
-            # The first and the last token are [CLS] and [SEP]: they match in every pair of texts.
-            tokens = unit(hidden[row, 1 : batch.lengths[row] - 1])
+            # [CLS], [SEP] and their like match in every pair of texts.
+            tokens = unit(hidden[row, before : batch.lengths[row] - behind])
             sentence = unit(vectors[index])
             if isinstance(text.purpose, QueryVectors):
                 results.append(text.purpose.score(tokens, sentence))

@@ -31,6 +31,7 @@ _INPUT_NAMES = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
 _ENCODER_OUTPUTS = ("last_hidden_state", "logits")
 _WHOLE = 4 << 20
 _STEP, _SAMPLE = 1 << 16, 1 << 12
+_LARGEST_VOCABULARY = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class ModelDirectory:
     pad_token_id: int
     precision: Precision
     """By the name of the graph's file."""
+    read_files: frozenset[Path]
+    """What was read to know all this, and what will be to make a static query."""
     metadata: Mapping[str, str]
     """``name``, ``source``, ``repository``, ``licence`` out of ``sidecar.json`` where the directory has one."""
 
@@ -80,7 +83,7 @@ class ModelDirectory:
             raise UnusableModelError(f"Model directory [{path}] does not exist")
         modules = read_modules(files)
         folder = modules.folder if modules else ""
-        transformer = ModelFiles(files.file(folder)) if folder else files
+        transformer = files.below(folder)
         settings = _transformer_settings(transformer)
         _check_modality(settings)
         graph_file, found = _graph_file(files, folder, precision, settings)
@@ -95,10 +98,15 @@ class ModelDirectory:
             raise UnusableModelError(f"Graph [{graph_file.name}] of [{path}] lacks the input {sorted(missing)}")
         if unknown := {i.name for i in signature.inputs} - _INPUT_NAMES:
             raise UnusableModelError(f"Graph [{graph_file.name}] of [{path}] needs unknown inputs {sorted(unknown)}")
+        if fixed := [(i.name, list(i.shape)) for i in signature.inputs if any(i.shape)]:
+            raise UnusableModelError(
+                f"Graph [{graph_file.name}] of [{path}] takes texts of one number and length only: {fixed}; "
+                "export it with dynamic axes"
+            )
         kind, output = recognise(str(path), signature, config, modules)
         stated = files.object("config_sentence_transformers.json")
         pooling, layers, size = _steps(files, kind, output, config, modules)
-        cut = (dimensions or stated.integer("truncate_dim")) if kind is ModelKind.DENSE else None
+        cut = (dimensions or _truncated_to(stated)) if kind is ModelKind.DENSE else None
         metadata = files.object("sidecar.json")
         names = f"{path.name} {metadata.text('repository')} {config.text('_name_or_path')}"
         return cls(
@@ -116,8 +124,9 @@ class ModelDirectory:
             splade=modules.splade if modules and modules.splade else SpladePooling(),
             query=_query(files, kind, modules),
             prompts=Prompts.read(stated, names if kind is ModelKind.DENSE else ""),
-            pad_token_id=config.integer("pad_token_id") or 0,
+            pad_token_id=_pad_token_id(config),
             precision=found,
+            read_files=frozenset(files.read),
             metadata={key: value for key, value in metadata.values.items() if isinstance(value, str)},
         )
 
@@ -167,13 +176,17 @@ class ModelDirectory:
         return digest.hexdigest()[:12]
 
     def _deciding_files(self) -> Iterator[Path]:
-        """The graph with its external data, all JSON of the directory and the modules, and the modules' weights."""
-        yield self.graph_file
-        yield from sorted(self.graph_file.parent / name for name in self.signature.external)
+        """The graph with its external data, all JSON of the directory and the modules, and the modules' weights.
+
+        What was read counts wherever it lies: in a folder that is a link, or whose name begins with a dot.
+        """
+        known = [self.graph_file, *sorted(self.graph_file.parent / name for name in self.signature.external)]
         for pattern in ("*.json", "*/model.safetensors", "*/pytorch_model.bin"):
             for file in sorted(self.path.rglob(pattern)):
-                if not any(part.startswith(".") for part in file.relative_to(self.path).parts):
-                    yield file
+                if not any(part.startswith(".") for part in file.relative_to(self.path).parts) and file.is_file():
+                    known.append(file)
+        yield from known
+        yield from sorted(file for file in {*self.read_files, self.tokenizer_file} - {*known} if file.is_file())
 
 
 def _graph_file(
@@ -253,6 +266,19 @@ def _after_sentence(layers: tuple[Layer, ...], size: int) -> tuple[Layer, ...]:
     if given and size != len(given[-1].weight) and size == given[0].weight.shape[1]:
         return layers
     return tuple(layer for layer in layers[-1:] if isinstance(layer, Normalize))
+
+
+def _truncated_to(stated: JsonObject) -> int | None:
+    length = stated.integer("truncate_dim")
+    if length is not None and length < 1:
+        raise UnusableModelError(f"{stated.where} cuts vectors to [{length}] numbers ([truncate_dim])")
+    return length
+
+
+def _pad_token_id(config: JsonObject) -> int:
+    """What stands behind the shorter texts of a batch, which no text sees: any id that the graph has does."""
+    number, size = config.integer("pad_token_id") or 0, config.integer("vocab_size") or _LARGEST_VOCABULARY
+    return number if 0 <= number < size else 0
 
 
 def _query(files: ModelFiles, kind: ModelKind, modules: Modules | None) -> StaticQuery | None:

@@ -82,6 +82,12 @@ class ModelFiles:
     """The files of one model directory."""
 
     path: Path
+    read: set[Path] = field(default_factory=set, compare=False)
+    """Files whose content was asked for; those that there are decide what the model gives."""
+
+    def below(self, folder: str) -> ModelFiles:
+        """The files of a folder, which count as read of the directory. Raises ``UnusableModelError``."""
+        return ModelFiles(self.file(folder), self.read) if folder else self
 
     def object(self, name: str) -> JsonObject:
         """An object out of a file, empty when there is no such file. Raises ``UnusableModelError``."""
@@ -116,6 +122,7 @@ class ModelFiles:
         file = self.file(name)
         if not file.is_file():
             return None
+        self.read.add(file)
         try:
             return json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

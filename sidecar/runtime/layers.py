@@ -112,7 +112,8 @@ def read_layer(kind: str, files: ModelFiles, folder: str) -> Layer:
         return Normalize()
     tensors = read_weights(files, folder)
     if kind == "LayerNorm":
-        return LayerNorm(*(_tensor(files, folder, tensors, name, 1) for name in ("norm.weight", "norm.bias")))
+        size = config.integer("dimension") or tensors.get("norm.weight", np.empty(0)).shape[0]
+        return LayerNorm(*(_tensor(files, folder, tensors, name, size) for name in ("norm.weight", "norm.bias")))
     return _dense(files, folder, config, tensors)
 
 
@@ -131,18 +132,26 @@ def check_sizes(layers: tuple[Layer, ...], size: int, where: str) -> int:
 
 
 def _dense(files: ModelFiles, folder: str, config: JsonObject, tensors: Mapping[str, Floats]) -> Dense:
-    weight = _tensor(files, folder, tensors, "linear.weight", 2)
-    bias = _tensor(files, folder, tensors, "linear.bias", 1) if config.flag("bias", default=True) else None
+    gives, takes = config.integer("out_features"), config.integer("in_features")
+    weight = _tensor(files, folder, tensors, "linear.weight", gives, takes)
+    gives, takes = weight.shape
+    bias = _tensor(files, folder, tensors, "linear.bias", gives) if config.flag("bias", default=True) else None
     residual: Floats | bool = config.flag("use_residual")
-    if residual and weight.shape[0] != weight.shape[1]:
-        residual = _tensor(files, folder, tensors, "residual.weight", 2)
+    if residual and gives != takes:
+        residual = _tensor(files, folder, tensors, "residual.weight", gives, takes)
     return Dense(weight, bias, _activation(config), residual)
 
 
-def _tensor(files: ModelFiles, folder: str, tensors: Mapping[str, Floats], name: str, rank: int) -> Floats:
+def _tensor(files: ModelFiles, folder: str, tensors: Mapping[str, Floats], name: str, *shape: int | None) -> Floats:
+    """A tensor of a shape, in which ``None`` is any length. Raises ``UnusableModelError``."""
     tensor = tensors.get(name)
-    if tensor is None or tensor.ndim != rank:
-        raise UnusableModelError(f"{files.where(folder)} has no tensor [{name}] of {rank} dimensions")
+    if tensor is None or tensor.ndim != len(shape):
+        raise UnusableModelError(f"{files.where(folder)} has no tensor [{name}] of {len(shape)} dimensions")
+    if any(wanted not in (None, size) for wanted, size in zip(shape, tensor.shape, strict=True)):
+        wanted = " x ".join("any" if size is None else str(size) for size in shape)
+        raise UnusableModelError(
+            f"{files.where(folder)} has [{name}] of {' x '.join(map(str, tensor.shape))} where {wanted} belongs"
+        )
     return tensor
 
 

@@ -132,4 +132,8 @@ def _below(folder: str, path: str) -> str:
 
 
 def _config(files: ModelFiles, step: _Step) -> JsonObject:
-    return files.object(str(PurePosixPath(step.path) / "config.json"))
+    """A module's configuration, without which nobody knows how it pools; a download may leave folders out."""
+    name = str(PurePosixPath(step.path) / "config.json")
+    if not files.has(name):
+        raise UnusableModelError(f"{files.where(name)}, which {step.kind} needs, does not exist")
+    return files.object(name)

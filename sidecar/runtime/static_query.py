@@ -22,6 +22,7 @@ from sidecar.runtime.weights import read_weights, weights_file
 
 Floats = npt.NDArray[np.float32]
 _TABLE = "idf.json"
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,14 @@ class StaticQuery:
         """What a module's folder holds. Raises ``UnusableModelError`` when there are no weights."""
         named = files.object(_in(folder, "config.json")).text("path")
         names = [named, PurePosixPath(named).name, _TABLE] if named.endswith(".json") else []
-        if not names and folder and weights_file(files, folder):
+        files.read.update(files.file(name) for name in (_in(folder, "tokenizer.json"), "tokenizer.json"))
+        if not names and folder and (tensors := weights_file(files, folder)):
+            files.read.add(files.file(tensors))
             return cls(files, folder, None)
         for name in names or [_TABLE]:
             for place in (_in(folder, name), name):
                 if not PurePosixPath(place).is_absolute() and files.has(place):
+                    files.read.add(files.file(place))
                     return cls(files, folder, place)
         raise UnusableModelError(
             f"{files.where(folder)} has no weights for queries: neither [model.safetensors] nor [{_TABLE}]"
@@ -78,7 +82,7 @@ class StaticQuery:
 
     def _numbers(self, name: str) -> Mapping[str, float]:
         table = self.files.object(name)
-        if not all(isinstance(value, int | float) for value in table.values.values()):
+        if not all(map(_is_weight, table.values.values())):
             raise UnusableModelError(f"{table.where} is not a map from tokens to weights")
         return table.values
 
@@ -99,6 +103,13 @@ class StaticQueries:
         """Token to weight, heaviest first."""
         found = {self._tokens[number]: float(self._by_id[number]) for number in ids.tolist()}
         return dict(sorted(((t, w) for t, w in found.items() if w > 0), key=lambda pair: -pair[1]))
+
+
+def _is_weight(value: object) -> bool:
+    """Whether a value is a number that a float32 can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= _LARGEST  # not so for NaN
 
 
 def _in(folder: str, name: str) -> str:

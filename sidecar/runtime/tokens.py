@@ -90,6 +90,18 @@ class WordPieces:
         self._special = self._tokenizer.num_special_tokens_to_add(False) if special_tokens else 0
         self._special_in_pair = self._tokenizer.num_special_tokens_to_add(True)
         self._prompts: dict[str, int] = {}
+        if limits.max_length < self._special:
+            raise UnusableModelError(
+                f"The model reads [{limits.max_length}] tokens of a text, fewer than the [{self._special}] around it"
+            )
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """How many special tokens stand before a text and how many behind it, such as 1 and 1: [CLS], [SEP]."""
+        mask = self._tokenizer.encode("a", add_special_tokens=self._frames).special_tokens_mask
+        if 0 not in mask:
+            return 0, 0
+        return mask.index(0), mask[::-1].index(0)
 
     def encode(self, texts: Sequence[str], prompt: str = "") -> list[Encoded]:
         """Texts one by one, each after ``prompt``."""

@@ -32,6 +32,7 @@ def read_weights(files: ModelFiles, folder: str) -> Mapping[str, Floats]:
     name = weights_file(files, folder)
     if name is None:
         raise UnusableModelError(f"{files.where(str(PurePosixPath(folder) / _FILE))} does not exist")
+    files.read.add(files.file(name))
     try:
         if name.endswith(_PICKLED):
             return _read_pickled(files.file(name))

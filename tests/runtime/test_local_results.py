@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from sidecar.core.tasks import InputType
 from sidecar.runtime.batch import PaddedBatch
@@ -236,6 +238,51 @@ async def test_late_interaction_by_hand(models: LocalModels, tmp_path: Path) -> 
     cosine = unit(query.mean(axis=0)) @ unit(document.mean(axis=0))
     scores = await models.rerank(str(tiny.path), "red fast", ["green slow blue", "red fast"], lane=Lane.SEARCH)
     assert scores == pytest.approx([(maxsim + cosine) / 2, 1], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("frame", "before", "behind"),
+    [
+        (None, 0, 0),
+        (TemplateProcessing(single=["$A", "[SEP]"], special_tokens=[("[SEP]", 3)]), 0, 1),
+        (TemplateProcessing(single=["[CLS]", "$A"], special_tokens=[("[CLS]", 2)]), 1, 0),
+        (TemplateProcessing(single=["[CLS]", "[CLS]", "$A"], special_tokens=[("[CLS]", 2)]), 2, 0),
+    ],
+)
+async def test_late_interaction_leaves_out_what_the_tokenizer_puts_around_a_text(
+    models: LocalModels, tmp_path: Path, frame: TemplateProcessing | None, before: int, behind: int
+) -> None:
+    tiny = TinyModel(tmp_path / "tiny")
+    tiny.encoder()
+    file = tiny.path / "tokenizer.json"
+    bare = json.loads(file.read_text()) | {"post_processor": None}
+    file.write_text(json.dumps(bare))
+    if frame is not None:
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.post_processor = frame
+        tokenizer.save(str(file))
+
+    def unit(x: Floats) -> Floats:
+        scaled: Floats = x / np.linalg.norm(x, axis=-1, keepdims=True)
+        return scaled
+
+    query, document = (ids_of(text)[1:-1] for text in ("red", "green slow blue"))
+    whole = [tiny.hidden([2] * before + ids + [3] * behind) for ids in (query, document)]
+    maxsim = (unit(tiny.hidden(query)) @ unit(tiny.hidden(document)).T).max(axis=1).mean()
+    cosine = unit(whole[0].mean(axis=0)) @ unit(whole[1].mean(axis=0))
+    (score,) = await models.rerank(str(tiny.path), "red", ["green slow blue"], lane=Lane.SEARCH)
+    assert score == pytest.approx((maxsim + cosine) / 2, abs=1e-5)
+
+
+async def test_a_padding_id_that_the_graph_lacks_is_not_used(models: LocalModels, tmp_path: Path) -> None:
+    for name, number in (("outside", len(WORDS)), ("huge", 10**30), ("below", -1)):
+        tiny = TinyModel(tmp_path / name)
+        tiny.encoder(pad_token_id=number, vocab_size=len(WORDS))
+        texts = ["red green blue fast", "red"]
+        found = await models.dense(str(tiny.path), texts, lane=Lane.INGEST)
+        for text, vector in zip(texts, found, strict=True):
+            mean = tiny.hidden(ids_of(text)).mean(axis=0)
+            np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
 
 
 async def test_a_cross_encoder_reads_pairs_with_segments(models: LocalModels, tmp_path: Path) -> None:

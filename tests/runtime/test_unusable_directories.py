@@ -3,10 +3,12 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from sidecar.runtime.catalog import BUILT_IN, Catalog
 from sidecar.runtime.config import Lane, Precision, RuntimeConfig
 from sidecar.runtime.directory import ModelDirectory
 from sidecar.runtime.errors import ModelError, UnusableModelError
+from sidecar.runtime.loading import load_engine
 from sidecar.runtime.models import LocalModels
 from tests.runtime.tiny import HIDDEN, TinyModel
 
@@ -49,6 +52,14 @@ def architecture(*names: str) -> Callable[[TinyModel], None]:
         tiny.json("config.json", json.loads(file.read_text()) | {"architectures": names})
 
     return change
+
+
+def reshaped(tiny: TinyModel, axis: int, size: int) -> None:
+    """Gives one dimension of the graph's inputs a fixed size, as an export without dynamic axes does."""
+    model = onnx.load(tiny.path / "model.onnx")
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[axis].dim_value = size
+    onnx.save(model, tiny.path / "model.onnx")
 
 
 def with_dense(config: dict[str, object], shape: tuple[int, int] = (2, HIDDEN)) -> Callable[[TinyModel], None]:
@@ -107,6 +118,18 @@ REFUSED: dict[str, tuple[Callable[[TinyModel], object], str]] = {
         with_file("modules.json", {"a": 1}),
         r"\[modules\.json\].* is not a list of JSON objects",
     ),
+    "a pooling whose folder was left out": (
+        with_files(with_modules(_ENCODER, _POOLING), lambda tiny: shutil.rmtree(tiny.path / "1_Pooling")),
+        r"\[1_Pooling/config\.json\].*, which Pooling needs, does not exist",
+    ),
+    "a SPLADE pooling whose folder was left out": (
+        with_files(
+            lambda tiny: tiny.masked_language_model(),
+            with_modules(_ENCODER, ("SpladePooling", "1_S")),
+            lambda tiny: shutil.rmtree(tiny.path / "1_S"),
+        ),
+        r"\[1_S/config\.json\].*, which SpladePooling needs, does not exist",
+    ),
     "a path out of the directory": (
         with_modules(_ENCODER, ("Pooling", "../1_Pooling")),
         r"names a file outside of it: \[\.\./1_Pooling/config\.json\]",
@@ -133,6 +156,35 @@ REFUSED: dict[str, tuple[Callable[[TinyModel], object], str]] = {
     ),
     "an activation of its own code": (with_dense({"activation_function": "mine.Tanh"}), r"activation \[mine\.Tanh\]"),
     "a layer of another size": (with_dense({}, (2, 7)), r"Dense for vectors of 7, which follows vectors of 4"),
+    "a layer of another size than it says": (
+        with_dense({"in_features": HIDDEN, "out_features": 3}),
+        r"\[2_Dense\].* has \[linear\.weight\] of 2 x 4 where 3 x 4 belongs",
+    ),
+    "a bias of another size": (
+        with_files(
+            with_dense({}),
+            lambda tiny: tiny.tensors(
+                "2_Dense", linear__weight=np.ones((2, HIDDEN), np.float32), linear__bias=np.ones(3, np.float32)
+            ),
+        ),
+        r"\[2_Dense\].* has \[linear\.bias\] of 3 where 2 belongs",
+    ),
+    "a normalisation of two sizes": (
+        with_files(
+            with_modules(_ENCODER, _POOLING, ("LayerNorm", "2_L")),
+            lambda tiny: tiny.tensors("2_L", norm__weight=np.ones(4, np.float32), norm__bias=np.ones(1, np.float32)),
+        ),
+        r"\[2_L\].* has \[norm\.bias\] of 1 where 4 belongs",
+    ),
+    "vectors cut to nothing": (
+        with_file("config_sentence_transformers.json", {"truncate_dim": -1}),
+        r"cuts vectors to \[-1\] numbers \(\[truncate_dim\]\)",
+    ),
+    "a graph for texts of one length": (
+        lambda tiny: reshaped(tiny, 1, 8),
+        r"takes texts of one number and length only: \[\('input_ids', \[None, 8\]\).* export it with dynamic axes",
+    ),
+    "a graph for one text at a time": (lambda tiny: reshaped(tiny, 0, 1), r"\('input_ids', \[1, None\]\)"),
     "a layer for tokens": (
         with_dense({"module_input_name": "token_embeddings"}),
         r"turns \[token_embeddings\] into \[token_embeddings\], which is not supported",
@@ -309,6 +361,74 @@ def test_weights_of_a_module_in_any_folder_decide_the_revision(tmp_path: Path) -
     tiny.json("steps/last/config.json", {"activation_function": "torch.nn.modules.linear.Identity"})
     seen.add(ModelDirectory.read(tmp_path).revision())
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("place", ["1_Pooling", ".pooling", "a/b"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_read_decides_the_revision_wherever_it_lies(tmp_path: Path, place: str, linked: bool) -> None:
+    tiny = TinyModel(tmp_path / "model")
+    tiny.encoder()
+    folder = tmp_path / "model" / place
+    if linked:
+        folder.parent.mkdir(exist_ok=True)
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    tiny.modules(_ENCODER, ("Pooling", place))
+    seen = set()
+    for mode in ("cls", "mean"):
+        tiny.json(f"{place}/config.json", {"pooling_mode": mode})
+        directory = ModelDirectory.read(tiny.path)
+        assert directory.pooling is not None
+        assert [pooled.value for pooled in directory.pooling.modes] == [mode]
+        seen.add(directory.revision())
+    assert len(seen) == 2
+
+
+def test_weights_of_a_layer_beside_the_graph_decide_the_revision(tmp_path: Path) -> None:
+    tiny = TinyModel(tmp_path)
+    tiny.encoder()
+    tiny.modules(_ENCODER, _POOLING, ("Dense", ""))
+    seen = set()
+    for factor in (1, 2):
+        tiny.tensors("", linear__weight=np.full((2, HIDDEN), factor, np.float32), linear__bias=np.ones(2, np.float32))
+        seen.add(ModelDirectory.read(tmp_path).revision())
+    assert len(seen) == 2
+
+
+def test_links_and_folders_that_are_no_part_of_a_model_spoil_nothing(tmp_path: Path) -> None:
+    tiny = TinyModel(tmp_path)
+    tiny.encoder()
+    before = ModelDirectory.read(tmp_path).revision()
+    (tmp_path / "notes.json").mkdir()
+    (tmp_path / "gone.json").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "itself").symlink_to(tmp_path, target_is_directory=True)
+    assert ModelDirectory.read(tmp_path).revision() == before
+
+
+@pytest.mark.parametrize("value", ['"x"', "true", "NaN", "Infinity", "1e39", "9" * 400])
+def test_weights_of_queries_that_are_no_numbers_are_refused(tmp_path: Path, value: str) -> None:
+    TinyModel(tmp_path).masked_language_model()
+    (tmp_path / "idf.json").write_text(f'{{"red": 1.5, "green": {value}}}')
+    with pytest.raises(UnusableModelError, match=r"\[idf\.json\].* is not a map from tokens to weights"):
+        load_engine(ModelDirectory.read(tmp_path), exact=True)
+
+
+@pytest.mark.parametrize("kind", [TinyModel.encoder, TinyModel.masked_language_model, TinyModel.classifier])
+def test_a_limit_below_the_special_tokens_is_refused(tmp_path: Path, kind: Callable[[TinyModel], Path]) -> None:
+    tiny = TinyModel(tmp_path)
+    kind(tiny)
+    tiny.json("sentence_bert_config.json", {"max_seq_length": 1})
+    with pytest.raises(UnusableModelError, match=r"reads \[1\] tokens of a text, fewer than the \[2\] around it"):
+        load_engine(ModelDirectory.read(tmp_path), exact=True)
+
+
+def test_whatever_goes_wrong_with_a_load_names_the_directory(tmp_path: Path) -> None:
+    tiny = TinyModel(tmp_path)
+    tiny.masked_language_model()
+    directory = ModelDirectory.read(tmp_path)
+    with pytest.raises(UnusableModelError, match=rf"\[{tmp_path}\] cannot be used: TypeError: ") as caught:
+        load_engine(replace(directory, dimensions="many"), exact=True)  # type: ignore[arg-type]
+    assert caught.value.status == 400
 
 
 async def test_the_precision_of_the_vocabulary_head_decides_the_revision() -> None:

@@ -99,7 +99,11 @@ class TinyModel:
         (self.path / name).write_text(json.dumps(value))
 
     def modules(self, *steps: tuple[str, str], library: str = "sentence_transformers.models") -> None:
-        """Writes ``modules.json``: each step's class and its folder."""
+        """Writes ``modules.json``: each step's class and its folder. Pooling not configured is the mean."""
+        pooled: dict[str, Any] = {"Pooling": {"pooling_mode": "mean"}, "SpladePooling": {}}
+        for kind, path in steps:
+            if kind in pooled and ".." not in path and not (self.path / path / "config.json").exists():
+                self.json(f"{path}/config.json", pooled[kind])
         self.json(
             "modules.json",
             [{"idx": n, "name": str(n), "path": p, "type": f"{library}.{kind}"} for n, (kind, p) in enumerate(steps)],
