@@ -14,7 +14,16 @@ from rich.console import Console
 
 from sidecar.cli.query_option import read_query
 from sidecar.cli.run_report import listing, summary_table, tell_cache, verdict, watch
-from sidecar.cli.workbench import ElasticsearchUrl, Workbench, index_name, open_workbench, user_errors
+from sidecar.cli.workbench import (
+    GIVING_WAY,
+    ElasticsearchUrl,
+    Niceness,
+    Workbench,
+    give_way,
+    index_name,
+    open_workbench,
+    user_errors,
+)
 from sidecar.ingest.backfill import Backfill, BackfillJob
 from sidecar.ingest.bound import bound_plans
 from sidecar.ingest.fieldmap import parse_field_maps
@@ -81,6 +90,7 @@ def backfill(
     ] = False,
     failures: Failures = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be done, change nothing.")] = False,
+    niceness: Niceness = GIVING_WAY,
     elasticsearch_url: ElasticsearchUrl = None,
 ) -> None:
     """Give the documents of an index the vectors they lack.
@@ -92,6 +102,7 @@ def backfill(
         fields = parse_field_maps(maps) if maps else ()
         wanted = read_query(query)
         chunking = read_chunk_tokens(chunk_tokens, cuts=bool(fields) and passages)
+        give_way(niceness)
 
         async def run() -> int:
             async with open_workbench(elasticsearch_url) as bench:

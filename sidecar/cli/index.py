@@ -15,7 +15,15 @@ from rich.console import Console
 
 from sidecar.cli.backfill import BatchSize, ChunkTokens, Failures, Maps, Passages, RetryFailed, read_chunk_tokens
 from sidecar.cli.run_report import listing, summary_table, tell_cache, verdict, watch
-from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
+from sidecar.cli.workbench import (
+    GIVING_WAY,
+    ElasticsearchUrl,
+    Niceness,
+    give_way,
+    index_name,
+    open_workbench,
+    user_errors,
+)
 from sidecar.ingest.bound import bound_plan_for_writing
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Existing, Indexing, IndexJob
@@ -44,6 +52,7 @@ def index(
     chunk_tokens: ChunkTokens = None,
     retry_failed: RetryFailed = False,
     failures: Failures = None,
+    niceness: Niceness = GIVING_WAY,
     elasticsearch_url: ElasticsearchUrl = None,
 ) -> None:
     """Index a file of JSON lines together with the vectors of its texts.
@@ -55,6 +64,7 @@ def index(
     with user_errors():
         fields = parse_field_maps(maps) if maps else ()
         chunking = read_chunk_tokens(chunk_tokens, cuts=bool(fields) and passages)
+        give_way(niceness)
 
         async def run() -> int:
             with _opened(file) as (lines, count), listing(failures) as listed:

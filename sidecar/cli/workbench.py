@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -25,6 +26,12 @@ ElasticsearchUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Elasticsearch to work on; default: SIDECAR_ELASTICSEARCH_URL."),
 ]
+
+Niceness = Annotated[
+    int,
+    typer.Option(min=0, max=19, help="How far the run gives way to what else wants the processor; 0: not at all."),
+]
+GIVING_WAY = 10
 
 EXIT_USAGE = 2
 
@@ -63,6 +70,17 @@ async def open_workbench(elasticsearch_url: str | None) -> AsyncIterator[Workben
     async with open_resources(settings, is_guest=True) as resources:
         assert resources.elasticsearch is not None  # noqa: S101
         yield Workbench(resources.elasticsearch, EndpointEmbedder(resources.inference), resources.inference)
+
+
+def give_way(niceness: int) -> None:
+    """Lowers the priority of this thread and of those that it starts to ``niceness`` (Linux: sched(7)).
+
+    A long run beside a service takes what the searches leave, and all of an idle machine. Never raises a priority.
+    """
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):
+            if os.getpriority(os.PRIO_PROCESS, 0) < niceness:
+                os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
 
 @asynccontextmanager
