@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from sidecar.services.catalogue import Catalogue
 from tests.recorded.departures import DEPARTURES
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +27,30 @@ and the cases that differ together. `python -m tools.departures` writes it anew.
 | service | case | version | reason |
 |---|---|---|---|
 """
+
+_BESIDE_HEAD = """
+What recordings and nodes also show, and that test does not compare:
+
+| what | reason |
+|---|---|
+"""
+_BESIDE = (
+    (
+        "Lists of services (`GET _inference/_services`, alone and by task type, and its `filter_path`) name "
+        + " and ".join(f"`{service.name}`" for service in Catalogue.discover() if not service.in_elasticsearch)
+        + " too; the others are as in the release.",
+        "No Elasticsearch has them, and they work in every generation.",
+    ),
+    (
+        "An API key of blanks alone (`create/api-key-blank`) reaches the provider as `Bearer`, no blank behind it.",
+        "HTTP has no blanks at the end of a header: who reads one drops them.",
+    ),
+    (
+        "What a credential or a header holds beyond ASCII is sent as UTF-8; Elasticsearch sends the lowest byte of "
+        "each UTF-16 unit (`中` becomes `-`).",
+        "A key is sent as it was given, or refused, never as another one.",
+    ),
+)
 
 _FRONT_HEAD = """
 ## In front of a cluster
@@ -159,8 +184,10 @@ def document() -> str:
     """The whole page."""
     cells = ([f"`{service}`" if service != API else API, f"`{case}`", *rest] for service, case, *rest in rows())
     table = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in cells)
-    writes, searches = ("".join(f"| {what} | {reason} |\n" for what, reason in of) for of in (_FRONT, _SEARCHES))
-    return _HEAD + table + _FRONT_HEAD + writes + _SEARCHES_HEAD + searches
+    beside, writes, searches = (
+        "".join(f"| {what} | {reason} |\n" for what, reason in of) for of in (_BESIDE, _FRONT, _SEARCHES)
+    )
+    return _HEAD + table + _BESIDE_HEAD + beside + _FRONT_HEAD + writes + _SEARCHES_HEAD + searches
 
 
 if __name__ == "__main__":

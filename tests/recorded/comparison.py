@@ -20,13 +20,6 @@ _HASH_ORDERED = ("[{", "[[", "following settings: [", "Supported tasks: [", "on 
 _NOT_COMPARED = ("stack_trace", "took")
 
 
-def services_of(case: Case) -> frozenset[str]:
-    """The services that a case names in the bodies it sends."""
-    bodies = [step.get("body") for step in (*case.setup, case.request)]
-    named = {str(body["service"]) for body in bodies if isinstance(body, dict) and "service" in body}
-    return frozenset(named | set(re.findall(r'"service": ?"([\w-]+)"', case.request.get("raw") or "")))
-
-
 def differences(case: Case, expected: RecordedAnswer, found: RecordedAnswer, services: frozenset[str]) -> list[str]:
     """What differs, the most telling first; empty when the answers are the same.
 

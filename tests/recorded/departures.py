@@ -22,6 +22,7 @@ NEWEST_DEFAULTS = "defaults of the newest generation"
 NEWEST_PARSER = "that generation's JSON parser places or nests this error differently"
 NO_SILENT_END = "a stream call answered with no stream is an error; Elasticsearch ends it as if all went well"
 WORDS_IN_A_STREAM = "The words of an error in a completion's stream are told; Elasticsearch misses the choices in it."
+HOSTED_BY_ELASTIC = "the service [elastic] is unknown: models that Elastic hosts answer to Elastic's own clusters"
 EARLY_WARNING = "the deprecation is told although that generation does not yet"
 
 VERSIONS = ("9.4.3", "8.19.8", "8.16.1", "8.14.1")
@@ -160,6 +161,14 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             "create/user-number",
             "perform/task-settings-bad",
         )
+    },
+    HOSTED_BY_ELASTIC: {
+        "9.4.3 8.19.8": (
+            "create/elastic-chat-completion-task-settings",
+            "create/elastic-sparse-embedding-empty",
+            "create/elastic-sparse-embedding-task-settings",
+            "create/elastic-unknown-top-level",
+        ),
     },
     EARLY_WARNING: {"8.14.1": ("create/elser-bad-threads",)},
     WORDS_IN_A_STREAM: {"9.4.3 8.19.8": ("stream/completion-break",)},
