@@ -119,7 +119,7 @@ def cohere_error(call: Call, error: SidecarError) -> web.Response:
     """Cohere's ``{"message"}``."""
     error = localize(error, call.generation)
     status = status_by_lane(call, error, search_timeout=400)
-    return call.unfiltered({"message": error.reason}, status=status, headers=error.headers)
+    return call.unfiltered({"message": error.sentence}, status=status, headers=error.headers)
 
 
 ROUTES = tuple(

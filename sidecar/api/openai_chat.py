@@ -20,6 +20,7 @@ from sidecar.api.compat_forms import inference_id_of, text_field
 from sidecar.api.endpoint_handlers import find_endpoint
 from sidecar.api.keys import INFERENCE
 from sidecar.api.openai_form import openai_error
+from sidecar.api.openai_messages import chat_fields
 from sidecar.api.router import Route
 from sidecar.core.errors import SidecarError, StatusError
 from sidecar.core.results import ChatChunk, StreamItem
@@ -27,49 +28,53 @@ from sidecar.core.tasks import TaskType
 from sidecar.wire.json_writer import write_json
 from sidecar.wire.media_types import EVENT_STREAM
 
-# Those that mean something to Elasticsearch's chats; what else clients send does not change what is said.
-_HEEDED = ("messages", "stop", "temperature", "top_p", "tool_choice", "tools", "max_completion_tokens")
-
 
 async def chat_completions(call: Call, _values: Mapping[str, str]) -> web.StreamResponse:
     """A chat; with ``stream`` as events of chunks, ended by ``[DONE]``."""
     call.know("api-version")
     fields = await read_fields(call)
     model = text_field(fields, "model")
-    if fields.get("n") not in (None, 1):
-        raise StatusError("[n] must be 1", status=422)
+    heeded = chat_fields(fields)
     endpoint = await find_endpoint(call, inference_id_of(call, model))
     call.facts |= {"endpoint": endpoint.inference_id, "task_type": endpoint.task_type.value}
     if endpoint.task_type is not TaskType.CHAT_COMPLETION:
         raise StatusError(
             f"Endpoint [{endpoint.inference_id}] has task type [{endpoint.task_type}], chats need [chat_completion]"
         )
-    if "max_completion_tokens" not in fields and fields.get("max_tokens") is not None:
-        fields["max_completion_tokens"] = fields["max_tokens"]
-    heeded = {name: fields[name] for name in _HEEDED if fields.get(name) is not None}
     request = parse_chat_body(orjson.dumps(heeded), call.generation)
     items = call.request.app[INFERENCE].stream(endpoint, request, generation=call.generation)
     if fields.get("stream") is True:
-        return await _streamed(call, items, model)
+        return await _streamed(call, items, model, tells_usage=_tells_usage(fields))
     async with aclosing(items):
         chunks = [item.body async for item in items if isinstance(item, ChatChunk)]
     return call.unfiltered(whole_chat(chunks, model))
 
 
-async def _streamed(call: Call, items: AsyncGenerator[StreamItem, None], model: str) -> web.StreamResponse:
-    """The chunks as they come. An error before the first is the answer, one between them is the last event."""
+def _tells_usage(fields: Mapping[str, Any]) -> bool:
+    options = fields.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+async def _streamed(
+    call: Call, items: AsyncGenerator[StreamItem, None], model: str, *, tells_usage: bool
+) -> web.StreamResponse:
+    """The chunks as they come. An error before the first is the answer, one between them is the last event.
+
+    The chunk of the usage, which has no choices, is for those alone who ask for it: others look into the first choice.
+    """
     async with aclosing(items):
         chunk = await _next(items)
         response = web.StreamResponse(headers={"Content-Type": EVENT_STREAM})
         await response.prepare(call.request)
         try:
             while chunk is not None:
-                await response.write(_event(_complete(chunk.body, model)))
+                if tells_usage or chunk.body.get("choices"):
+                    await response.write(_event(_complete(chunk.body, model)))
                 chunk = await _next(items)
             await response.write(b"data: [DONE]\n\n")
         except SidecarError as error:
             call.facts["error"] = error.type
-            described = {"message": error.reason, "type": error.type, "param": None, "code": None}
+            described = {"message": error.sentence, "type": error.type, "param": None, "code": None}
             await response.write(_event({"error": described}))
         await response.write_eof()
         return response
@@ -87,8 +92,21 @@ def _event(body: Any) -> bytes:
 
 
 def _complete(body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """A chunk with all that OpenAI's clients insist on."""
-    return {"object": "chat.completion.chunk", "created": int(time.time()), "model": model, **body}
+    """A chunk with all that OpenAI's clients insist on, and without the nulls that they take for values."""
+    shown = {"object": "chat.completion.chunk", "created": int(time.time()), "model": model, **body}
+    shown["choices"] = [
+        {"finish_reason": None, **choice, "delta": _without_nulls(choice.get("delta") or {})}
+        for choice in body.get("choices", ())
+    ]
+    return shown
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
 
 
 def whole_chat(chunks: Iterable[Mapping[str, Any]], model: str) -> dict[str, Any]:

@@ -110,16 +110,16 @@ def openai_error(call: Call, error: SidecarError) -> web.Response:
     """OpenAI's error object; a search out of time is 400, because Elasticsearch repeats every 5xx of this service."""
     error = localize(error, call.generation)
     status = status_by_lane(call, error, search_timeout=400)
-    body = {"error": {"message": error.reason, "type": error.type, "param": None, "code": None}}
+    body = {"error": {"message": error.sentence, "type": error.type, "param": None, "code": None}}
     return call.unfiltered(body, status=status, headers=error.headers)
 
 
 def rerank_error(call: Call, error: SidecarError) -> web.Response:
     """OpenAI's error object with Cohere's ``message`` beside it: clients of both call this route."""
     error = localize(error, call.generation)
-    described = {"message": error.reason, "type": error.type, "param": None, "code": None}
+    described = {"message": error.sentence, "type": error.type, "param": None, "code": None}
     status = status_by_lane(call, error, search_timeout=400)
-    return call.unfiltered({"message": error.reason, "error": described}, status=status, headers=error.headers)
+    return call.unfiltered({"message": error.sentence, "error": described}, status=status, headers=error.headers)
 
 
 ROUTES: tuple[Route, ...] = (

@@ -184,7 +184,7 @@ def hf_error(call: Call, error: SidecarError) -> web.Response:
     error = localize(error, call.generation)
     status = status_by_lane(call, error, search_timeout=500)
     kind = "Overloaded" if status == 429 else "Validation" if status < 500 else "Backend"
-    return call.unfiltered({"error": error.reason, "error_type": kind}, status=status, headers=error.headers)
+    return call.unfiltered({"error": error.sentence, "error_type": kind}, status=status, headers=error.headers)
 
 
 _BASE = "/compat/hf/{inference_id}"

@@ -64,6 +64,16 @@ class SidecarError(Exception):
         self.headers = dict(headers or {})
 
     @property
+    def sentence(self) -> str | None:
+        """The reason and, behind colons, what the causes add to it: for forms without a place for causes."""
+        said, cause = self.reason, self.cause
+        while said is not None and cause is not None:
+            if cause.reason and cause.reason not in said:
+                said = f"{said}: {cause.reason}"
+            cause = cause.cause
+        return said
+
+    @property
     def root_cause(self) -> SidecarError:
         """The deepest cause that Elasticsearch would name in ``root_cause``; the error itself when there is none."""
         error = self

@@ -1,4 +1,7 @@
-"""A provider of chats in OpenAI's form, which stands in for a real one and says ``Hello there`` in two pieces."""
+"""A provider of chats in OpenAI's form, which stands in for a real one and says ``Hello there`` in two pieces.
+
+Where it is offered tools and has not had an answer of one, it calls ``weather`` first, its arguments in two pieces.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,44 @@ _ANSWER = (
 )
 
 
+_CALL = (
+    _chunk(
+        [
+            {
+                "index": 0,
+                "delta": {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "index": 0,
+                            "id": "call_1",
+                            "type": "function",
+                            "function": {"name": "weather", "arguments": ""},
+                        }
+                    ],
+                },
+            }
+        ]
+    )
+    + _chunk([{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]}}])
+    + _chunk([{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": '"Oslo"}'}}]}}])
+    + _chunk([{"index": 0, "delta": {}, "finish_reason": "tool_calls"}])
+    + _chunk([], usage={"completion_tokens": 4, "prompt_tokens": 9, "total_tokens": 13})
+    + b"data: [DONE]\n\n"
+)
+
+
 class _Chats(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        is_answered = any(message["role"] == "tool" for message in asked["messages"])
+        answer = _CALL if asked.get("tools") and not is_answered else _ANSWER
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Content-Length", str(len(_ANSWER)))
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(_ANSWER)
+        self.wfile.write(answer)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""

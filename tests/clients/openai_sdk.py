@@ -83,6 +83,59 @@ def streamed(url: str) -> str:
     return f"{len(pieces)} pieces, `{''.join(pieces)}`"
 
 
+@operations.named("`chat.completions.create(stream=True)`, every chunk's first choice looked into")
+def first_choices(url: str) -> str:
+    with client(url).chat.completions.create(model=CHAT, messages=MESSAGES, stream=True) as chunks:
+        said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert said == "Hello there", said
+    return f"`{said}`"
+
+
+@operations.named('`chat.completions.create(stream=True)` with `stream_options={"include_usage": True}`')
+def usage(url: str) -> str:
+    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    with client(url).chat.completions.create(model=CHAT, messages=MESSAGES, **asked) as chunks:
+        told = [chunk.usage.total_tokens for chunk in chunks if chunk.usage]
+    assert told == [7], told
+    return f"{told[0]} tokens, once"
+
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
+
+
+@operations.named("`chat.completions.stream` with `tools`")
+def tool_streamed(url: str) -> str:
+    with client(url).chat.completions.stream(model=CHAT, messages=MESSAGES, tools=TOOLS) as events:
+        for _ in events:
+            pass
+        message = events.get_final_completion().choices[0].message
+    (call,) = message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("weather", '{"city":"Oslo"}')
+    return f"`{call.function.name}({call.function.arguments})`"
+
+
+@operations.named("`chat.completions.create` with `tools`, the tool's answer sent back")
+def tool_answered(url: str) -> str:
+    first = client(url).chat.completions.create(model=CHAT, messages=MESSAGES, tools=TOOLS).choices[0]
+    assert first.finish_reason == "tool_calls"
+    answer = {"role": "tool", "tool_call_id": first.message.tool_calls[0].id, "content": "rain"}
+    turns = [*MESSAGES, first.message, answer]
+    last = client(url).chat.completions.create(model=CHAT, messages=turns, tools=TOOLS).choices[0]
+    assert last.message.content == "Hello there"
+    return f"`{last.message.content}`"
+
+
+@operations.named("error: a `response_format` that cannot be promised")
+def json_mode(url: str) -> str:
+    return refused(
+        lambda: client(url).chat.completions.create(
+            model=CHAT, messages=MESSAGES, response_format={"type": "json_object"}
+        ),
+        openai.UnprocessableEntityError,
+        "[response_format] is not supported",
+    )
+
+
 @operations.named("error: a model that is no endpoint")
 def no_model(url: str) -> str:
     return refused(
