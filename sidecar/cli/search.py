@@ -100,13 +100,14 @@ def search(
             with_source=as_json,
             explain=explain,
         )
-        request, answer = asyncio.run(_run(asked, elasticsearch_url, is_sent=not show_request))
+        request, answer, warnings = asyncio.run(_run(asked, elasticsearch_url, is_sent=not show_request))
     if show_request:
         typer.echo(_json(request))
         return
-    _tell_failures(answer)
+    _tell_failures(answer, warnings)
     if as_json:
         shown = {"hits": answer["hits"]["hits"], "total": answer["hits"].get("total"), "_shards": answer.get("_shards")}
+        shown |= {"warnings": warnings} if warnings else {}
         typer.echo(_json(shown))
         return
     console = Console()
@@ -127,7 +128,10 @@ class Asked:
     shown_field: str = _DEFAULT_FIELD
 
 
-async def _run(asked: Asked, elasticsearch_url: str | None, *, is_sent: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+async def _run(
+    asked: Asked, elasticsearch_url: str | None, *, is_sent: bool
+) -> tuple[dict[str, Any], dict[str, Any], Sequence[str]]:
+    """The request, the answer to it, and what the engine warns of."""
     async with open_workbench(elasticsearch_url) as bench:
         catalog = MarkedCatalog(IndexCatalog(bench.client), bench.client)
         views = await catalog.resolve(asked.index)
@@ -139,7 +143,7 @@ async def _run(asked: Asked, elasticsearch_url: str | None, *, is_sent: bool) ->
         if not asked.with_source:
             request["_source"] = [asked.shown_field]
         if not is_sent:
-            return request, {}
+            return request, {}, ()
         engine = SearchEngine(catalog, bench.embedder)
         parameters = {"sidecar.explain": "true"} if asked.explain else {}
         try:
@@ -153,7 +157,7 @@ async def _run(asked: Asked, elasticsearch_url: str | None, *, is_sent: bool) ->
     answer = outcome.value if outcome.reply is None else outcome.reply.json()
     if outcome.status >= 400:
         raise RelayedError(outcome.status, answer)
-    return request, answer
+    return request, answer, outcome.warnings
 
 
 def _shown_field(named: str | None, question: Question, views: Sequence[IndexView]) -> str:
@@ -205,16 +209,18 @@ def _with_field(question: Question, field: str) -> Question:
     return question if question.rerank_field is not None else replace(question, rerank_field=field)
 
 
-def _tell_failures(answer: Mapping[str, Any]) -> None:
+def _tell_failures(answer: Mapping[str, Any], warnings: Sequence[str]) -> None:
     """Shards that failed left hits out: said where it is seen and does not mix with the hits."""
+    told = list(warnings)
     shards = answer.get("_shards") or {}
-    if not shards.get("failed"):
-        return
-    reasons = dict.fromkeys(
-        str((failure.get("reason") or {}).get("reason", "no reason given")) for failure in shards.get("failures", ())
-    )
-    text = f"{shards['failed']} of {shards['total']} shards failed, hits may be missing: {'; '.join(reasons)}"
-    Console(stderr=True).print(text, style="yellow", markup=False, highlight=False)
+    if shards.get("failed"):
+        reasons = dict.fromkeys(
+            str((failure.get("reason") or {}).get("reason", "no reason given"))
+            for failure in shards.get("failures", ())
+        )
+        told.append(f"{shards['failed']} of {shards['total']} shards failed, hits may be missing: {'; '.join(reasons)}")
+    for text in told:
+        Console(stderr=True).print(text, style="yellow", markup=False, highlight=False)
 
 
 def hits_table(

@@ -124,6 +124,17 @@ def _reason(body: Mapping[str, object]) -> str:
     if not isinstance(error, dict):
         return str(error)
     reason = str(error.get("reason"))
+    if suppressed := [one for one in error.get("suppressed") or () if isinstance(one, dict)]:
+        return f"{reason} The first: {_innermost(suppressed[0])}"
     causes = error.get("root_cause") or ()
     cause = next((str(each["reason"]) for each in causes if isinstance(each, dict) and each.get("reason")), reason)
     return reason if cause == reason else f"{reason}: {cause}"
+
+
+def _innermost(error: Mapping[str, object]) -> str:
+    """The reason at the end of an error's causes, those of its first failed shard included."""
+    cause = error.get("caused_by")
+    shards = error.get("failed_shards")
+    if not isinstance(cause, dict) and isinstance(shards, list) and shards and isinstance(shards[0], dict):
+        cause = shards[0].get("reason")
+    return _innermost(cause) if isinstance(cause, dict) else str(error.get("reason"))

@@ -92,6 +92,29 @@ def parent_in_the_way(mapping: Mapping[str, Any], path: str) -> tuple[str, str] 
     return None
 
 
+def runtime_field_over(mapping: Mapping[str, Any], path: str) -> str | None:
+    """The runtime field that has the name of ``path`` or of a parent of it, if any."""
+    names = path.split(".")
+    runtime: Mapping[str, Any] = mapping.get("runtime") or {}
+    above = (".".join(names[:length]) for length in range(1, len(names) + 1))
+    return next((name for name in above if name in runtime), None)
+
+
+def field_below(mapping: Mapping[str, Any], path: str, above: str = "") -> str | None:
+    """A field whose name goes on where that of ``path`` ends, though no object lies between (``subobjects: false``)."""
+    for name in mapping.get("runtime") or ():
+        if name.startswith(f"{path}."):
+            return str(name)
+    properties: Mapping[str, Any] = mapping.get("properties", {})
+    for name, field in properties.items():
+        full = above + name
+        if full.startswith(f"{path}."):
+            return full
+        if path.startswith(f"{full}.") and (found := field_below(field, path, f"{full}.")):
+            return found
+    return None
+
+
 def keeps_dotted_names(mapping: Mapping[str, Any], path: str) -> bool:
     """Whether objects on the way to ``path`` are dissolved into dotted names (``subobjects``), nested ones as well."""
     names = path.split(".")

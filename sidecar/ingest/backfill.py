@@ -20,10 +20,9 @@ from typing import Any
 import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, TransportError
 
-from sidecar.elastic.source import forms_of
 from sidecar.elastic.version import NEWEST, ServerVersion, server_version
 from sidecar.inference.embedder import Embedder
-from sidecar.ingest.document import Candidate, Examined, Plan, Refusal, Target, Verdict, examine
+from sidecar.ingest.document import Candidate, Examined, Plan, Ref, Refusal, Target, Verdict, examine
 from sidecar.ingest.line import Decision, Line, Pace, Round
 from sidecar.ingest.marker import model_term
 from sidecar.ingest.presence import lacks_vector, telling_presence
@@ -40,6 +39,7 @@ from sidecar.ingest.reader import (
     reread,
 )
 from sidecar.ingest.run import examined, recorded, settle
+from sidecar.ingest.standing_values import seen, wants_look
 from sidecar.ingest.stop import RunStoppedError, stopped_by
 from sidecar.ingest.summary import Summary
 from sidecar.ingest.target_fields import MappingChange, prepare_indices
@@ -211,7 +211,7 @@ class Backfill:
         for hit in hits:
             decision = await examined(plan, hit.ref, examine, hit.ref, hit.source, plan, hit.present)
             decisions.append((hit.ref, self._withheld(decision)))
-        return await self._with_forms(decisions)
+        return await self._looked_at(decisions)
 
     def _withheld(self, decision: Examined) -> Examined:
         """A decision without the clearing, as long as nobody knows how much of it there is."""
@@ -220,29 +220,27 @@ class Backfill:
         self.summary.withheld += 1
         return replace(decision, clears=()) if decision.pieces else Verdict.CLEAR
 
-    async def _with_forms(self, decisions: list[Decision]) -> Sequence[Decision]:
-        """Candidates with the keys under which they hold targets that have dots in their names.
+    async def _looked_at(self, decisions: list[Decision]) -> Sequence[Decision]:
+        """Candidates as far as what stands in their targets may be replaced, with the keys under which it stands.
 
         ``{"a.b": 1}`` and ``{"a": {"b": 1}}`` are one field: written in the other form, both values would stand there.
-        Only a look with the vectors tells, so only documents that will be written are looked at.
+        And a document may hold what the index never saw, written before the field was mapped. Only a look with the
+        vectors tells, so only documents that will be written are looked at.
         """
         plan = self._job.plan
-        names = [t.name for t in plan.targets if "." in t.name and not (t.each or t.passages or t.is_bound_by_mapping)]
-        if not names or self._job.dry_run:
-            return decisions
-        asked = [decision.ref for _, decision in decisions if isinstance(decision, Candidate) and decision.replaces]
+        targets = [target for target in plan.targets if not (target.each or target.passages or target.semantic)]
+        asked = [ref for ref, decision in decisions if wants_look(decision, plan, targets)]
         if not asked:
             return decisions
-        fields = Fields(tuple(names), vectors=self._version.has_vectors_left_out)
-        found = (await reread(self._client, asked, fields)).found
+        fields = Fields(tuple(target.name for target in targets), vectors=self._version.has_vectors_left_out)
+        again = await reread(self._client, asked, fields)
 
-        def shown(decision: Examined, hit: Hit | None) -> Examined:
-            if not isinstance(decision, Candidate) or hit is None:
-                return decision
-            forms = {name: keys for name in names if (keys := tuple(forms_of(hit.source, name)))}
-            return replace(decision, forms={**decision.forms, **forms})
+        def shown(ref: Ref, decision: Examined) -> Examined:
+            if isinstance(decision, Candidate) and (hit := again.found.get(ref.key)) is not None:
+                return seen(decision, hit.source, plan, targets)
+            return decision
 
-        return [(ref, shown(decision, found.get(ref.key))) for ref, decision in decisions]
+        return [(ref, shown(ref, decision)) for ref, decision in decisions]
 
     def _only_counted(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """A dry run's way: candidates are counted as if written and go no further."""

@@ -17,11 +17,13 @@ from sidecar.elastic.fields import (
     copied_from,
     dense_field,
     field_at,
+    field_below,
     keeps_dotted_names,
     merge_properties,
     nest_into,
     nested_parent,
     parent_in_the_way,
+    runtime_field_over,
     sparse_field,
 )
 from sidecar.elastic.version import ServerVersion
@@ -146,6 +148,12 @@ def _check_place(index: str, mapping: Mapping[str, Any], plan: Plan, target: Tar
     where = f"field [{target.name}] of index [{index}]"
     if blocked := parent_in_the_way(mapping, target.name):
         raise WrongFieldError(f"{where} lies in [{blocked[0]}], which is mapped as [{blocked[1]}] and has no fields")
+    if runtime := runtime_field_over(mapping, target.name):
+        raise WrongFieldError(
+            f"{where} would lie behind the runtime field [{runtime}], which searches see in its place"
+        )
+    if below := field_below(mapping, target.name):
+        raise WrongFieldError(f"{where} has the field [{below}] below it, which a vector would remove from documents")
     nested = nested_parent(mapping, target.name)
     if not target.passages:
         if nested is not None and nested != target.each:

@@ -1,8 +1,9 @@
 """Values that stand where targets are to be mapped.
 
-A mapping that is not dynamic lets documents hold what it does not know. Once ``meta.d`` is mapped, ``meta`` is an
-object, and a document with a text there cannot be written any more, by nobody; and what stood in ``meta.d`` would be
-overwritten. So such documents are looked for before.
+A mapping that is not dynamic, or was not when documents were written, or that ignored fields beyond a limit, lets
+documents hold what it does not know. Once ``meta.d`` is mapped, ``meta`` is an object, and a document with a text there
+cannot be written any more, by nobody; and what stood in ``meta.d`` would be overwritten. So such documents are looked
+for before.
 """
 
 from __future__ import annotations
@@ -33,8 +34,11 @@ class Unknown:
 
 
 def unknown_to(mapping: Mapping[str, Any], targets: Sequence[str]) -> Unknown:
-    """Which of ``targets`` and of their parents documents may hold without ``mapping`` saying so."""
-    unmapped = [path for path in targets if field_at(mapping, path) is None and _may_be_held(mapping, path)]
+    """Which of ``targets`` and of their parents documents may hold without ``mapping`` saying so.
+
+    Those are all that it lacks: whether a mapping was ever other than dynamic, nothing tells.
+    """
+    unmapped = [path for path in targets if field_at(mapping, path) is None]
     parents = [parent for path in unmapped for parent in _parents(path) if field_at(mapping, parent) is None]
     return Unknown(tuple(dict.fromkeys(parents)), tuple(unmapped))
 
@@ -42,14 +46,6 @@ def unknown_to(mapping: Mapping[str, Any], targets: Sequence[str]) -> Unknown:
 def _parents(path: str) -> list[str]:
     names = path.split(".")
     return [".".join(names[:length]) for length in range(1, len(names))]
-
-
-def _may_be_held(mapping: Mapping[str, Any], path: str) -> bool:
-    """Whether the rule for fields that are not mapped, of the nearest object above ``path``, lets them stay so."""
-    rule = mapping.get("dynamic", True)
-    for parent in _parents(path):
-        rule = (field_at(mapping, parent) or {}).get("dynamic", rule)
-    return str(rule).lower() in ("false", "runtime")
 
 
 async def require_free(client: AsyncElasticsearch, index: str, unknown: Unknown) -> None:

@@ -52,6 +52,18 @@ def _planted_reason(value: Mapping[str, Any], reasons: Mapping[str, str]) -> str
     return reasons[value["index"]] if ours else None
 
 
+def partial(label: str, answer: Mapping[str, Any]) -> str | None:
+    """What is missing from a leg of which shards failed, ``None`` where none did.
+
+    The fused page is fetched by a search of its own, whose shards say nothing of the legs'.
+    """
+    failures = (answer.get("_shards") or {}).get("failures") or ()
+    reasons = dict.fromkeys(
+        f"index [{failure.get('index')}]: {(failure.get('reason') or {}).get('reason')}" for failure in failures
+    )
+    return f"[{label}] lacks hits of shards that failed, {'; '.join(reasons)}" if reasons else None
+
+
 def described(error: SidecarError) -> dict[str, Any]:
     """An error of ours as it stands below another one."""
     if isinstance(error, RelayedError):

@@ -124,6 +124,7 @@ async def test_interrupted_it_says_what_it_did_so_far(
     [
         (("backfill", "nowhere", "--map", f"text:v={ENDPOINT}"), 1, "index [nowhere] does not exist"),
         (("backfill", "nowhere", "--map", "text:v=unknown-endpoint"), 2, "unknown-endpoint"),
+        (("backfill", "[/x]", "--map", f"text:v={ENDPOINT}"), 1, "index [[/x]] does not exist"),
         (("backfill", "nowhere", "--map", "nonsense"), 2, "TARGET_FIELD=INFERENCE_ID"),
         (("backfill", "nowhere", "--map", f"text:v={ENDPOINT}", "--query", "{"), 2, "--query is not JSON"),
         (("index", "nowhere", "no-such-file", "--map", f"text:v={ENDPOINT}"), 2, "no-such-file cannot be read"),

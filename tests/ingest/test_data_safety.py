@@ -491,3 +491,67 @@ async def test_names_in_a_users_query_are_no_vectors_and_fields_without_an_index
     assert (await run(client, words, index, ["text:d=dense"], query=query)).up_to_date == 1
     await read_change_write(client, index, "1", price=2)
     assert (await run(client, words, index, ["text:d=dense"], query=query)).written == 1
+
+
+async def test_what_the_index_never_saw_is_not_replaced(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    held: dict[str, Any] = {
+        "text": "mine",
+        "zero": 0,
+        "false": False,
+        "blank": "",
+        "array": [1, "a"],
+        "object": {"k": 1},
+    }
+    free: dict[str, Any] = {"null": None, "nulls": [None], "empty": [], "nothing": {}}
+    documents = {name: {"text": name, "d": value} for name, value in (held | free).items()} | {"none": {"text": "n"}}
+    await fill(client, index, documents, mappings={"dynamic": False, "properties": {"text": TEXT}})
+    # Dynamic from now on: nothing says any more that documents hold what the mapping does not know.
+    await client.indices.put_mapping(index=index, dynamic="true", properties={"d": VECTOR})
+    summary = await run(client, words, index, ["text:d=dense"])
+    assert (summary.written, summary.failed, summary.stopped) == (len(free) + 1, len(held), None)
+    found = await whole(client, index)
+    assert {name: found[name] for name in held} == {name: documents[name] for name in held}
+    assert await count(client, index, {"exists": {"field": "d"}}) == len(free) + 1
+    summary = await run(client, words, index, ["text:d=dense"])
+    assert (summary.written, summary.up_to_date, summary.failed) == (0, len(free) + 1, len(held))
+    assert (await run(client, words, index, ["text:d=dense"], overwrite=True)).written == len(held)
+    assert await count(client, index, {"exists": {"field": "d"}}) == len(documents)
+
+
+async def test_a_name_that_only_documents_know_is_not_mapped(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str
+) -> None:
+    await fill(
+        client, index, {"1": {"text": "t", "m": "mine"}}, mappings={"dynamic": False, "properties": {"text": TEXT}}
+    )
+    await client.indices.put_mapping(index=index, dynamic="true")
+    for target in ("m", "m.d"):
+        summary = await run(client, words, index, [f"text:{target}=dense"])
+        assert "document [1] of index" in str(summary.stopped)
+    assert await whole(client, index) == {"1": {"text": "t", "m": "mine"}}
+    await client.update(index=index, id="1", doc={"text": "it can be written still"})
+
+
+@pytest.mark.parametrize(
+    ("mappings", "target", "reason"),
+    [
+        ({"subobjects": False, "properties": {"text": TEXT}}, "m", "has the field [m.k] below it"),
+        ({"properties": {"text": TEXT, "m": {"type": "object", "subobjects": False}}}, "m.k", "[m.k.l] below it"),
+        ({"dynamic": "runtime", "subobjects": False, "properties": {"text": TEXT}}, "m", "[m.k] below it"),
+        ({"properties": {"text": TEXT}, "runtime": {"m": {"type": "keyword"}}}, "m", "behind the runtime field [m]"),
+        ({"properties": {"text": TEXT}, "runtime": {"m": {"type": "keyword"}}}, "m.d", "behind the runtime field [m]"),
+    ],
+)
+async def test_a_target_with_the_name_of_other_fields_is_refused(
+    client: AsyncElasticsearch, words: WordEmbedder, index: str, mappings: dict[str, Any], target: str, reason: str
+) -> None:
+    document: dict[str, Any] = {"text": "t", "m": {"k": {"l": "mine"}} if target == "m.k" else {"k": "mine"}}
+    document = {"text": "t", "m": "mine"} if "runtime" in mappings else document
+    await fill(client, index, {"1": document}, mappings=mappings)
+    before = (await client.indices.get_mapping(index=index))[index]
+    summary = await run(client, words, index, [f"text:{target}=dense"])
+    assert reason in str(summary.stopped)
+    assert await whole(client, index) == {"1": document}
+    assert (await client.indices.get_mapping(index=index))[index] == before

@@ -170,6 +170,12 @@ async def test_shards_that_failed_are_told(
     assert status == 0, errors
     assert json.loads(output)["_shards"]["failed"] == 1
     assert "1 of 2 shards failed, hits may be missing" in " ".join(errors.split())
+    # Also where the leg is one of several: the page is fetched by another search, whose shards are all well.
+    status, output, errors = await search(environment, *asked, "--bm25", "text", "--json")
+    assert status == 0, errors
+    assert f"[dense:text_dense] lacks hits of shards that failed, index [{other}]" in " ".join(errors.split())
+    (warning,) = json.loads(output)["warnings"]
+    assert "The query vector has a different number of dimensions [384] than the document vectors [3]" in warning
     await client.indices.delete(index=other)
 
 
@@ -198,6 +204,8 @@ def test_mistakes_end_with_a_sentence(
         (("--dense", "nope=.multilingual-e5-small-elasticsearch"), "has a field [nope]"),
         (("--field", "nope"), "has a field [nope]"),
         (("--dense", "text=.multilingual-e5-small-elasticsearch"), "all shards failed: failed to create query"),
+        ((*LISTS, "--rerank", "nope"), "The first: Inference endpoint not found [nope]"),
+        ((*LISTS, "--filter", '{"term": {"n": "x"}}'), 'The first: For input string: "x"'),
         (("--sparse", "n"), "nothing says which endpoint filled [n]: write n=ENDPOINT"),
         (("--size", "80", "--window", "20", *LISTS), "[rank_window_size: 20] be greater than or equal to [size: 80]"),
     ],

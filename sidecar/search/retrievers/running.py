@@ -18,7 +18,7 @@ from sidecar.core.tasks import TaskType
 from sidecar.inference.embedder import Embedder
 from sidecar.search.bodies import write_object
 from sidecar.search.executor import Executor
-from sidecar.search.failures import described, with_own_reasons
+from sidecar.search.failures import described, partial, with_own_reasons
 from sidecar.search.reranking import positive_score
 from sidecar.search.retrievers.chunk_scoring import best_chunks
 from sidecar.search.retrievers.fusing import (
@@ -88,6 +88,8 @@ class Evaluation:
             if "error" in answer:
                 raise self._leg_error(leg, [a for a in answers if "error" in a], legs, answers)
             self.found[id(leg.node)] = _all_found(answer)
+            if warning := partial(leg.node.label, answer):
+                self.warnings.append(warning)
         unordered = [ranking for ranking in self.found.values() if not has_order(ranking)]
         if unordered:
             await self._learn_order(unordered)
