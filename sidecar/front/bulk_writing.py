@@ -23,6 +23,7 @@ from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, named_indi
 from sidecar.front.bulk_order import Unfinished
 from sidecar.front.exchange import Exchange
 from sidecar.front.forwarding import OF_THE_ENCODING, end_to_end, relay
+from sidecar.front.parameter_refusals import WITHOUT_CHANGE, refused_for_parameters
 from sidecar.front.refusals import GUARD
 from sidecar.front.request_target import SHAPING, without_shape
 from sidecar.front.simulation import explained
@@ -38,7 +39,6 @@ MOST_BYTES = 1024 * 1024
 BATCHES_AT_ONCE = 4
 # Bodies of this size the cluster reads whole before it does anything; longer ones it may do in parts.
 _MOST_AT_ONCE = 256 * 1024
-_REFUSED = b'{"update":{"_index":"0","_id":"0"}}\n{}\n'
 
 _SMILE = frozenset({"application/smile", "application/vnd.elasticsearch+smile"})
 
@@ -98,6 +98,8 @@ class BulkWrite:
     async def _answer_whole(self, body: bytes) -> web.StreamResponse:
         if await self._is_untouched(body):
             return await self._exchange.forward(warnings=self._context.notes)
+        if (refused := await self._refused_for_parameters()) is not None:
+            return refused
         read = [parts async for parts in self._read()]
         if len(body) <= _MOST_AT_ONCE and (self._is_opaque or any(map(has_too_long_id, chain.from_iterable(read)))):
             refused = await self._refused_whole(list(chain.from_iterable(read)))
@@ -155,14 +157,24 @@ class BulkWrite:
             return None
         target = without_shape(self._exchange.target)
         answer = await self._exchange.call(
-            self._exchange.request.method, target, b"".join((*lines, _REFUSED)), content_type="application/x-ndjson"
+            self._exchange.request.method,
+            target,
+            b"".join((*lines, WITHOUT_CHANGE)),
+            content_type="application/x-ndjson",
         )
         told = without_last_complaint(answer.json()) if answer.status == 400 else answer.json()
         if told is None:
             return None
         return self._exchange.respond(answer.status, told, warnings=self._context.notes, filtered=False)
 
+    async def _refused_for_parameters(self) -> web.StreamResponse | None:
+        answer = await refused_for_parameters(self._exchange, "_bulk")
+        return None if answer is None else self._exchange.respond(answer.status, answer.json(), filtered=False)
+
     async def _answer_stream(self) -> web.StreamResponse:
+        if (refused := await self._refused_for_parameters()) is not None:
+            return refused
+
         async def body() -> AsyncIterator[bytes]:
             async for batch in self._prepared(self._read()):
                 self._count(batch)

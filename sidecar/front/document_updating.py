@@ -24,6 +24,7 @@ from sidecar.front.document_writing import RunningPipelines, filled, pipelines_o
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, examined, unclaimed_in
 from sidecar.front.json_members import Change, changed, members
+from sidecar.front.parameter_refusals import refused_for_parameters
 from sidecar.front.refusals import GUARD, MISSING, DocumentPlace, is_too_long, refusal, versions
 from sidecar.front.request_target import with_parameters, without_shape
 from sidecar.front.source_text import SourceText
@@ -83,6 +84,8 @@ async def update_document(exchange: Exchange) -> web.StreamResponse:
     request = UpdateRequest.read(body.document, exchange.parameters) if body is not None else None
     if body is None:
         return await exchange.forward(warnings=context.notes)
+    if (refused := await refused_for_parameters(exchange, "_update")) is not None:
+        return respond(context, refused, {})
     if "require_alias" in exchange.parameters:
         refused = await refusal(exchange, "_update", b'{"doc":{}}')
         if refused is not None:

@@ -14,6 +14,7 @@ from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, examined
 from sidecar.front.inference_processors import CARRIER
 from sidecar.front.json_members import changed
+from sidecar.front.parameter_refusals import refused_for_parameters
 from sidecar.front.refusals import (
     ConflictingSettingsError,
     VersionConflictError,
@@ -52,6 +53,8 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
     source = await read_body(exchange, strict=plan.has_semantic_text)
     if source is None:
         return await exchange.forward(warnings=context.notes)
+    if (refused := await refused_for_parameters(exchange, "_doc")) is not None:
+        return respond(context, refused, {})
     looked_at = None
     if operation == "create" and "id" in exchange.values and not pipelines.run:
         looked_at = await _examined_alone(source, plan, exchange.values["id"])

@@ -218,3 +218,40 @@ def test_an_action_line_is_refused_whatever_becomes_of_its_document(front: Fille
 
 def reason_of(answer: Any) -> str:
     return str(answer.get("error", {}).get("reason"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "colour=red",
+        "refresh=perhaps",
+        "timeout=long",
+        "wait_for_active_shards=some",
+        "require_alias=maybe",
+        "op_type=x",
+    ],
+)
+def test_a_parameter_that_the_cluster_refuses_costs_nothing(front: FilledFront, odd: str) -> None:
+    for method, path, body in writes():
+        where = f"{path}{'&' if '?' in path else '?'}{odd}"
+        expected = front.send(method, f"/{PLAIN}/{where}", body, base=front.node)
+        if expected[0] != 400:
+            continue  # an operation that takes it
+        assert said(front.send(method, f"/{BOUND}/{where}", body)) == said(expected)
+    assert front.asked == []
+
+
+def test_parameters_that_only_look_odd_are_taken(front: FilledFront) -> None:
+    for place, (method, path) in enumerate(
+        [("PUT", "_doc/20"), ("PUT", "_create/21"), ("POST", "_update/1"), ("POST", "_bulk")]
+    ):
+        source: object = fresh()
+        if path.startswith("_update"):
+            source = {"doc": source}
+        elif path == "_bulk":
+            source = ndjson({"index": {"_id": "22"}}, fresh())
+        status, answer = front.send(
+            method, f"/{BOUND}/{path}?timeout=1000000micros&refresh=&wait_for_active_shards=%2B1", source
+        )
+        assert status in (200, 201), answer
+        assert len(front.asked) == place + 1
