@@ -19,6 +19,7 @@ from sidecar.api.compat_bodies import (
     estimated_tokens,
     read_fields,
     read_texts,
+    refuse_cut,
     scores,
     shortened,
 )
@@ -38,9 +39,11 @@ from sidecar.wire.envelopes import localize
 
 
 def read_documents(fields: Mapping[str, Any]) -> list[str]:
-    """Documents as texts: strings, or objects with ``text``."""
+    """Documents as texts: strings, or objects with ``text``. Raises ``StatusError`` 422."""
     documents = fields.get("documents")
     if isinstance(documents, list):
+        if fields.get("rank_fields") not in (None, ["text"]) and any(isinstance(item, dict) for item in documents):
+            raise StatusError("[rank_fields] other than [text] are not read; send the texts", status=422)
         documents = [item.get("text") if isinstance(item, dict) else item for item in documents]
     return read_texts({"documents": documents}, "documents")
 
@@ -103,7 +106,12 @@ async def _embedded(call: Call, values: Mapping[str, str]) -> tuple[dict[str, An
     model = values.get("inference_id") or text_field(fields, "model")
     lane = lane_of(values, fields, "input_type")
     lane_call = await LaneCall.begin(call, inference_id_of(call, model), lane, *DENSE)
+    cutting = str(fields.get("truncate") or "END").upper()
+    if cutting not in ("NONE", "START", "END"):
+        raise StatusError("[truncate] must be one of [NONE, START, END]", status=422)
     vectors = shortened(lane_call, await dense_vectors(lane_call, texts), fields.get("output_dimension"))
+    never, left = ("[truncate] is [NONE]" if cutting == "NONE" else ""), ("[truncate]" if cutting == "START" else "")
+    refuse_cut(lane_call, never=never, left=left, status=400)
     written = {name: [base64_floats(v) for v in vectors] if name == "base64" else list(vectors) for name in types}
     return fields, texts, written
 

@@ -122,6 +122,27 @@ def best_first(values: Sequence[float]) -> list[int]:
     return sorted(range(len(values)), key=lambda number: -values[number])
 
 
+def refuse_cut(lane_call: LaneCall, *, never: str = "", left: str = "", status: int) -> None:
+    """Refuses to answer where texts were cut and the caller does not want that, or not on that side.
+
+    Args:
+        never: the option by which nothing is to be cut, in words, empty for none.
+        left: the option by which texts are to lose their beginning, empty for none.
+        status: for what is too long.
+
+    Raises:
+        StatusError: ``status``, or 422 for the side.
+    """
+    cut = lane_call.call.truncated
+    if cut and never:
+        model = lane_call.local_model
+        longest = f"{model.max_length} tokens" if model else "what the endpoint reads"
+        raise StatusError(f"input [{cut[0]}] is longer than {longest}, and {never}", status=status)
+    if cut and left:
+        reason = f"input [{cut[0]}] is too long, and the model's texts are cut at their right, not at their left"
+        raise StatusError(f"{reason}: {left}", status=422)
+
+
 def shortened(lane_call: LaneCall, vectors: list[Floats], wanted: Any, *, status: int = 422) -> list[Floats]:
     """``vectors`` of as many dimensions as are ``wanted``: cut and scaled to length 1, as OpenAI's and TEI's form say.
 

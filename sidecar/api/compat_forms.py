@@ -24,7 +24,11 @@ _LANES = {
     "passage": Lane.INGEST,
     "corpus": Lane.INGEST,
     "search_document": Lane.INGEST,
+    "internal_search": Lane.SEARCH,
+    "internal_ingest": Lane.INGEST,
 }
+# Texts that are neither.
+_OTHERS = ("classification", "clustering", "unspecified")
 
 
 def lane_of(values: Mapping[str, str], fields: Mapping[str, Any], *names: str, default: Lane = Lane.INGEST) -> Lane:
@@ -32,14 +36,21 @@ def lane_of(values: Mapping[str, str], fields: Mapping[str, Any], *names: str, d
 
     Raises:
         ResourceNotFoundError: the path names something else.
+        StatusError: 422, the body does; to take it for a document would give a question the wrong vector.
     """
     if (text := values.get("lane")) is not None:
         try:
             return Lane(text)
         except ValueError:
             raise ResourceNotFoundError(f"no lane [{text}], must be one of [ingest, search]") from None
-    given = (fields.get(name) for name in names)
-    return next((_LANES[text] for text in given if isinstance(text, str) and text in _LANES), default)
+    for name in names:
+        given = fields.get(name)
+        if isinstance(given, str) and given in _LANES:
+            return _LANES[given]
+        if given not in (None, "", *_OTHERS):
+            known = ", ".join((*_LANES, *_OTHERS))
+            raise StatusError(f"[{name}] must be one of [{known}], not [{given}]", status=422)
+    return default
 
 
 def inference_id_of(call: Call, model: str) -> str:

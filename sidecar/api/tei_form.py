@@ -23,6 +23,7 @@ from sidecar.api.compat_bodies import (
     of_length_1,
     read_fields,
     read_texts,
+    refuse_cut,
     scores,
     shortened,
     token_weights,
@@ -48,7 +49,7 @@ async def hf_sparse(call: Call, values: Mapping[str, str]) -> web.StreamResponse
     lane = lane_of(values, fields, "prompt_name")
     lane_call = await LaneCall.begin(call, values["inference_id"], lane, TaskType.SPARSE_EMBEDDING)
     weights = await token_weights(lane_call, read_texts(fields, "inputs"))
-    refuse_cut(lane_call, fields)
+    _refuse_cut(lane_call, fields)
     return await call.unfiltered_of(sum(map(len, weights)), weights)
 
 
@@ -59,7 +60,7 @@ async def hf_embed_sparse(call: Call, values: Mapping[str, str]) -> web.StreamRe
     lane_call = await LaneCall.begin(call, values["inference_id"], lane, TaskType.SPARSE_EMBEDDING)
     vocabulary = await call.request.app[INFERENCE].vocabulary(lane_call.endpoint)
     weights = await token_weights(lane_call, read_texts(fields, "inputs"))
-    refuse_cut(lane_call, fields)
+    _refuse_cut(lane_call, fields)
     rows = [[{"index": n, "value": weight} for n, weight in vocabulary.by_id(found).items()] for found in weights]
     return await call.unfiltered_of(3 * sum(map(len, rows)), rows)
 
@@ -92,29 +93,17 @@ async def _vectors(lane_call: LaneCall, texts: Sequence[str], fields: Mapping[st
     if fields.get("normalize") is False and (model is None or model.normalizes):
         raise StatusError("[normalize] false cannot be had: the model's vectors are as it was trained", status=422)
     vectors = shortened(lane_call, await dense_vectors(lane_call, texts), fields.get("dimensions"))
-    refuse_cut(lane_call, fields)
+    _refuse_cut(lane_call, fields)
     return [of_length_1(vector) for vector in vectors] if fields.get("normalize") is True else vectors
 
 
-def refuse_cut(lane_call: LaneCall, fields: Mapping[str, Any]) -> None:
-    """Refuses to answer where texts were cut and the caller does not want that, or not on that side.
-
-    Texts are cut unless ``truncate`` is false, as where TEI was started with ``--auto-truncate``.
-
-    Raises:
-        StatusError: 413, or 422 for the side.
-    """
-    cut = lane_call.call.truncated
+def _refuse_cut(lane_call: LaneCall, fields: Mapping[str, Any]) -> None:
+    """Texts are cut at their right unless ``truncate`` is false, as where TEI was started with ``--auto-truncate``."""
     side = str(fields.get("truncation_direction") or "right").lower()
     if side not in ("left", "right"):
         raise StatusError("[truncation_direction] must be one of [left, right]", status=422)
-    if cut and fields.get("truncate") is False:
-        model = lane_call.local_model
-        longest = f"{model.max_length} tokens" if model else "what the endpoint reads"
-        raise StatusError(f"input [{cut[0]}] is longer than {longest}, and [truncate] is false", status=413)
-    if cut and side == "left":
-        reason = f"input [{cut[0]}] is too long, and the model's texts are cut at their right, not at their left"
-        raise StatusError(f"{reason}: [truncation_direction]", status=422)
+    never = "[truncate] is false" if fields.get("truncate") is False else ""
+    refuse_cut(lane_call, never=never, left="[truncation_direction]" if side == "left" else "", status=413)
 
 
 async def hf_rerank(call: Call, values: Mapping[str, str]) -> web.StreamResponse:
@@ -125,7 +114,7 @@ async def hf_rerank(call: Call, values: Mapping[str, str]) -> web.StreamResponse
     lane = lane_of(values, fields, default=Lane.SEARCH)
     lane_call = await LaneCall.begin(call, inference_id, lane, TaskType.RERANK)
     found = await scores(lane_call, text_field(fields, "query"), texts, raw=fields.get("raw_scores") is True)
-    refuse_cut(lane_call, fields)
+    _refuse_cut(lane_call, fields)
     with_text = fields.get("return_text") is True
     rows = [{"index": n, "score": found[n]} | ({"text": texts[n]} if with_text else {}) for n in best_first(found)]
     return call.unfiltered(rows)

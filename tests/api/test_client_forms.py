@@ -75,6 +75,53 @@ async def test_openai_clients_reach_both_lanes(api: Client, path: str, more: dic
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/v1/embeddings", {"input_type": "retrieval.query"}),
+        ("/v1/embeddings", {"prompt_name": "Retrieval-query"}),
+        ("/v1/embeddings", {"input_type": 3}),
+        (f"/compat/hf/{DENSE}/embed", {"prompt_name": "web_search_query"}),
+        ("/v2/embed", {"input_type": "search-query"}),
+    ],
+)
+async def test_a_purpose_that_nobody_knows_is_refused(api: Client, path: str, more: dict[str, Any]) -> None:
+    (name,) = more
+    body = {"model": DENSE, "input": "a", "inputs": "a", "texts": ["a"], **more}
+    status, answer = await ask(api, "POST", path, body)
+    assert status == 422
+    assert f"[{name}] must be one of [search, query, search_query, ingest, document, " in str(answer)
+    assert f"not [{more[name]}]" in str(answer)
+
+
+@pytest.mark.parametrize("path", ["/v1/embed", "/v2/embed"])
+async def test_coheres_truncate_is_heeded(api: Client, path: str) -> None:
+    """Cohere: ``NONE`` is an error for a text that is too long, ``START`` discards its beginning."""
+    body = {"model": DENSE, "input_type": "search_document"}
+    for cutting, expected, words in (
+        ("NONE", 400, "input [1] is longer than 512 tokens, and [truncate] is [NONE]"),
+        ("START", 422, "input [1] is too long, and the model's texts are cut at their right, not at their left"),
+        ("END", 200, ""),
+        (None, 200, ""),
+        ("MIDDLE", 422, "[truncate] must be one of [NONE, START, END]"),
+    ):
+        asked = body | {"texts": ["a", "word " * 600], "truncate": cutting}
+        status, answer = await ask(api, "POST", path, asked)
+        assert (cutting, status) == (cutting, expected)
+        assert words in answer.get("message", "")
+        if cutting != "MIDDLE":
+            assert (await ask(api, "POST", path, asked | {"texts": ["a"]}))[0] == 200
+
+
+async def test_fields_to_rank_by_are_refused_and_not_left_out(api: Client) -> None:
+    body = {"model": RERANK, "query": "sea", "documents": [{"title": "sea", "text": "b"}], "rank_fields": ["title"]}
+    status, answer = await ask(api, "POST", "/v1/rerank", body)
+    assert status == 422
+    assert answer["message"] == "[rank_fields] other than [text] are not read; send the texts"
+    for more in ({"rank_fields": ["text"]}, {"rank_fields": None}, {"documents": ["b"]}):
+        assert (await ask(api, "POST", "/v1/rerank", body | more))[0] == 200
+
+
 @pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]]])
 async def test_token_ids_are_refused_with_the_way_out(api: Client, tokens: list[Any]) -> None:
     status, answer = await ask(api, "POST", "/v1/embeddings", {"model": DENSE, "input": tokens})
