@@ -7,10 +7,12 @@ Source: Elasticsearch's API reference, "Delete an inference endpoint" (``dry_run
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from elasticsearch import AsyncElasticsearch
+from elastic_transport import ObjectApiResponse
+from elasticsearch import AsyncElasticsearch, SerializationError
 
 from sidecar.core.generations import Generation
 
@@ -34,21 +36,20 @@ class References:
 async def find_references(client: AsyncElasticsearch, inference_id: str) -> References:
     """Looks through all pipelines and mappings of the cluster; hidden and closed indices count, system indices do not.
 
-    Elasticsearch's failures (``ApiError``, ``TransportError``) pass through; reading needs the cluster privilege
-    ``read_pipeline`` and the index privilege ``view_index_metadata``.
+    Elasticsearch's failures (``ApiError``, ``TransportError``) pass through, and an answer that is not of its form is
+    one of them; reading needs the cluster privilege ``read_pipeline`` and the index privilege ``view_index_metadata``.
     """
     pipelines = await client.ingest.get_pipeline()
-    mappings = await client.indices.get_mapping(
-        index=_INDICES,
-        expand_wildcards="all",
-        filter_path="*.mappings.properties",
-    )
-    return References(
-        tuple(sorted(name for name, body in pipelines.body.items() if inference_id in pipeline_endpoints(body))),
-        tuple(
-            sorted(name for name, body in mappings.body.items() if inference_id in mapping_endpoints(body["mappings"]))
-        ),
-    )
+    mappings = await _mappings(client)
+    with _of_its_form():
+        return References(
+            tuple(sorted(name for name, body in pipelines.body.items() if inference_id in pipeline_endpoints(body))),
+            tuple(
+                sorted(
+                    name for name, body in mappings.body.items() if inference_id in mapping_endpoints(body["mappings"])
+                )
+            ),
+        )
 
 
 async def find_model_settings(
@@ -56,22 +57,34 @@ async def find_model_settings(
 ) -> dict[str, tuple[Mapping[str, Any], ...]]:
     """What filled ``semantic_text`` fields say of the vectors that the endpoint of this id made, by index.
 
-    Elasticsearch's failures (``ApiError``, ``TransportError``) pass through.
+    Elasticsearch's failures pass through as from :func:`find_references`.
     """
-    mappings = await client.indices.get_mapping(
-        index=_INDICES, expand_wildcards="all", filter_path="*.mappings.properties"
-    )
+    mappings = await _mappings(client)
     found = {}
-    for name, body in sorted(mappings.body.items()):
-        fields = [field for field in _fields(body["mappings"]) if field.get("type") == "semantic_text"]
-        settings = [
-            field["model_settings"]
-            for field in fields
-            if field.get("inference_id") == inference_id and "model_settings" in field
-        ]
-        if settings:
-            found[name] = tuple(settings)
+    with _of_its_form():
+        for name, body in sorted(mappings.body.items()):
+            fields = [field for field in _fields(body["mappings"]) if field.get("type") == "semantic_text"]
+            settings = [
+                field["model_settings"]
+                for field in fields
+                if field.get("inference_id") == inference_id and "model_settings" in field
+            ]
+            if settings:
+                found[name] = tuple(settings)
     return found
+
+
+async def _mappings(client: AsyncElasticsearch) -> ObjectApiResponse[Any]:
+    return await client.indices.get_mapping(index=_INDICES, expand_wildcards="all", filter_path="*.mappings.properties")
+
+
+@contextmanager
+def _of_its_form() -> Iterator[None]:
+    """What is read within is Elasticsearch's; what a login page says in its place is a failure of the client's."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise SerializationError(f"what answers there is not of Elasticsearch's form ({error})") from error
 
 
 def pipeline_endpoints(pipeline: Any) -> set[str]:

@@ -237,7 +237,8 @@ class ElasticsearchStore:
 
     async def _is_there(self, index: str) -> bool:
         # Not a HEAD request: the answer to one that is refused says nothing.
-        return bool((await self._client.indices.get(index=index, ignore_unavailable=True, features="aliases")).body)
+        found = await self._client.indices.get(index=index, ignore_unavailable=True, features="aliases")
+        return len(_object(found.body)) > 0
 
     async def _create_index(self, index: str, template: Mapping[str, Any]) -> None:
         # The shipped file names the first index and its alias after "sidecar"; only tests take other names.
@@ -335,8 +336,16 @@ def _not_ours(index: str, why: str) -> StoreUnavailableError:
     )
 
 
-def _holder(found: Mapping[str, Any], alias: str) -> Mapping[str, Any]:
+def _object(body: Any) -> Mapping[str, Any]:
+    """``body``; an empty object says that there is no index, an empty list says nothing that Elasticsearch would."""
+    if not isinstance(body, Mapping):
+        raise TypeError(f"a {type(body).__name__} in the place of an object")
+    return body
+
+
+def _holder(found: Any, alias: str) -> Mapping[str, Any]:
     """The one index behind ``alias``."""
+    found = _object(found)
     if alias in found:
         raise _not_ours(alias, "it is an index and no alias")
     holders: list[Mapping[str, Any]] = [holder for holder in found.values() if alias in holder.get("aliases", {})]

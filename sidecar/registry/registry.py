@@ -303,9 +303,10 @@ class Registry:
         # A store that was made anew may hold what others created since.
         if self._cause is None or (reads and isinstance(self._cause, StoreLostError)):
             return
+        reason = (self._cause.reason or "").removesuffix(".")
         raise StoreUnavailableError(
-            f"{self._cause.reason}. Endpoints cannot be created, changed or removed until that is mended; known"
-            " endpoints keep working"
+            f"{reason}. Endpoints cannot be created, changed or removed until that is mended; known endpoints keep"
+            " working"
         )
 
     @contextlib.contextmanager

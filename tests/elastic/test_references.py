@@ -4,16 +4,21 @@ import uuid
 from typing import Any
 
 import pytest
-from elasticsearch import AsyncElasticsearch
+from aiohttp import web
+from elasticsearch import AsyncElasticsearch, TransportError
+from pytest_aiohttp.plugin import AiohttpServer
 
+from sidecar.core.errors import StatusError
 from sidecar.core.generations import G8_16, G8_19, G9_4, Generation
 from sidecar.elastic.references import (
     References,
+    find_model_settings,
     find_references,
     mapping_endpoints,
     pipeline_endpoints,
     reference_message,
 )
+from sidecar.resources import model_settings_of, references_of
 
 PIPELINES = (
     "Inference endpoint my-elser is referenced by pipelines: [p1, p2]. Ensure that no pipelines are using this "
@@ -127,3 +132,22 @@ async def test_fields_of_a_cluster_are_found(elasticsearch: str) -> None:
         finally:
             await client.indices.delete(index=[f"{name}-1", f"{name}-2", f"{name}-3"], ignore_unavailable=True)
             await client.options(ignore_status=404).ingest.delete_pipeline(id=f"{name}-p")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"<html>", b'{"i": 7}', b'{"i": {"mappings": {"properties": [1]}}}'])
+async def test_what_is_no_elasticsearch_is_a_failure_of_the_cluster(aiohttp_server: AiohttpServer, body: bytes) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        headers = {"X-Elastic-Product": "Elasticsearch", "Content-Type": "application/json"}
+        return web.Response(body=body, headers=headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    server = await aiohttp_server(app)
+    async with AsyncElasticsearch(str(server.make_url("/"))) as client:
+        for asked in (find_references, find_model_settings):
+            with pytest.raises(TransportError):
+                await asked(client, "e")
+        with pytest.raises(StatusError, match=r"^Cannot find out what uses") as raised:
+            await references_of(client, "e")
+        assert raised.value.status == 503
+        assert await model_settings_of(client, "e") == {}
