@@ -53,7 +53,7 @@ _BESIDE = (
     (
         "In the generations before 8.19 a provider is sent what 8.19 and later send it (34 cases of 8.16.1 and 14 of "
         "8.14.1 differ in nothing else): `stream` and `stream_options` of completions, Cohere's `input_type` and the "
-        "path of its reranking, texts of validation calls and whether there is one, how often a failing stream is tried.",
+        "path of its reranking, texts of validation calls and whether there is one, how often a stream is tried.",
         "The answers are those of the generation; the providers are those of today.",
     ),
 )
