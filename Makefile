@@ -87,11 +87,13 @@ $(JAVA_READY): tests/clients/pom.xml | $(BIN)/python
 	@if command -v mvn >/dev/null; then rm -rf $(JAVA) && mvn --quiet --batch-mode --file $< dependency:copy-dependencies \
 		-DoutputDirectory=$(abspath $(JAVA)) && touch $@; else echo "no mvn: the Java client is left out" >&2; fi
 
-# the typed Go client, where Go is there; it compiles for minutes
+# the typed Go client, both lines, where Go is there; each compiles for minutes
 $(GO_READY): tests/clients/go_client.go.txt | $(BIN)/python
-	@if command -v go >/dev/null; then mkdir -p $(GO) && cp $< $(GO)/main.go && cd $(GO) && rm -f go.mod go.sum \
-		&& go mod init clients 2>/dev/null && go get github.com/elastic/go-elasticsearch/v9 2>/dev/null \
-		&& go build -o client . && cd $(CURDIR) && touch $@; else echo "no go: the typed Go client is left out" >&2; fi
+	@if command -v go >/dev/null; then for line in 8 9; do mkdir -p $(GO)/$$line \
+		&& sed "s#/v9#/v$$line#g; s#-v9#-v$$line#" $< > $(GO)/$$line/main.go && cd $(GO)/$$line && rm -f go.mod go.sum \
+		&& go mod init clients 2>/dev/null && go get github.com/elastic/go-elasticsearch/v$$line 2>/dev/null \
+		&& go build -o client . && cd $(CURDIR) || exit 1; done && touch $@; \
+		else echo "no go: the typed Go client is left out" >&2; fi
 
 # the sidecar driven with the client libraries that people use
 clients: setup $(LIBRARIES_READY) $(NODE_READY) $(JAVA_READY) $(GO_READY)

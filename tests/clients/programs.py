@@ -33,10 +33,10 @@ NODE_MODULES = ROOT / ".venv" / "clients" / "node"
 PYTHON_PROGRAMS = ("openai_sdk", "cohere_sdk", "langchain_store", "llama_index_store", "haystack_store", "hugging_face")
 JAVASCRIPT_PACKAGES = ("elasticsearch-8", "elasticsearch-9")
 JARS = ROOT / ".venv" / "clients" / "java"
-GO_CLIENT = ROOT / ".venv" / "clients" / "go" / "client"
-GO = "go"
+GO_CLIENTS = ROOT / ".venv" / "clients" / "go"
+GO_PROGRAMS = ("go-8", "go-9")
 JAVA = "java"
-PROGRAMS = (*PYTHON_PROGRAMS, *JAVASCRIPT_PACKAGES, JAVA, GO)
+PROGRAMS = (*PYTHON_PROGRAMS, *JAVASCRIPT_PACKAGES, JAVA, *GO_PROGRAMS)
 _EXAMPLE = re.compile(r"^```(python|js)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ADDRESS = "http://localhost:9800"
 
@@ -84,11 +84,16 @@ def run(program: str, url: str) -> list[Seen]:
         (jar,) = JARS.glob("elasticsearch-java-*.jar")
         version = jar.stem.removeprefix("elasticsearch-java-")
         output = _output(["java", "-cp", f"{JARS}/*", str(HERE / "JavaClient.java"), version, url], ROOT)
-    elif program == GO:
-        output = _output([str(GO_CLIENT), url], ROOT)
+    elif program in GO_PROGRAMS:
+        output = _output([str(go_client(program)), url], ROOT)
     else:
         output = _output([str(LIBRARIES), "-m", f"tests.clients.{program}", url], ROOT)
     return [Seen(**json.loads(line)) for line in output.splitlines() if line.startswith("{")]
+
+
+def go_client(program: str) -> Path:
+    """The compiled program of a line."""
+    return GO_CLIENTS / program.removeprefix("go-") / "client"
 
 
 def examples(language: str) -> list[str]:

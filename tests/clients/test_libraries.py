@@ -12,8 +12,7 @@ import pytest
 
 from tests.clients import programs
 from tests.clients.programs import (
-    GO,
-    GO_CLIENT,
+    GO_PROGRAMS,
     JARS,
     JAVA,
     JAVASCRIPT_PACKAGES,
@@ -68,10 +67,11 @@ def test_java_client(front: str) -> None:
     check(JAVA, front)
 
 
-def test_typed_go_client(front: str) -> None:
-    if not GO_CLIENT.exists():
+@pytest.mark.parametrize("program", GO_PROGRAMS)
+def test_typed_go_client(front: str, program: str) -> None:
+    if not programs.go_client(program).exists():
         pytest.skip(MISSING)
-    check(GO, front)
+    check(program, front)
 
 
 @pytest.mark.parametrize("code", programs.examples("python"))
