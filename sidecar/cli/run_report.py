@@ -79,7 +79,7 @@ def _others(summary: Summary) -> Iterator[tuple[int, str, str]]:
     yield summary.withheld, "would be cleared", "the text is gone (--yes clears)"
     yield summary.up_to_date, "skipped", "up to date"
     yield summary.no_text, "skipped", "no text"
-    yield summary.repeated, "skipped", "a later line has the same id"
+    yield summary.repeated, "skipped", "another line with the same id counts"
     yield summary.gone, "skipped", "deleted meanwhile"
     yield summary.own, "left", "there is a vector that no marker claims (--overwrite replaces it)"
     yield summary.kept, "left", "no text, and no marker says that the vector came from this field"

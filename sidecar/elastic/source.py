@@ -37,6 +37,11 @@ def values_at(source: Any, path: str) -> Iterator[Any]:
             yield from values_at(source[name], ".".join(names[length:]))
 
 
+def stands_at(source: Mapping[str, Any], path: str) -> bool:
+    """Whether the document names ``path`` at all, be it with ``null`` or an empty array."""
+    return bool(forms_of(source, path)) or next(values_at(source, path), None) is not None
+
+
 def is_present(source: Mapping[str, Any], path: str) -> bool:
     """Whether a value other than ``null`` stands at ``path``, an empty array counting as none."""
     if "." not in path and path not in source:  # seen at once, and true of most documents

@@ -156,13 +156,15 @@ class Backfill:
             self._version = version = await server_version(self._client)
             if job.query is not None:
                 await self._count(job.query)  # a query that some index cannot answer ends the run before any change
-            prepared = await prepare_indices(
-                self._client,
-                job.index,
-                job.plan,
-                version,
-                dry_run=job.dry_run,
-                accept_source_loss=job.accept_source_loss,
+            prepared = await patiently(
+                lambda: prepare_indices(
+                    self._client,
+                    job.index,
+                    job.plan,
+                    version,
+                    dry_run=job.dry_run,
+                    accept_source_loss=job.accept_source_loss,
+                )
             )
             self.changes = prepared.changes
             self._job = job = replace(job, plan=prepared.plan)
@@ -209,6 +211,9 @@ class Backfill:
         plan = self._job.plan
         decisions: list[Decision] = []
         for hit in hits:
+            if hit.unreadable is not None:
+                decisions.append((hit.ref, Refusal(hit.unreadable)))
+                continue
             decision = await examined(plan, hit.ref, examine, hit.ref, hit.source, plan, hit.present)
             decisions.append((hit.ref, self._withheld(decision)))
         return await self._looked_at(decisions)

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, NotFoundError, TransportError
 
+from sidecar.elastic.source import stands_at
 from sidecar.elastic.version import ServerVersion, server_version
 from sidecar.inference.embedder import Embedder
 from sidecar.ingest.document import Candidate, Examined, Plan, Ref, Refusal, Verdict, examine_whole
@@ -29,6 +30,7 @@ from sidecar.ingest.presence import telling_presence
 from sidecar.ingest.reader import Fields, Hit, patiently, read_hit, require_all_shards, reread
 from sidecar.ingest.repeats import Place, Repeats
 from sidecar.ingest.run import examined, recorded, settle
+from sidecar.ingest.source_rules import is_known
 from sidecar.ingest.stop import RunStoppedError, stopped_by
 from sidecar.ingest.summary import Summary
 from sidecar.ingest.target_fields import MappingChange, prepare_indices
@@ -107,6 +109,10 @@ class Indexing:
         self.changes: tuple[MappingChange, ...] = ()
         self._repeats = Repeats()
         self._alias_routing: str | None = None
+        self._unseen = {
+            path for target in job.plan.targets if not target.is_bound_by_mapping for path in target.map.sources
+        }
+        self._has_lines = False
 
     async def run(self, lines: Iterable[bytes]) -> Summary:
         """Reads ``lines`` to the end; what stops it early is in the summary.
@@ -121,6 +127,7 @@ class Indexing:
         version = await self._prepare()
         if not isinstance(lines, Iterator):
             await asyncio.to_thread(self._repeats.scan, self._parsed(lines))
+            await self._require_sources()
         line = AssemblyLine(
             self._client, self._embedder, self._job.plan, version=version, summary=self.summary, pace=self._job.pace
         )
@@ -128,6 +135,7 @@ class Indexing:
         self.summary.passes = 1
         while later := self._repeats.take_later():
             conflicts += await line.run([self._later(later)], Round.FIRST)
+        await self._require_sources()
         self.summary.unsettled = len(await settle(line, conflicts, self._again))
 
     async def _prepare(self) -> ServerVersion:
@@ -137,7 +145,9 @@ class Indexing:
         try:
             version = await server_version(self._client)
             target = await self._write_index(index)
-            prepared = await prepare_indices(self._client, target, self._job.plan, version, updates=False)
+            prepared = await patiently(
+                lambda: prepare_indices(self._client, target, self._job.plan, version, updates=False)
+            )
             self.changes = prepared.changes
             self._job = replace(self._job, plan=prepared.plan, index=target)
             await self._refresh()
@@ -158,8 +168,16 @@ class Indexing:
         aliased: dict[str, dict[str, Any]] = {
             index: value["aliases"][name] for index, value in found.items() if name in value.get("aliases", {})
         }
-        if name in found or not aliased:
-            return name  # the index itself, or a data stream
+        if name in found:
+            return name  # the index itself
+        if not aliased:
+            index, value = next(iter(found.items()))
+            if "data_stream" in value:
+                raise RunStoppedError(
+                    f"[{name}] is the data stream [{value['data_stream']}], to which documents are only added and in"
+                    " which none is found by its id: write into it as before, then let sidecar backfill add the vectors"
+                )
+            return str(index)  # named by a date, say
         only = len(aliased) == 1
         writable = [index for index, alias in aliased.items() if alias.get("is_write_index", only)]
         if len(writable) != 1:
@@ -184,8 +202,29 @@ class Indexing:
         except (ApiError, TransportError) as error:
             log.debug("index not refreshed", index=self._job.index, error=type(error).__name__)
 
+    async def _require_sources(self) -> None:
+        """Raises :class:`RunStoppedError` for a source that stands in none of the lines read, nor in the mapping.
+
+        Of a file that is known before its first document is written, of a stream at its end.
+        """
+        if not self._unseen or not self._has_lines:
+            return
+        answer = await self._client.indices.get_mapping(index=self._job.index)
+        mappings = [value["mappings"] for value in answer.values()]
+        for path in sorted(self._unseen):
+            if not any(is_known(mapping, path) for mapping in mappings):
+                raise RunStoppedError(
+                    f"source [{path}] is in no line and in no mapping of [{self._job.index}]: no document would get a"
+                    " vector from it; name the field that holds the text"
+                )
+
     def _parsed(self, lines: Iterable[bytes]) -> Iterator[Line | BadLine]:
-        return map(self._routed, read_lines(lines, self._job.id_field, self._job.routing_field))
+        for line in map(self._routed, read_lines(lines, self._job.id_field, self._job.routing_field)):
+            if isinstance(line, Line):
+                self._has_lines = True
+                if self._unseen:
+                    self._unseen -= {path for path in self._unseen if stands_at(line.document, path)}
+            yield line
 
     def _routed(self, line: Line | BadLine) -> Line | BadLine:
         """The line as the alias routes it, which has a say as in Elasticsearch."""
@@ -212,12 +251,23 @@ class Indexing:
                     self.summary.read += 1
                     self.summary.repeated += 1
             if good:
-                yield await self._look_up(good)
+                yield self._noted(await self._look_up(good))
 
     async def _later(self, lines: Sequence[Line]) -> AsyncIterator[Sequence[Decision]]:
         """Lines whose id came before, page by page, now that what came before is written."""
         for start in range(0, len(lines), self._job.page_size):
-            yield await self._look_up(lines[start : start + self._job.page_size])
+            yield self._noted(await self._look_up(lines[start : start + self._job.page_size]))
+
+    def _noted(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
+        """The decisions, with a note of documents that are indexed without a vector because they have no text."""
+        targets = [target for target in self._job.plan.targets if not target.is_bound_by_mapping]
+        for _, decision in decisions:
+            if not isinstance(decision, Candidate) or decision.failure is not None:
+                continue
+            for target in targets:
+                if target.name not in decision.pieces:
+                    self.summary.notes[f"no text in [{target.map.source}], so no vector in [{target.name}]"] += 1
+        return decisions
 
     async def _again(self, conflicts: Sequence[Candidate]) -> AsyncIterator[Sequence[Decision]]:
         lines = [

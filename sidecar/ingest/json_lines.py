@@ -27,6 +27,7 @@ _ACTION_KEYS = {
     "_index", "_id", "_type", "routing", "_routing", "version", "version_type", "if_seq_no", "if_primary_term",
     "require_alias", "require_data_stream", "dynamic_templates", "pipeline", "list_executed_pipelines", "op_type",
 }  # fmt: skip
+_ANSWER = {"took", "timed_out", "_shards", "hits"}
 _METADATA = ("_id", "_index", "_source", "_routing", "_version", "_seq_no", "_primary_term", "_ignored", "_doc_count")
 
 
@@ -92,6 +93,8 @@ def read_line(number: int, raw: bytes, id_field: str | None = None, routing_fiel
     value = _parsed(number, raw)
     if isinstance(value, BadLine):
         return value
+    if value.keys() >= _ANSWER:
+        return BadLine(number, "a whole answer of a search: write one hit a line (jq -c '.hits.hits[]' does)")
     fields = Fields(id_field, routing_field)
     if isinstance(value.get("_source"), dict):
         return _named(number, raw, value["_source"], value, fields)

@@ -86,6 +86,10 @@ class Marker:
         """The marker of a document's source; an empty one when there is none or only parts of one."""
         if MARKER_FIELD not in source and not any(name.startswith(_BELOW) for name in source):
             return _NO_MARKER
+        own = source.get(MARKER_FIELD)
+        if isinstance(own, Mapping) and "model" in own:
+            # A marker under dotted names, as others write it, stays beside the object that was written since.
+            source = {MARKER_FIELD: own}
         models, foreign_models = _by_field(values_at(source, f"{MARKER_FIELD}.model"))
         hashes, foreign_hashes = _by_field(values_at(source, f"{MARKER_FIELD}.hash"))
         origins, _ = _by_field(values_at(source, f"{MARKER_FIELD}.source"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -41,12 +41,14 @@ Answer = TypeVar("Answer")
 class Hit:
     """One document as it was read: where and in which state, and the fields asked for.
 
-    ``present`` names the targets of which it holds a vector, ``None`` where the index was not asked.
+    ``present`` names the targets of which it holds a vector, ``None`` where the index was not asked. ``unreadable``
+    says why the cluster cannot show it.
     """
 
     ref: Ref
     source: Mapping[str, Any]
     present: frozenset[str] | None = None
+    unreadable: str | None = None
 
 
 Page = list[Hit]
@@ -138,6 +140,20 @@ class PointInTime:
         self._id = answer.get("pit_id", self._id)
         return dict(answer.body)
 
+    async def one_by_one(self, hits: Sequence[Hit], fields: Fields) -> Page:
+        """Documents of a page that cannot be read as a whole, because of one of them.
+
+        They are read as they are by now; one that changed since tells its vectors no more.
+        """
+        again = await reread(self._client, [hit.ref for hit in hits], fields)
+        page = []
+        for hit in hits:
+            if (reason := again.unreadable.get(hit.ref.key)) is not None:
+                page.append(replace(hit, unreadable=reason))
+            elif (now := again.found.get(hit.ref.key)) is not None:
+                page.append(replace(now, present=hit.present if now.ref == hit.ref else None))
+        return page
+
     async def reopen(self, generation: int) -> None:
         """Opens a new view, unless another slice did since ``generation``."""
         async with self._lock:
@@ -211,14 +227,22 @@ async def read_slice(
             await view.reopen(generation)
             after = None
             continue
+        except ApiError as error:
+            if error.status_code != 500:
+                raise
+            log.warning("page cannot be read, its documents are read one by one", slice=part.id, error=str(error))
+            answer = await view.search(**page_request(query, fields, asked, part, after) | {"source": False})
+            page = await view.one_by_one([read_hit(hit, asked=True) for hit in answer["hits"]["hits"]], fields)
         except TransportError as error:
             raise _not_answered(error, asked) from error
+        else:
+            page = [read_hit(hit, asked=True) for hit in answer["hits"]["hits"]]
         require_all_shards(answer)
         hits = answer["hits"]["hits"]
         if not hits:
             return
         after = hits[-1]["sort"]
-        yield [read_hit(hit, asked=True) for hit in hits]
+        yield page
         if len(hits) < asked:
             return
         size.read(len(hits), weight_of(hits))

@@ -1,4 +1,8 @@
-"""Several lines with one id: the last of them is the document, whatever the index holds and however often they come."""
+"""Several lines with one id: the last of them is the document, whatever the index holds and however often they come.
+
+A line that keeps what is there (``create``) gives way to every other, as a bulk request has it; of several such the
+first is the document.
+"""
 
 from __future__ import annotations
 
@@ -35,21 +39,25 @@ class Repeats:
 
     def scan(self, lines: Iterable[Line | BadLine]) -> None:
         """Reads all lines of a file once and remembers the last line of every id that comes more than once."""
-        keys, numbers = array("Q"), array("Q")
+        keys, numbers, keeping = array("Q"), array("Q"), bytearray()
         for line in lines:
             if isinstance(line, Line):
                 keys.append(_digest(line))
                 numbers.append(line.number)
+                keeping.append(line.keeps)
         names, counts = np.unique(np.asarray(keys, dtype=np.uint64), return_counts=True)
         repeated = set(names[counts > 1].tolist())
         if repeated:
-            self._last = {key: number for key, number in zip(keys, numbers, strict=True) if key in repeated}
+            for key, number, keeps in zip(keys, numbers, keeping, strict=True):
+                if key in repeated and not (keeps and key in self._last):
+                    self._last[key] = number
         self._scanned = True
 
     def place_of(self, line: Line) -> Place:
         """Whether the line is indexed now, after the others, or never, because another of its id follows.
 
-        In a stream ``NEVER`` is said of the line that waited so far and gives its place to this one.
+        In a stream ``NEVER`` is said of the line that waited so far and gives its place to this one, and of one that
+        keeps what came before.
         """
         key = _digest(line)
         if self._scanned:
@@ -57,6 +65,8 @@ class Repeats:
         if key not in self._seen:
             self._seen.add(key)
             return Place.NOW
+        if line.keeps:
+            return Place.NEVER
         replaces = key in self._later
         self._later[key] = line
         return Place.NEVER if replaces else Place.LATER

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sidecar.elastic.fields import copied_from, field_at
+from sidecar.ingest.marker import MARKER_FIELD
 from sidecar.ingest.stop import WrongFieldError
 
 ACCEPT_SOURCE_LOSS = "--accept-source-loss"
@@ -27,6 +28,15 @@ _WITHOUT_TEXT = {
     "rank_features": "holds weights",
     "geo_point": "holds no text",
     "geo_shape": "holds no text",
+    "rank_vectors": "holds vectors",
+    "histogram": "holds no text",
+    "aggregate_metric_double": "holds no text",
+    "percolator": "holds a query",
+    "integer_range": "holds a range",
+    "long_range": "holds a range",
+    "float_range": "holds a range",
+    "double_range": "holds a range",
+    "date_range": "holds a range",
 }
 _OPAQUE = ("flattened", "passthrough")
 
@@ -54,6 +64,8 @@ def check_sources(mappings: Mapping[str, Mapping[str, Any]], sources: Sequence[s
     That is one that no mapping knows, and one that in some index never has a value in ``_source``.
     """
     for path in sources:
+        if path.partition(".")[0] == MARKER_FIELD:
+            raise WrongFieldError(f"source [{path}] is the marker, which says something else with every vector made")
         for index, mapping in mappings.items():
             if reason := why_no_text(mapping, path):
                 raise WrongFieldError(f"source [{path}] of index [{index}] {reason}")

@@ -155,6 +155,11 @@ def _check_place(index: str, mapping: Mapping[str, Any], plan: Plan, target: Tar
     if below := field_below(mapping, target.name):
         raise WrongFieldError(f"{where} has the field [{below}] below it, which a vector would remove from documents")
     nested = nested_parent(mapping, target.name)
+    if not target.profile.is_sparse and (repeated := _repeated(mapping, nested)):
+        raise WrongFieldError(
+            f"{where} lies in [{nested}], whose fields are also kept in the document above ({repeated}): that can hold"
+            " one vector, and there is one for each object"
+        )
     if not target.passages:
         if nested is not None and nested != target.each:
             raise WrongFieldError(
@@ -182,6 +187,13 @@ def _check_place(index: str, mapping: Mapping[str, Any], plan: Plan, target: Tar
             " are written whole and would remove it; choose a field of their own, such as"
             f" [{target.parent}_passages.{target.name.rpartition('.')[2]}]"
         )
+
+
+def _repeated(mapping: Mapping[str, Any], nested: str | None) -> str | None:
+    """The parameter by which a nested field is kept in a document above it too, if any."""
+    field = field_at(mapping, nested) if nested is not None else None
+    said = ("include_in_parent", "include_in_root")
+    return next((name for name in said if field and str(field.get(name, False)).lower() == "true"), None)
 
 
 def _not_of_passages(passages: Mapping[str, Any], targets: set[str]) -> set[str]:

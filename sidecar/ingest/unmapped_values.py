@@ -61,6 +61,8 @@ async def require_free(client: AsyncElasticsearch, index: str, unknown: Unknown)
 
 
 def _require_free(index: str, hit: Hit, unknown: Unknown) -> None:
+    if hit.unreadable is not None:
+        raise WrongFieldError(f"document [{hit.ref.id}] of index [{index}] cannot be read: {hit.unreadable}")
     where = f"document [{hit.ref.id}] of index [{index}] holds"
     for path in unknown.parents:
         for value in values_at(hit.source, path):

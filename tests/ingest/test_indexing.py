@@ -129,3 +129,34 @@ async def test_documents_are_routed_as_the_alias_says(
     found = {hit["_id"]: hit.get("_routing") for hit in (await client.search(index=index))["hits"]["hits"]}
     assert found == {"a": "r1", "b": "r1", "wanted": "r1"}
     assert (await index_lines(client, embedder, alias, raw[:1])).up_to_date == 1
+
+
+@pytest.mark.parametrize("as_stream", [False, True])
+@pytest.mark.parametrize(
+    "actions", [("create", "index", "create"), ("create", "create"), ("index", "create"), ("create", "index", "index")]
+)
+async def test_lines_that_keep_what_is_there_give_way_as_in_a_bulk(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str, actions: tuple[str, ...], *, as_stream: bool
+) -> None:
+    raw = lines(*(line for n, name in enumerate(actions) for line in ({name: {"_id": "a"}}, {"text": f"Version {n}."})))
+    await client.bulk(index=f"{index}-bulk", operations=[orjson.loads(line) for line in raw])
+    wanted = (await sources(client, f"{index}-bulk"))["a"]
+    for _ in range(2):
+        summary = await index_lines(client, embedder, index, iter(raw) if as_stream else raw, id_field=None)
+        assert (summary.read, summary.ok) == (len(actions), True)
+        assert (await sources(client, index))["a"]["text"] == wanted["text"]
+
+
+@pytest.mark.parametrize("as_stream", [False, True])
+async def test_a_source_that_neither_lines_nor_mapping_know_is_told(
+    client: AsyncElasticsearch, embedder: LocalEmbedder, index: str, *, as_stream: bool
+) -> None:
+    raw = lines({"id": "1", "txt": "Tide."}, {"id": "2", "txt": "Reef."})
+    summary = await index_lines(client, embedder, index, iter(raw) if as_stream else raw)
+    assert str(summary.stopped).startswith(f"source [text] is in no line and in no mapping of [{index}]")
+    assert summary.written == (2 if as_stream else 0)
+    await client.indices.put_mapping(index=index, properties={"text": {"type": "text"}})
+    summary = await index_lines(client, embedder, index, raw)
+    assert summary.ok
+    assert "no text in [text], so no vector in [text_dense]" in summary.notes or as_stream
+    assert (await index_lines(client, embedder, f"{index}-null", lines({"id": "1", "text": None}))).ok

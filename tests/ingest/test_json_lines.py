@@ -176,6 +176,7 @@ def test_a_file_of_another_kind_is_told_before_anything_is_made(tmp_path: Path, 
         ([b'[{"a": 1},\n', b'{"a": 2}]\n'], "a JSON array"),
         ([b'[{"a": 1}]\n'], "a JSON array"),
         (['{"a": "caf\u00e9"}\n'.encode("latin-1")], "not UTF-8"),
+        ([b'{"took": 1, "timed_out": false, "_shards": {}, "hits": {"hits": []}}\n'], "a whole answer of a search"),
     ],
 )
 def test_a_first_line_of_another_form_is_named(raw: list[bytes], reason: str) -> None:

@@ -30,6 +30,13 @@ def test_a_single_value_may_have_lost_its_array() -> None:
     assert Marker.read(source).stamps == {"v": Stamp("e@1", "abc")}
 
 
+def test_the_object_counts_where_dotted_names_stand_beside_it() -> None:
+    dotted = {"sidecar.model": "v=e@1", "sidecar.hash": "v=old", "sidecar.failed": "v=x"}
+    assert Marker.read(dotted).stamps == {"v": Stamp("e@1", "old")}
+    read = Marker.read({**dotted, MARKER_FIELD: {"model": "v=e@2", "hash": "v=new"}})
+    assert (read.stamps, read.failed) == ({"v": Stamp("e@2", "new")}, {})
+
+
 def test_a_field_needs_both_model_and_hash() -> None:
     assert Marker.read({MARKER_FIELD: {"model": ["v=e@1"]}}).stamps == {}
     assert Marker.read({MARKER_FIELD: "something else"}).stamps == {}

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from pytest_aiohttp.plugin import AiohttpServer
 
 from sidecar.ingest.backoff import Backoff
+from sidecar.ingest.fieldmap import parse_field_maps
+from sidecar.ingest.indexing import Indexing, IndexJob
 from sidecar.ingest.pages import FIRST_PAGE, PageSize
+from sidecar.ingest.planning import make_plan
 from sidecar.ingest.reader import require_all_shards
 from sidecar.ingest.stop import RunStoppedError
 from tests.ingest.library import fill
@@ -106,7 +109,7 @@ async def test_a_busy_cluster_is_asked_again(client: AsyncElasticsearch, index: 
 
     async def answer(path: str, body: bytes) -> web.Response | None:
         nonlocal refused
-        if path.endswith(("_search", "_count", "_pit")) and refused < 8:
+        if path.endswith(("_search", "_count", "_pit", "_mapping")) and refused < 8:
             refused += 1
             return busy()
         return None
@@ -155,3 +158,18 @@ def test_an_answer_without_all_shards_stops() -> None:
     with pytest.raises(RunStoppedError, match="timed_out"):
         require_all_shards({"timed_out": True, "_shards": {"total": 1, "failed": 0}})
     require_all_shards({"timed_out": False, "_shards": {"total": 1, "failed": 0}})
+
+
+async def test_a_data_stream_is_no_index_to_index_into(proxied: Proxied) -> None:
+    # What a node says of one; none is made, because nodes without the module for it cannot delete it again.
+    shown = {".ds-logs-2026.01.31-000001": {"aliases": {}, "data_stream": "logs"}}
+
+    async def answer(path: str, body: bytes) -> web.Response | None:
+        headers = {"x-elastic-product": "Elasticsearch"}
+        return web.json_response(shown, headers=headers) if path in ("/logs", "/alias-of-logs") else None
+
+    async with proxied(answer) as between:
+        plan = await make_plan(WordEmbedder(), parse_field_maps(["text:d=dense"]))
+        for name in ("logs", "alias-of-logs"):
+            summary = await Indexing(between, WordEmbedder(), IndexJob(name, plan)).run([b'{"text": "whales"}'])
+            assert str(summary.stopped).startswith(f"[{name}] is the data stream [logs]")
