@@ -373,7 +373,9 @@ class BatchMaker:
         names = [
             DocumentName(self._name(work.action), work.action.id or "", self._routing(work.action)) for work, _ in held
         ]
-        for (work, document), stored in zip(held, await read_stored(self._exchange, names), strict=True):
+        shows_results = any(work.plan.semantic for work, _ in held)
+        read = await read_stored(self._exchange, names, shows_results=shows_results)
+        for (work, document), stored in zip(held, read, strict=True):
             if stored is None:
                 self._heed_missing(work)
                 continue

@@ -16,7 +16,7 @@ from sidecar.front.bulk_lines import BulkAction
 MOST_AT_ONCE = 256
 MOST_BYTES = 1024 * 1024
 """A round of these ends with whichever comes first."""
-_OWN_ATTEMPTS = 3
+_OWN_ATTEMPTS = 8
 _CONFLICT, _MISSING = 409, 404
 
 

@@ -118,11 +118,13 @@ def examine(
     whole: SourceText | None = None,
     marker: Marker | None = None,
     unclaimed: Collection[str] = (),
+    lost: Collection[str] = (),
 ) -> Filling:
     """What the document wants; ``is_partial`` for the ``doc`` of an update, which holds changed fields only.
 
     ``whole`` and ``marker`` are those of the document that the update will leave, where it was read. ``unclaimed`` are
-    fields of which the marker of an updated document says nothing any more, see :func:`unclaimed_in`.
+    fields of which the marker of an updated document says nothing any more, see :func:`unclaimed_in`; ``lost``
+    ``semantic_text`` fields whose chunks the cluster would leave behind, see ``stored_documents``.
 
     Raises:
         SidecarError: a value that Elasticsearch refuses to embed, a text that cannot be cut, or one for a field that
@@ -140,7 +142,7 @@ def examine(
             if field_without.name not in brought:
                 _refuse_without_endpoint(source, field_without)
         for semantic in plan.semantic:
-            _examine_semantic(filling, semantic, brought, whole, unclaimed)
+            _examine_semantic(filling, semantic, brought, whole, unclaimed, is_lost=semantic.name in lost)
         if not is_partial and (filling.semantic or INFERENCE_FIELDS in source.document):
             _fill_blanks(filling, brought)
     for target in plan.vectors:
@@ -148,6 +150,7 @@ def examine(
     if whole is not None:
         return filling
     touched = {work.target.name for work in filling.semantic} | {work.target.name for work in filling.vectors}
+    filling.needs_stored |= is_partial and bool(plan.semantic)  # whether chunks will be lost is to be seen there
     if is_partial and plan.has_marker:
         # The marker is replaced whole, and holds the other fields' entries as well.
         among_others = bool(touched) and len(touched) < len(plan.semantic) + len(plan.vectors)
@@ -163,9 +166,12 @@ async def examined(
     whole: SourceText | None = None,
     marker: Marker | None = None,
     unclaimed: Collection[str] = (),
+    lost: Collection[str] = (),
 ) -> Filling:
     """As :func:`examine`, beside the event loop where tokens are counted."""
-    look = partial(examine, source, plan, is_partial=is_partial, whole=whole, marker=marker, unclaimed=unclaimed)
+    look = partial(
+        examine, source, plan, is_partial=is_partial, whole=whole, marker=marker, unclaimed=unclaimed, lost=lost
+    )
     return await asyncio.to_thread(look) if plan.counts_tokens else look()
 
 
@@ -204,6 +210,8 @@ def _examine_semantic(
     results: Mapping[str, Any],
     whole: SourceText | None,
     unclaimed: Collection[str],
+    *,
+    is_lost: bool,
 ) -> None:
     name, document = target.name, filling.source.document
     present = [value_at(document, path) is not ABSENT for path in target.sources]
@@ -212,7 +220,7 @@ def _examine_semantic(
     stamp = None if is_brought and name in unclaimed else claimed
     if stamp is not claimed:
         filling.cleared.add(name)
-    if filling.is_partial and not any(present):
+    if filling.is_partial and not any(present) and not is_lost:
         return
     read = document if whole is None else whole.document
     is_marked = stamp is not None or filling.plan.has_marker
@@ -225,7 +233,8 @@ def _examine_semantic(
     verdict = judge_brought(name, stamp, target.model, texts, target.circumstances) if is_brought else None
     if verdict is Brought.KEPT:
         return
-    found = _pieces_of(filling, target, read if is_brought else document, all_sources=is_brought)
+    is_whole = is_brought or is_lost
+    found = _pieces_of(filling, target, read if is_whole else document, all_sources=is_whole)
     hashed = texts_hash(texts, target.circumstances)
     made = None if hashed is None else Stamp(target.model, hashed, _origin(filling, target))
     if found:

@@ -1,4 +1,9 @@
-"""Documents as they stand in the cluster, for partial updates whose vectors are made of more than they hold."""
+"""Documents as they stand in the cluster, for partial updates whose vectors are made of more than they hold.
+
+A document that was written a moment ago, and no refresh since, is read out of the cluster's log of writes, where
+``_inference_fields`` are not shown. The cluster's own updates read it there as well, and store it without the chunks of
+what they do not change (seen on 8.19.8 and 9.4.3, with the trial licence too): these are made again by the front.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,14 @@ from sidecar.front.filling import Filling, examined
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import WritePlan
 from sidecar.ingest.marker import Marker
+from sidecar.ingest.semantic_field import INFERENCE_FIELDS
+from sidecar.ingest.semantic_values import texts_of, value_at
+
+_WITH_RESULTS = {
+    "stored_fields": INFERENCE_FIELDS,  # so do the cluster's own updates read
+    "_source": "true",
+    "filter_path": f"-docs._source.{INFERENCE_FIELDS}.**.chunks",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +52,15 @@ class DocumentName:
     routing: str | None = None
 
 
-async def read_stored(exchange: Exchange, names: Sequence[DocumentName]) -> list[StoredDocument | SidecarError | None]:
+async def read_stored(
+    exchange: Exchange, names: Sequence[DocumentName], *, shows_results: bool = False
+) -> list[StoredDocument | SidecarError | None]:
     """The documents of these names, in realtime, with the caller's credentials; ``None`` for those that are not there.
 
     What cannot be read but updated is read by an update. Where that is refused it counts as not there: the write meets
     the same refusal. Where it fails otherwise the cluster's error stands in the document's place, since a write that
-    comes a moment later may succeed, with vectors of half of its texts.
+    comes a moment later may succeed, with vectors of half of its texts. With ``shows_results``
+    ``_inference_fields`` are in the sources, without their chunks.
     """
     if not names:
         return []
@@ -52,7 +68,8 @@ async def read_stored(exchange: Exchange, names: Sequence[DocumentName]) -> list
         {"_index": name.index, "_id": name.id} | ({} if name.routing is None else {"routing": name.routing})
         for name in names
     ]
-    answer = await exchange.call("POST", "/_mget", orjson.dumps({"docs": docs}))
+    target = f"/_mget?{urlencode(_WITH_RESULTS)}" if shows_results else "/_mget"
+    answer = await exchange.call("POST", target, orjson.dumps({"docs": docs}))
     if answer.status == HTTPStatus.FORBIDDEN:
         return [await _read_by_update(exchange, name) for name in names]
     if answer.status != HTTPStatus.OK:
@@ -115,4 +132,23 @@ async def examined_with_stored(partial: SourceText, stored: StoredDocument, plan
     """
     merged, _ = merge(stored.source, partial.document)
     whole = SourceText(orjson.dumps(merged), merged)
-    return await examined(partial, plan, is_partial=True, whole=whole, marker=Marker.read(merged))
+    lost = _lost(stored, plan)
+    return await examined(partial, plan, is_partial=True, whole=whole, marker=Marker.read(merged), lost=lost)
+
+
+def _lost(stored: StoredDocument, plan: WritePlan) -> frozenset[str]:
+    """The ``semantic_text`` fields of a document that has text for them and does not show their results."""
+    shown = stored.source.get(INFERENCE_FIELDS)
+    results = shown if isinstance(shown, dict) else {}
+    return frozenset(
+        target.name
+        for target in plan.semantic
+        if target.name not in results and any(_has_text(target.name, stored.source, path) for path in target.sources)
+    )
+
+
+def _has_text(name: str, source: Mapping[str, Any], path: str) -> bool:
+    try:
+        return any(text.strip() for text in texts_of(name, value_at(source, path)))
+    except SidecarError:
+        return False  # in the form of 8.15 to 8.17 results stand beside the text, in an object

@@ -90,6 +90,24 @@ def test_a_bulk_update_of_what_is_not_there_says_so_and_embeds_nothing(front: Fi
     assert len(front.asked) == before
 
 
+@pytest.mark.parametrize("doc", [{"n": 2}, {"title": "Quay"}, {"meaning": None}, {"meaning": " "}])
+def test_updates_between_two_refreshes_keep_all_chunks(front: FilledFront, doc: Any) -> None:
+    front.send("PUT", f"/{INDEX}/_settings", {"index": {"refresh_interval": "-1"}})
+    before = {"meaning": "boat and lamp", "title": "Harbour", "n": 1}
+    lines = [{"index": {"_id": "1"}}, before, {"update": {"_id": "1"}}, {"doc": {"n": 3}}]
+    for bulk in (
+        lines,
+        [{"update": {"_id": "1"}}, {"doc": {"title": "Pier"}}],
+        [{"update": {"_id": "1"}}, {"doc": doc}],
+    ):
+        assert set(statuses(front.send("POST", f"/{INDEX}/_bulk", ndjson(*bulk))[1])) <= {200, 201}
+    found, wanted = chunks(front, "1"), {"meaning": "boat and lamp", "title": "Pier", **doc}
+    texts = {name: [entry["embeddings"] for entry in made] for name, made in found["meaning"].items() if made}
+    spoken = {name: text for name in ("meaning", "title") if (text := (wanted[name] or "").strip())}
+    assert texts == {name: [tokens_of(text)] for name, text in spoken.items()}
+    assert [len(made) for made in found["title.dense"].values()] == [1]
+
+
 def test_values_that_cannot_be_embedded_fail_alone(front: FilledFront) -> None:
     lines = [
         *({"index": {"_id": "1"}}, {"meaning": {"a": 1}}),
