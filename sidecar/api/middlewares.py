@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from sidecar.api.call import CALL, Call
+from sidecar.api.router import OWN_FORMS
 from sidecar.core.errors import PlainError, SidecarError
 from sidecar.telemetry.access_log import logged_request, opaque_id_of
 from sidecar.wire.envelopes import render_error
@@ -48,20 +49,31 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         call.read_target()
         response = await handler(request)
     except SidecarError as error:
-        response = error_response(call, error)
+        response = _told(call, error)
     except web.HTTPRequestEntityTooLarge as error:
-        response = error_response(call, PlainError(str(error.reason), status=413))
+        response = _told(call, PlainError(str(error.reason), status=413))
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        response = error_response(call, PlainError(error.reason, status=error.status))
+        response = _told(call, PlainError(error.reason, status=error.status))
     except asyncio.CancelledError:
         raise
     except Exception as error:
-        response = error_response(call, unexpected(error))
+        response = _told(call, unexpected(error))
     if not response.prepared:
         response.headers.update(shared_headers(call, response.status))
     return response
+
+
+def _told(call: Call, error: SidecarError) -> web.Response:
+    """``error`` in the form of its path: that of OpenAI, Cohere or TEI below theirs, else Elasticsearch's."""
+    forms = call.request.app.get(OWN_FORMS)
+    segments = call.segments or tuple(part for part in call.path.split("/") if part)  # of a target not read yet
+    in_own_form = forms(segments) if forms is not None else None
+    if in_own_form is None:
+        return error_response(call, error)
+    call.facts.setdefault("error", error.type if not isinstance(error, PlainError) else "plain")
+    return in_own_form(call, error)
 
 
 def error_response(call: Call, error: SidecarError) -> web.Response:

@@ -15,6 +15,8 @@ from sidecar.core.generations import GENERATIONS, Generation
 
 Handler: TypeAlias = Callable[[Call, Mapping[str, str]], Awaitable[web.StreamResponse]]
 ErrorHandler: TypeAlias = Callable[[Call, SidecarError], web.Response]
+OWN_FORMS: web.AppKey[Callable[[tuple[str, ...]], ErrorHandler | None]] = web.AppKey("OWN_FORMS")
+"""By the segments of a path, how errors are told below it in another form than Elasticsearch's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from sidecar.api.keys import API_OPTIONS, ApiOptions
 from sidecar.api.middlewares import access_log, envelope
 from sidecar.api.rerank_response_handlers import rerank_hits
 from sidecar.api.root_handlers import get_root
-from sidecar.api.router import Match, Route, Router
+from sidecar.api.router import OWN_FORMS, Match, Route, Router
 from sidecar.api.trained_models import ROUTES as TRAINED_MODEL_ROUTES
 from sidecar.api.unfinished_writes import UNFINISHED, unfinished_writes
 from sidecar.core.errors import PlainError, ResourceNotFoundError, SidecarError
@@ -85,6 +85,7 @@ def add_routes(
     app[API_OPTIONS] = options
     app[BODIES] = Bodies(options.bodies)
     app.cleanup_ctx.append(bodies_in_flight)
+    app[OWN_FORMS] = own_form
     app[ROUTER] = Router((*ROUTES, *COMPAT_ROUTES, *TRAINED_MODEL_ROUTES, *extra))
     app[UNFINISHED] = set[asyncio.Task[object]]()
     app.cleanup_ctx.append(unfinished_writes)

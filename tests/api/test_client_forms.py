@@ -149,6 +149,27 @@ async def test_formats_that_cannot_be_had_are_refused(api: Client) -> None:
     assert answer["error"]["message"] == "[encoding_format] must be one of [float, base64], not [int8]"
 
 
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ("/v1/embeddings", {"error"}),
+        ("/search/v1/embeddings", {"error"}),
+        ("/v2/rerank", {"message"}),
+        (f"/compat/hf/{DENSE}/embed", {"error", "error_type"}),
+    ],
+)
+async def test_what_is_wrong_before_a_route_is_found_is_told_in_its_callers_form(
+    api: Client, path: str, keys: set[str]
+) -> None:
+    for headers in ({"Content-Type": "text/plain"}, {"X-Inference-Api-Generation": "7.17"}):
+        async with api.request("POST", path, data=b"{}", headers=headers) as response:
+            answer = await response.json()
+            assert response.status in (400, 406)
+            assert set(answer) == keys
+            if keys == {"error"}:
+                assert set(answer["error"]) == {"message", "type", "param", "code"}
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_unknown_routes_are_told_in_their_callers_form(api: Client, method: str) -> None:
     status, answer = await ask(api, method, "/v1/moderations")
