@@ -103,7 +103,10 @@ class Dense:
 
 def read_layer(kind: str, files: ModelFiles, folder: str) -> Layer:
     """The layer of a module's folder. Raises ``UnusableModelError``, which names what is missing or not known."""
-    config = files.object(str(PurePosixPath(folder) / "config.json"))
+    name = str(PurePosixPath(folder) / "config.json")
+    if kind == "Dense" and not files.has(name):  # which activation it has nothing else says
+        raise UnusableModelError(f"{files.where(name)}, which {kind} needs, does not exist")
+    config = files.object(name)
     takes = config.text("module_input_name", _SENTENCE)
     gives = config.text("module_output_name", takes)
     if {takes, gives} != {_SENTENCE}:

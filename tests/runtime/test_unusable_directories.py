@@ -156,6 +156,10 @@ REFUSED: dict[str, tuple[Callable[[TinyModel], object], str]] = {
     ),
     "an activation of its own code": (with_dense({"activation_function": "mine.Tanh"}), r"activation \[mine\.Tanh\]"),
     "a layer of another size": (with_dense({}, (2, 7)), r"Dense for vectors of 7, which follows vectors of 4"),
+    "a layer whose configuration was left out": (
+        with_files(with_dense({}), lambda tiny: (tiny.path / "2_Dense" / "config.json").unlink()),
+        r"\[2_Dense/config\.json\].*, which Dense needs, does not exist",
+    ),
     "a layer of another size than it says": (
         with_dense({"in_features": HIDDEN, "out_features": 3}),
         r"\[2_Dense\].* has \[linear\.weight\] of 2 x 4 where 3 x 4 belongs",
