@@ -14,6 +14,7 @@ from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_client, use
 from sidecar.elastic.fields import MOST_DIMENSIONS, dense_field, sparse_field
 from sidecar.elastic.templates import Applied, apply_index, apply_templates
 from sidecar.elastic.version import server_version
+from sidecar.ingest.unmapped_values import require_room
 from sidecar.settings import UserError
 
 mappings = typer.Typer(help="Index templates and vector fields.", no_args_is_help=True)
@@ -46,6 +47,7 @@ def apply(
                     return await apply_templates(client, version)
                 fields = {name: sparse_field(version) for name in sparse or []}
                 fields |= {name: dense_field(version, dims, index_type=index_type) for name, dims in sizes}
+                await require_room(client, index, list(fields))
                 return await apply_index(client, index, fields)
 
         report = asyncio.run(run())

@@ -60,6 +60,14 @@ async def require_free(client: AsyncElasticsearch, index: str, unknown: Unknown)
                 _require_free(index, hit, unknown)
 
 
+async def require_room(client: AsyncElasticsearch, index: str, paths: Sequence[str]) -> None:
+    """As :func:`require_free` for fields at ``paths``, of every index behind ``index`` that is there already."""
+    answer = await client.indices.get_mapping(index=index, ignore_unavailable=True)
+    for name, value in answer.items():
+        if unknown := unknown_to(value["mappings"], paths):
+            await require_free(client, name, unknown)
+
+
 def _require_free(index: str, hit: Hit, unknown: Unknown) -> None:
     if hit.unreadable is not None:
         raise WrongFieldError(f"document [{hit.ref.id}] of index [{index}] cannot be read: {hit.unreadable}")

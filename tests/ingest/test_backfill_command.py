@@ -158,3 +158,18 @@ async def test_lines_that_are_refused_are_one_group_and_all_in_the_list(
     assert [failure["document"] for failure in failures] == [f"line {n}" for n in range(1, 121)]
     assert all(failure["index"] == index and failure["for_good"] for failure in failures)
     assert "in document with id '[a]7'" in failures[7]["reason"]
+
+
+async def test_a_field_is_not_mapped_where_documents_hold_something_else(
+    client: AsyncElasticsearch, index: str, elasticsearch: str, tmp_path: Path
+) -> None:
+    await client.indices.create(index=index, mappings={"dynamic": "false"})
+    await client.index(index=index, id="1", document={"d": "mine", "free": None}, refresh=True)
+    apply = ("mappings", "apply", "--elasticsearch-url", elasticsearch, "--index")
+    ended = await asyncio.to_thread(run_command, tmp_path, *apply, index, "--dense", "d:4")
+    assert "document [1] of index" in " ".join(ended.output.split())
+    assert ended.exit_code == 2
+    ended = await asyncio.to_thread(run_command, tmp_path, *apply, index, "--dense", "free:4")
+    assert ended.exit_code == 0, ended.output
+    assert (await asyncio.to_thread(run_command, tmp_path, *apply, f"{index}-new", "--sparse", "s")).exit_code == 0
+    await client.update(index=index, id="1", doc={"text": "it can be written still"})
