@@ -286,6 +286,23 @@ def test_no_point_in_time_stays_open(found: FilledFront) -> None:
     found.send("DELETE", "/find-open")
 
 
+@pytest.mark.parametrize("target", ["find-a", BOTH])
+def test_highlights_are_those_of_what_was_asked(found: FilledFront, target: str) -> None:
+    query, shown = (
+        semantic("words", "lamp storm"),
+        {"fields": {name: {"type": "semantic"} for name in ("words", "sense")}},
+    )
+    plain = found.send("POST", f"/{target}/_search", {"query": query, "highlight": shown, "size": 20})[1]["hits"][
+        "hits"
+    ]
+    tree = {"rrf": {"retrievers": [standard(query), standard(match("title", "lamp"))], "rank_window_size": 20}}
+    fused = found.send("POST", f"/{target}/_search", {"retriever": tree, "highlight": shown, "size": 20})[1]["hits"]
+    wanted = {hit["_id"]: hit["highlight"] for hit in plain}
+    assert wanted
+    assert all(highlights.keys() == {"words"} for highlights in wanted.values())
+    assert {hit["_id"]: hit["highlight"] for hit in fused["hits"] if "highlight" in hit} == wanted
+
+
 def test_what_is_wrong_with_a_fusion_is_told_in_elasticsearchs_words(found: FilledFront) -> None:
     def reason(tree: Any, **more: Any) -> str:
         status, answer = found.send("POST", "/find-a/_search", {"retriever": tree, **more})

@@ -215,7 +215,7 @@ class Requests:
         by_name = {"term": {"_id" if isinstance(name, str) else "_seq_no": name}}
         if len(self.indices) == 1:
             return by_name
-        return {"bool": {"filter": [by_name, {"term": {"_index": index}}]}}
+        return _inside(index, by_name)
 
     def these(self, keys: Iterable[Key]) -> dict[str, Any]:
         """These documents, whatever their scores."""
@@ -227,9 +227,7 @@ class Requests:
             by_index.setdefault(index, []).append(name)
         if not by_index:
             return {"match_none": {}}
-        parts: list[Any] = [
-            {"bool": {"filter": [_with_names(names), {"term": {"_index": index}}]}} for index, names in by_index.items()
-        ]
+        parts: list[Any] = [_inside(index, _with_names(names)) for index, names in by_index.items()]
         any_of: dict[str, Any] = _any_of(parts)
         return any_of
 
@@ -277,12 +275,20 @@ class Requests:
             return {"ids": {"values": everywhere}}
         return _any_of(
             [
-                {"bool": {"filter": [{"ids": {"values": [name]}}, {"term": {"_index": index}}]}}
-                if index is not None
-                else {"ids": {"values": [name]}}
+                _inside(index, {"ids": {"values": [name]}}) if index is not None else {"ids": {"values": [name]}}
                 for index, name in node.pins
             ]
         )
+
+
+def _inside(index: str, query: Any) -> dict[str, Any]:
+    """What ``query`` matches in one index.
+
+    Asked for outright, the index would become a ``match_all`` within its shards, for which the ``semantic`` highlighter
+    shows chunks of every field.
+    """
+    elsewhere = {"bool": {"must_not": [{"term": {"_index": index}}]}}
+    return {"bool": {"filter": [query], "must_not": [elsewhere]}}
 
 
 def names_a_clause(tree: Any) -> bool:
