@@ -43,7 +43,10 @@ class Catalogue:
             return f"its service [{endpoint.service}] is unknown"
         if endpoint.task_type not in service.tasks:
             return f"its service [{service.name}] has no task type [{endpoint.task_type}]"
-        return None
+        task = service.tasks[endpoint.task_type]
+        groups = ((task.settings, endpoint.service_settings), (task.task_settings, endpoint.task_settings))
+        problems = (setting.stored_problem(values) for settings, values in groups for setting in settings)
+        return next((problem for problem in problems if problem is not None), None)
 
     def service(self, name: str, generation: Generation) -> Service:
         """The service called ``name``.

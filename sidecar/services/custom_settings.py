@@ -146,6 +146,8 @@ class ResponseShape(Setting):
 
     name: str = "response"
 
+    expected: ClassVar[type | tuple[type, ...]] = dict
+
     def read(self, reading: Reading) -> None:
         response = _non_empty_map(reading, reading.values.get(self.name), self.name)
         inner = Reading({}, f"{reading.scope}.{self.name}", reading.generation, reading.service)
@@ -176,6 +178,8 @@ class Response(Setting):
     name: str = "response"
     paths: tuple[Setting, ...]
 
+    expected: ClassVar[type | tuple[type, ...]] = dict
+
     def read(self, reading: Reading) -> Any:
         response = dict(reading.values.pop(self.name))
         scope = f"{reading.scope}.{self.name}.{JSON_PARSER}"
@@ -187,6 +191,13 @@ class Response(Setting):
             if left:
                 raise unknown_within(left, place, OWNER, reading.generation)
         return {JSON_PARSER: {name: value for name, value in values.items() if value is not None}}
+
+    def stored_problem(self, values: Mapping[str, Any]) -> str | None:
+        response = values.get(self.name)
+        parser = response.get(JSON_PARSER) if isinstance(response, Mapping) else None
+        if not isinstance(parser, Mapping):
+            return f"its {self.name} is none"
+        return next((problem for path in self.paths if (problem := path.stored_problem(parser))), None)
 
 
 def path(name: str, *, required: bool = True) -> Text:

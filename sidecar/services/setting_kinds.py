@@ -308,6 +308,13 @@ class RateLimit(Setting):
             raise unknown_settings(unknown, self.owner or reading.service, reading.generation)
         return default if value is None else {"requests_per_minute": value}
 
+    def stored_problem(self, values: Mapping[str, Any]) -> str | None:
+        limit = values.get(self.name)
+        per_minute = limit.get("requests_per_minute") if isinstance(limit, Mapping) else limit
+        if limit is None or (limit is not per_minute and isinstance(per_minute, int) and per_minute > 0):
+            return None
+        return f"its {self.name} is none"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(Setting):

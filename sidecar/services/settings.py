@@ -125,6 +125,21 @@ class Setting:
     def checked(self, value: Any, reading: Reading) -> Any:
         return value
 
+    def stored_problem(self, values: Mapping[str, Any]) -> str | None:
+        """Why stored ``values`` cannot be those of this setting, ``None`` where they can.
+
+        Its type, and whether it is there where every generation requires it, unless its kind reads in a way of its own.
+        """
+        value = values.get(self.name)
+        if value is None:
+            is_plain = type(self).read is Setting.read
+            is_due = is_plain and self.required and self.since is None and self.until is None
+            return f"[{self.name}] is missing" if is_due else None
+        expected = (int, float) if self.expected is float else self.expected
+        if isinstance(value, expected) and isinstance(value, bool) <= (self.expected is bool):
+            return None
+        return f"its {self.name} is a {type(value).__name__}"
+
 
 def read_settings(settings: Sequence[Setting], reading: Reading) -> dict[str, Any]:
     """Read every declared setting of ``reading`` in order; absent optional ones are left out.
