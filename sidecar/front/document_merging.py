@@ -5,8 +5,12 @@ Objects are merged, everything else is replaced. Numbers of different kinds are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from sidecar.elastic.bindings import SemanticText
+from sidecar.ingest.semantic_field import INFERENCE_FIELDS
+from sidecar.ingest.semantic_values import value_at
 
 
 def merge(stored: Mapping[str, Any], partial: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -37,3 +41,24 @@ def is_same(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(map(is_same, one, other))
     return bool(one == other)
+
+
+def drop_outdated_results(before: Mapping[str, Any], after: dict[str, Any], foreign: Iterable[SemanticText]) -> None:
+    """Takes away what the cluster made of texts that an update changes, for the cluster to make it anew.
+
+    Results that the update itself brings stay.
+    """
+    held, results = before.get(INFERENCE_FIELDS), after.get(INFERENCE_FIELDS)
+    if not (isinstance(held, dict) and isinstance(results, dict)):
+        return
+    outdated = {
+        mapped.name
+        for mapped in foreign
+        if mapped.name in held
+        and is_same(held[mapped.name], results.get(mapped.name))
+        and not all(is_same(value_at(before, path), value_at(after, path)) for path in (mapped.path, *mapped.sources))
+    }
+    if outdated:
+        kept = {name: value for name, value in results.items() if name not in outdated}
+        del after[INFERENCE_FIELDS]
+        after |= {INFERENCE_FIELDS: kept} if kept else {}

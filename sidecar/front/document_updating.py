@@ -19,7 +19,7 @@ from aiohttp import web
 from sidecar.core.errors import OtherError, SidecarError
 from sidecar.elastic.source import drop_at, is_present, values_at
 from sidecar.front.cluster import Answer
-from sidecar.front.document_merging import merge
+from sidecar.front.document_merging import drop_outdated_results, merge
 from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, examined, unclaimed_in
@@ -283,6 +283,7 @@ class _Update:
         doc = request.doc or {}
         merged, is_changed = merge(stored.source, doc)
         self._drop_outdated(merged)
+        drop_outdated_results(stored.source, merged, self._plan.foreign)
         return _Change(
             "index" if is_changed or not request.detect_noop else "none", merged, unclaimed_in(doc, self._plan)
         )
@@ -320,7 +321,10 @@ class _Update:
             operation = "none"
         if stored is None and operation in ("none", "delete"):
             return None
-        return _Change("index" if operation == "create" else operation, source if isinstance(source, dict) else {})
+        changed_source = source if isinstance(source, dict) else {}
+        if stored is not None:
+            drop_outdated_results(stored.source, changed_source, self._plan.foreign)
+        return _Change("index" if operation == "create" else operation, changed_source)
 
     async def _write(self, stored: _Stored | None, change: _Change) -> Answer:
         parameters = dict(self._request.write_parameters)

@@ -16,7 +16,7 @@ from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.bindings import LongTexts, OnFailure, SemanticText
 from sidecar.elastic.source import SEPARATOR, is_present, text_at, values_at, well_formed
 from sidecar.front.embedding import Vectors
-from sidecar.front.refusals import ConflictingSettingsError
+from sidecar.front.refusals import ConflictingSettingsError, MixedEndpointsError
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import SemanticTarget, Unfillable, VectorTarget, WritePlan
 from sidecar.inference.embedder import EndpointProfile
@@ -145,6 +145,7 @@ def examine(
             _examine_semantic(filling, semantic, brought, whole, unclaimed, is_lost=semantic.name in lost)
         if not is_partial and (filling.semantic or INFERENCE_FIELDS in source.document):
             _fill_blanks(filling, brought)
+        _refuse_mixed(filling, brought)
     for target in plan.vectors:
         _examine_vector(filling, target, whole, unclaimed)
     if whole is not None:
@@ -202,6 +203,15 @@ def _refuse_without_endpoint(source: SourceText, mapped: SemanticText) -> None:
     for path in dict.fromkeys((mapped.path, *mapped.sources)):
         if any(text.strip() for text in texts_of(mapped.name, value_at(source.document, path))):
             raise ResourceNotFoundError(f"Inference id [{mapped.inference_id}] not found for field [{mapped.name}]")
+
+
+def _refuse_mixed(filling: Filling, brought: Mapping[str, Any]) -> None:
+    """The cluster adds its results to those that a document has as a second member of the same name."""
+    ours = [*(work.target.name for work in filling.semantic), *(brought.keys() - filling.dropped)]
+    for mapped in filling.plan.mixed if ours else ():
+        values = [value_at(filling.source.document, path) for path in dict.fromkeys((mapped.path, *mapped.sources))]
+        if mapped.name not in brought and any(value not in (ABSENT, NULL, []) for value in values):
+            raise MixedEndpointsError(ours[0], mapped.name, mapped.inference_id)
 
 
 def _examine_semantic(

@@ -38,6 +38,17 @@ class VersionConflictError(SidecarError):
     default_status = 409
 
 
+class MixedEndpointsError(IllegalArgumentError):
+    """A document with texts for ``semantic_text`` fields of the sidecar's endpoints and of the cluster's."""
+
+    def __init__(self, ours: str, theirs: str, inference_id: str) -> None:
+        super().__init__(
+            f"field [{ours}] is filled by the sidecar and field [{theirs}] by the cluster, which has its endpoint"
+            f" [{inference_id}]; Elasticsearch takes a document's inference results or makes them, not both: give them"
+            " endpoints of the sidecar, or of the cluster, or write one text after the other, as updates of bulks"
+        )
+
+
 class ConflictingSettingsError(OtherError):
     """The vectors that an endpoint makes are others than those that a ``semantic_text`` field is mapped for."""
 

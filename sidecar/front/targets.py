@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from elasticsearch import ApiError
+
 from sidecar.core.errors import IllegalArgumentError, ResourceNotFoundError, SidecarError
 from sidecar.core.tasks import TaskType
 from sidecar.elastic.bindings import Binding, LongTexts, OnFailure, SemanticText, UnreadBinding
@@ -108,6 +110,8 @@ class WritePlan:
 
     ``missing`` are ``semantic_text`` fields whose endpoint nobody has; looked for on 8.x, which tells of its licence
     in place of that.
+    ``foreign`` are those of endpoints that the sidecar has not; ``mixed`` those of them that the cluster fills beside
+    ours.
     ``has_semantic_text`` is true for fields of foreign endpoints as well: the cluster reads such documents strictly.
     ``is_refused``: the cluster refuses every document for it, and says so itself.
     With ``counts_tokens`` looking at a document counts tokens of its texts, which is not for the event loop.
@@ -118,6 +122,8 @@ class WritePlan:
     semantic: tuple[SemanticTarget, ...] = ()
     vectors: tuple[VectorTarget, ...] = ()
     missing: tuple[SemanticText, ...] = ()
+    foreign: tuple[SemanticText, ...] = ()
+    mixed: tuple[SemanticText, ...] = ()
     has_semantic_text: bool = False
     fills_blanks: bool = False
     has_marker: bool = False
@@ -164,6 +170,7 @@ class TargetFinder:
         semantic: list[SemanticTarget] = []
         vectors: list[VectorTarget] = []
         missing: list[SemanticText] = []
+        foreign: list[SemanticText] = []
         complaints = [f"index [{view.name}]: {unread.reason}" for unread in view.unread]
         unfillable = [_unread(view, unread) for unread in view.unread]
         for semantic_field in view.semantic:
@@ -176,6 +183,8 @@ class TargetFinder:
                 and not await self._catalog.has_endpoint(semantic_field.inference_id)
             ):
                 missing.append(semantic_field)
+            elif profile is None:
+                foreign.append(semantic_field)
         for binding in view.bindings:
             profile = await self.profile(binding.inference_id)
             if profile is not None and (complaint := _complaint(view, binding, profile)):
@@ -189,11 +198,14 @@ class TargetFinder:
                 vectors.append(_vector_target(binding, profile))
         vectors, misfits = _sharing_passages(view, vectors)
         complaints += misfits
+        mixed = [mapped for mapped in foreign if await self._is_the_clusters(mapped)] if semantic else []
         plan = WritePlan(
             view.name,
             tuple(semantic),
             tuple(vectors),
             tuple(missing),
+            foreign=tuple(foreign),
+            mixed=tuple(mixed),
             has_semantic_text=bool(view.semantic),
             fills_blanks=self._fills_blanks,
             has_marker=field_at(view.mapping, f"{MARKER_FIELD}.model") is not None,
@@ -205,6 +217,12 @@ class TargetFinder:
         )
         self._plans[id(view)] = (view, plan)
         return plan
+
+    async def _is_the_clusters(self, mapped: SemanticText) -> bool:
+        try:
+            return await self._catalog.has_endpoint(mapped.inference_id)
+        except ApiError:  # not the sidecar's to know; the cluster refuses documents that it cannot take
+            return False
 
     async def profile(self, inference_id: str) -> EndpointProfile | None:
         """What is known of an endpoint; ``None`` where the sidecar has none of that id."""
