@@ -137,4 +137,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
         api_generation=settings.api_generation,
         store="elasticsearch" if settings.elasticsearch_url else "sqlite",
         data_dir=str(settings.data_path),
+        front=settings.front,
     )
+    if settings.elasticsearch_url and not settings.front:
+        _log.info("cluster_not_in_reach", hint="SIDECAR_FRONT=true passes on what is meant for the cluster")

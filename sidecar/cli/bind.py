@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from sidecar.elastic.bindings import Binding, LongTexts, OnFailure, bindings_of,
 from sidecar.elastic.version import server_version
 from sidecar.ingest.fieldmap import FieldMap, parse_field_maps
 from sidecar.ingest.planning import make_plan
+from sidecar.ingest.source_rules import is_known
 from sidecar.ingest.target_fields import prepare_indices
 
 Maps = Annotated[
@@ -66,21 +68,26 @@ def bind(
             for one in wanted
         ]
         fields = parse_field_maps([f"{','.join(one.sources)}:{one.target}={one.inference_id}" for one in wanted])
-        found = asyncio.run(_bind(index, wanted, fields, passages, elasticsearch_url))
+        found, unknown = asyncio.run(_bind(index, wanted, fields, passages, elasticsearch_url))
         Console().print(bindings_table(found))
+        for path in unknown:
+            Console(stderr=True).print(f"[{path}] is in no mapping of [{index}] yet: is that its name?", markup=False)
 
 
 async def _bind(
     index: str, wanted: list[Binding], fields: tuple[FieldMap, ...], passages: bool, elasticsearch_url: str | None
-) -> dict[str, tuple[Binding, ...]]:
+) -> tuple[dict[str, tuple[Binding, ...]], list[str]]:
     async with open_workbench(elasticsearch_url) as bench:
         plan = await make_plan(bench.embedder, fields, passages=passages, chunking=wanted[0].chunking_settings)
         answer = await bench.client.indices.get_mapping(index=index)
+        mappings = [about["mappings"] for about in answer.body.values()]
+        sources = dict.fromkeys(chain.from_iterable(one.sources for one in wanted))
+        unknown = [path for path in sources if not any(is_known(mapping, path) for mapping in mappings)]
         metas = {name: _bound(name, about["mappings"].get("_meta"), wanted) for name, about in answer.body.items()}
         await prepare_indices(bench.client, index, plan, await server_version(bench.client), updates=False)
         for name, meta in metas.items():
             await bench.client.indices.put_mapping(index=name, meta=meta)
-        return {name: bindings_of({"_meta": meta}) for name, meta in metas.items()}
+        return {name: bindings_of({"_meta": meta}) for name, meta in metas.items()}, unknown
 
 
 def _bound(index: str, meta: Mapping[str, Any] | None, wanted: list[Binding]) -> dict[str, Any]:

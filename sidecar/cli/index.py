@@ -24,13 +24,15 @@ from sidecar.cli.workbench import (
     open_workbench,
     user_errors,
 )
-from sidecar.ingest.bound import bound_plan_for_writing
+from sidecar.ingest.bound import bound_plan_for_writing, left_empty
 from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Existing, Indexing, IndexJob
 from sidecar.ingest.json_lines import other_kind
 from sidecar.ingest.line import Pace
 from sidecar.ingest.planning import make_plan
 from sidecar.settings import UserError
+
+_LEFT_EMPTY = "[{0}] is also bound to fill {1}, which these documents will lack. Without --map all of it is filled."
 
 
 def index(
@@ -71,6 +73,8 @@ def index(
                 async with open_workbench(elasticsearch_url) as bench:
                     if fields:
                         plan = await make_plan(bench.embedder, fields, passages=passages, chunking=chunking)
+                        if left := await left_empty(bench.client, index, plan):
+                            Console(stderr=True).print(_LEFT_EMPTY.format(index, ", ".join(left)), markup=False)
                     else:
                         plan = await bound_plan_for_writing(bench.client, bench.embedder, index)
                     job = IndexJob(

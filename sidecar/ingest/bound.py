@@ -62,6 +62,13 @@ async def bound_plan_for_writing(client: AsyncElasticsearch, embedder: Embedder,
     return await plan_of(embedder, view.name, bound, await catalog.version())
 
 
+async def left_empty(client: AsyncElasticsearch, index: str, plan: Plan) -> tuple[str, ...]:
+    """The fields that ``index`` is bound to, and that documents written by ``plan`` come without."""
+    view = await IndexCatalog(client).written(index)
+    written = {target.name for target in plan.targets}
+    return tuple(dict.fromkeys(binding.target for binding in view.bindings if binding.target not in written))
+
+
 async def plan_of(embedder: Embedder, index: str, bound: Bound, version: ServerVersion) -> Plan:
     """The plan of one index's bindings: of plain fields, of passages, of ``semantic_text``."""
     bindings, semantic = bound

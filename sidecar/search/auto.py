@@ -16,6 +16,7 @@ from sidecar.search.defaults import NORMALIZER, NUM_CANDIDATES_PER_HIT, RERANK_W
 from sidecar.search.scope import SearchScope, mapped_field
 
 _WORDS = frozenset({"text", "match_only_text", "search_as_you_type"})
+_NOTHING: dict[str, Any] = {"linear": {"retrievers": [{"retriever": {"standard": {"query": {"match_none": {}}}}}]}}
 PARAMETERS = frozenset({"query", "filter", "rank_window_size", "inference_id", "field", "_name", "min_score"})
 
 
@@ -38,10 +39,15 @@ def auto_retriever(scope: SearchScope, body: Mapping[str, Any]) -> dict[str, Any
     text = body.get("query")
     if not isinstance(text, str) or not text:
         raise IllegalArgumentError("[auto] requires [query], a text")
+    if not scope.views:
+        return _NOTHING  # the cluster says that there is no such index, or finds nothing for a pattern
     found = _searched(scope)
     if not (found[LegKind.SPARSE] or found[LegKind.DENSE]):
         names = ", ".join(view.name for view in scope.views)
-        raise IllegalArgumentError(f"[auto] finds no field with vectors of an endpoint of the sidecar in [{names}]")
+        raise IllegalArgumentError(
+            f"[auto] finds no field with vectors of an endpoint of the sidecar in [{names}]: bind one (sidecar bind),"
+            " or search for words alone, as [match] and [sidecar search --bm25] do"
+        )
     window = body.get("rank_window_size", WINDOW)
     legs = [
         {"retriever": leg, "weight": WEIGHTS[kind], "normalizer": NORMALIZER.value}

@@ -89,6 +89,12 @@ def test_the_default_retriever_comes_from_the_mapping(found: FilledFront) -> Non
     assert {child["normalizer"] for child in plan["fusion"]["children"]} == {"minmax"}
     assert plan["fusion"]["rank_window_size"] == 100
     assert search(found, {"retriever": {"auto": {"query": "lamp"}}, "size": 4})["hits"]["hits"]
+    nobody = {"retriever": {"auto": {"query": "x"}}}
+    for index in ("find-nobody", "find-nobody*"):
+        bare = found.send("POST", f"/{index}/_search", {"query": {"match_all": {}}}, base=found.node)
+        status, answer = found.send("POST", f"/{index}/_search", nobody)
+        assert (status, answer.get("error")) == (bare[0], bare[1].get("error"))
+        assert status == 404 or answer["hits"]["hits"] == []
     status, answer = found.send("POST", "/find-a/_search", {"retriever": {"auto": {"query": "x", "colour": 1}}})
     assert status == 400
     assert "unknown field [colour]" in answer["error"]["reason"]

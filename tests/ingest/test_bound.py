@@ -1,5 +1,7 @@
 """Indices that say in their mappings what is to be filled."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,11 @@ from sidecar.core.tasks import InputType
 from sidecar.elastic.bindings import Binding, LongTexts
 from sidecar.elastic.version import NEWEST
 from sidecar.ingest.backfill import Backfill, BackfillJob
-from sidecar.ingest.bound import bound_plan_for_writing, bound_plans, plan_of
+from sidecar.ingest.bound import bound_plan_for_writing, bound_plans, left_empty, plan_of
+from sidecar.ingest.fieldmap import parse_field_maps
 from sidecar.ingest.indexing import Indexing, IndexJob
+from sidecar.ingest.planning import make_plan
+from tests.ingest.command import run_command
 from tests.ingest.test_data_safety import TEXT, whole
 from tests.ingest.word_embedder import WordEmbedder, vector
 
@@ -53,6 +58,33 @@ async def test_documents_of_a_file_get_what_the_index_is_bound_to(client: AsyncE
     work = Indexing(client, words, IndexJob(index, plan, id_field="id"))
     assert (await work.run([b'{"id":"1","title":"One","text":"two"}'])).written == 1
     assert (await whole(client, index))["1"]["d"] == pytest.approx(list(vector("One\ntwo")))
+
+
+async def test_fields_that_a_file_leaves_empty_are_told(
+    client: AsyncElasticsearch, index: str, elasticsearch: str, tmp_path: Path
+) -> None:
+    words = WordEmbedder()
+    await client.indices.create(index=index, mappings=mappings(BOTH))
+    plan = await make_plan(words, parse_field_maps(["text:other=dense"]))
+    assert await left_empty(client, index, plan) == ("d", "passages.s")
+    assert await left_empty(client, index, await bound_plan_for_writing(client, words, index)) == ()
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text('{"id": "1", "text": "two"}\n')
+    wanted = ["--map", "text:tokens=.elser-2-elasticsearch", "--elasticsearch-url", elasticsearch]
+    ended = await asyncio.to_thread(run_command, tmp_path, "index", index, str(lines), *wanted)
+    assert ended.exit_code == 0, ended.output
+    assert f"[{index}] is also bound to fill d, passages.s" in ended.output
+
+
+async def test_a_binding_of_a_text_that_no_mapping_knows_is_told(
+    client: AsyncElasticsearch, index: str, elasticsearch: str, tmp_path: Path
+) -> None:
+    await client.indices.create(index=index, mappings={"properties": {"text": TEXT}})
+    wanted = ["--map", "txt,text:tokens=.elser-2-elasticsearch", "--elasticsearch-url", elasticsearch]
+    ended = await asyncio.to_thread(run_command, tmp_path, "bind", index, *wanted)
+    assert ended.exit_code == 0, ended.output
+    assert f"[txt] is in no mapping of [{index}] yet" in ended.output
+    assert "[text]" not in ended.output
 
 
 async def test_a_file_goes_into_passages_and_other_fields_at_once(client: AsyncElasticsearch, index: str) -> None:
