@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.cli.workbench import ElasticsearchUrl, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
 from sidecar.core.tasks import TaskType
 from sidecar.elastic.outward_endpoints import (
     PREFIX,
@@ -76,10 +76,13 @@ async def _connect(
     settings = load_settings({"elasticsearch_url": elasticsearch_url})
     configure_logging(form=settings.log_format, level="warning")
     sidecar_url = reachable_url(settings, url)
+    if settings.elasticsearch_url is None:
+        raise UserError("Set SIDECAR_ELASTICSEARCH_URL, or --elasticsearch-url, to the address of the cluster.")
+    async with open_client(elasticsearch_url):
+        pass  # what does not answer is told before the endpoints are looked for in it
     async with open_resources(settings) as resources:
         client = resources.elasticsearch
-        if client is None:
-            raise UserError("Set SIDECAR_ELASTICSEARCH_URL, or --elasticsearch-url, to the address of the cluster.")
+        assert client is not None  # noqa: S101
         facts = await cluster_facts(client)
         _show_roads(facts, roads(facts))
         sources = await _sources(resources.inference, wanted)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from sidecar.cli.workbench import user_errors
-from sidecar.elastic.client import create_client
+from sidecar.elastic.client import create_client, require_answer
 from sidecar.registry.sqlite_store import SQLiteStore
 from sidecar.registry.store import EndpointStore, Record, StoreLostError, UnreadableEndpoint
 from sidecar.registry.transfer import Transfer, from_lines, to_line, transfer
@@ -33,7 +33,10 @@ _T = TypeVar("_T")
 def list_endpoints(*, copy: Annotated[bool, _FROM_COPY] = False) -> None:
     """Print every stored endpoint, those that this version cannot read and those without their secrets too."""
     catalogue = Catalogue.discover()
-    for record in _run(_read(copy)):
+    records = _run(_read(copy))
+    if not records:
+        typer.echo("No endpoints are stored.", err=True)
+    for record in records:
         endpoint = record.endpoint
         if isinstance(endpoint, UnreadableEndpoint):
             typer.echo(f"{record.inference_id}\tleft aside: {endpoint.cause}")
@@ -102,12 +105,14 @@ class _Stores:
 
 
 @asynccontextmanager
-async def _stores() -> AsyncIterator[_Stores]:
+async def _stores(*, needs_store: bool = True) -> AsyncIterator[_Stores]:
     settings = load_settings()
     configure_logging(form=settings.log_format, level="warning")
     elasticsearch = create_client(settings) if settings.elasticsearch_urls else None
     store, copy = create_stores(settings, elasticsearch)
     try:
+        if elasticsearch is not None and needs_store:
+            await require_answer(elasticsearch, settings.elasticsearch_urls)
         yield _Stores(store, copy)
     finally:
         await store.close()
@@ -117,7 +122,7 @@ async def _stores() -> AsyncIterator[_Stores]:
 
 
 async def _read(from_copy: bool) -> list[Record]:
-    async with _stores() as stores:
+    async with _stores(needs_store=not from_copy) as stores:
         if from_copy:
             return await _copied(stores.copy)
         await stores.store.open(create=False)

@@ -71,8 +71,8 @@ def eval(  # noqa: A001
 ) -> None:
     """Measure how well an index answers judged queries, by several ways of searching.
 
-    What the index can have is compared (words, tokens, vectors, their fusions), and retrievers of yours. Needs the
-    extra [eval].
+    What the index can have is compared (words, tokens, vectors, their fusions), and retrievers of yours.
+    It needs the extra named eval.
     """
     with user_errors():
         measures = tuple(dict.fromkeys(measure or MEASURES))

@@ -6,7 +6,7 @@ import asyncio
 
 import typer
 
-from sidecar.elastic.client import create_client
+from sidecar.elastic.client import create_client, require_answer
 from sidecar.registry.secrets import new_key as make_key
 from sidecar.resources import create_registry
 from sidecar.services.catalogue import Catalogue
@@ -33,6 +33,8 @@ async def _rotate() -> int:
     elasticsearch = create_client(settings) if settings.elasticsearch_urls else None
     registry = create_registry(settings, elasticsearch, Catalogue.discover())
     try:
+        if elasticsearch is not None:
+            await require_answer(elasticsearch, settings.elasticsearch_urls)
         await registry.start()
         return await registry.rotate_secrets()
     finally:

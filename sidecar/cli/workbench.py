@@ -13,7 +13,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 from rich.console import Console
 
 from sidecar.core.errors import RelayedError, SidecarError
-from sidecar.elastic.client import create_client, failure_text
+from sidecar.elastic.client import create_client, failure_text, require_answer
 from sidecar.inference.embedder import Embedder
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.inference.facade import Inference
@@ -67,6 +67,8 @@ async def open_workbench(elasticsearch_url: str | None) -> AsyncIterator[Workben
     configure_logging(form=settings.log_format, level=level, without_repeats=True)
     if settings.elasticsearch_url is None:
         raise UserError(NO_ELASTICSEARCH)
+    async with open_client(elasticsearch_url):
+        pass  # what does not answer is told before the endpoints are looked for in it
     async with open_resources(settings, is_guest=True) as resources:
         assert resources.elasticsearch is not None  # noqa: S101
         yield Workbench(resources.elasticsearch, EndpointEmbedder(resources.inference), resources.inference)
@@ -85,9 +87,14 @@ def give_way(niceness: int) -> None:
 
 @asynccontextmanager
 async def open_client(elasticsearch_url: str | None) -> AsyncIterator[AsyncElasticsearch]:
-    """A client of the configured cluster."""
-    client = create_client(load_settings({"elasticsearch_url": elasticsearch_url}))
+    """A client of the configured cluster.
+
+    Raises :class:`UserError` where none is configured, or nothing answers.
+    """
+    settings = load_settings({"elasticsearch_url": elasticsearch_url})
+    client = create_client(settings)
     try:
+        await require_answer(client, settings.elasticsearch_urls)
         yield client
     finally:
         await client.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from collections.abc import Sequence
 
 from elastic_transport import TlsError
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError, UnsupportedProductError
@@ -10,6 +12,9 @@ from elasticsearch import ApiError, AsyncElasticsearch, TransportError, Unsuppor
 from sidecar.settings import Settings, UserError
 
 _REASON = 400
+# aiohttp's words for a connection that could not be made, whose "ssl" stands there for plain HTTP too.
+_NO_CONNECTION = re.compile(r"Cannot connect to host .*? ssl:.*? \[(?P<why>.*)\]", re.DOTALL)
+_CALL_FAILED = "Connect call failed"
 
 
 def create_client(settings: Settings) -> AsyncElasticsearch:
@@ -57,6 +62,19 @@ def ssl_option(settings: Settings) -> ssl.SSLContext | bool:
         raise UserError(f"SIDECAR_ELASTICSEARCH_CA_CERTS: {path} cannot be read as certificates: {error}.") from None
 
 
+async def require_answer(client: AsyncElasticsearch, urls: Sequence[str]) -> None:
+    """Returns when something answers at ``urls``, the client's: a refusal is an answer too.
+
+    Raises :class:`UserError` that names the addresses, which hold no secrets (the settings refuse those that do).
+    """
+    try:
+        await client.perform_request("HEAD", "/")
+    except ApiError:
+        return
+    except TransportError as error:
+        raise UserError(f"Elasticsearch cannot be reached at {' or '.join(urls)}: {failure_text(error)}.") from None
+
+
 def failure_text(error: Exception) -> str:
     """What went wrong between the sidecar and Elasticsearch, in a few words without addresses or secrets."""
     if isinstance(error, ApiError):
@@ -66,7 +84,12 @@ def failure_text(error: Exception) -> str:
     if isinstance(error, TlsError):
         return "the TLS connection failed (see SIDECAR_ELASTICSEARCH_CA_CERTS)"
     if isinstance(error, TransportError):
-        words = str(error.message).split("(", 1)[0].strip().rstrip(":")
+        message = str(error.message)
+        if unmade := _NO_CONNECTION.fullmatch(message):
+            message = unmade["why"]
+            if _CALL_FAILED in message:
+                return "nothing answers there"
+        words = message.split("(", 1)[0].strip().rstrip(":")
         return " ".join(words.split())[:200] or type(error).__name__
     return type(error).__name__
 

@@ -51,3 +51,7 @@ def test_nothing_is_imported_that_is_not_needed(arguments: list[str], needed: se
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout
     assert HEAVY & set(json.loads(done.stderr.splitlines()[-1])) == needed
+
+
+def test_the_extra_that_eval_needs_is_named() -> None:
+    assert "It needs the extra named eval." in CliRunner().invoke(build(), ["eval", "--help"]).output
