@@ -13,6 +13,7 @@ from rich.console import Console
 
 from sidecar.cli.backfill import ChunkTokens, read_chunk_tokens
 from sidecar.cli.bindings import bindings_table
+from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.core.errors import IllegalArgumentError
 from sidecar.elastic.bindings import Binding, LongTexts, OnFailure, bindings_of, bound
@@ -69,7 +70,7 @@ def bind(
         ]
         fields = parse_field_maps([f"{','.join(one.sources)}:{one.target}={one.inference_id}" for one in wanted])
         found, unknown = asyncio.run(_bind(index, wanted, fields, passages, elasticsearch_url))
-        Console().print(bindings_table(found))
+        print_whole(bindings_table(found), Console())
         for path in unknown:
             Console(stderr=True).print(f"[{path}] is in no mapping of [{index}] yet: is that its name?", markup=False)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
 from sidecar.core.chunking import UNIT
 from sidecar.elastic.bindings import Binding, OnFailure, UnreadBinding
@@ -24,7 +25,7 @@ def bindings(
 ) -> None:
     """List the bindings of indices, those of semantic_text fields among them."""
     with user_errors():
-        Console().print(bindings_table(asyncio.run(_bindings(index, elasticsearch_url))))
+        print_whole(bindings_table(asyncio.run(_bindings(index, elasticsearch_url))), Console())
 
 
 async def _bindings(index: str, elasticsearch_url: str | None) -> dict[str, tuple[Binding | UnreadBinding, ...]]:

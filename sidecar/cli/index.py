@@ -93,7 +93,11 @@ def index(
                     for change in work.changes:
                         console.print(f"Added to [{change.index}]: {', '.join(change.fields)}", markup=False)
                     console.print(summary_table(work.summary, f"Indexing into {index}"))
-                    console.print(verdict(work.summary))
+                    if work.summary.ok and not work.summary.read:
+                        source = "Standard input" if file == "-" else f"The file {file}"
+                        console.print(f"{source} holds no documents.", style="yellow", markup=False, highlight=False)
+                    else:
+                        console.print(verdict(work.summary))
                     return status
 
         raise typer.Exit(asyncio.run(run()))

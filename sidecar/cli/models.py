@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from sidecar.cli.whole_table import print_whole
 from sidecar.resources import runtime_config
 from sidecar.runtime.catalog import BUILT_IN, Catalog, LocalModelInfo
 from sidecar.runtime.errors import ModelError
@@ -20,6 +22,7 @@ from sidecar.settings import UserError, load_settings
 
 models = typer.Typer(help="Local models: list, inspect, pull.", no_args_is_help=True)
 _SHOWN = ("name", "kind", "tasks", "dimensions", "max_length", "precision", "licence")
+_HEADINGS = ("model", "kind", "tasks", "dims", "tokens", "precision", "licence")
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -37,15 +40,13 @@ def list_models(*, as_json: _Json = False) -> None:
     if as_json:
         typer.echo(orjson.dumps({"models": found, "aliases": aliases}, option=orjson.OPT_INDENT_2).decode())
         return
-    table = Table(
-        Column("model", no_wrap=True), "kind", "tasks", "dimensions", "tokens", "precision", "graph", "licence"
-    )
+    table = Table(*(Column(name, min_width=len(name)) for name in _HEADINGS), box=box.SIMPLE_HEAD)
     for model in found:
         if "error" not in model:
             cells = (model[key] for key in _SHOWN)
             table.add_row(*(Text(", ".join(cell) if isinstance(cell, list) else str(cell or "")) for cell in cells))
     console = Console()
-    console.print(table)
+    print_whole(table, console)
     for model in found:
         if "error" in model:
             _print_line(console, f"{model['name']} cannot be used: {model['error']}")

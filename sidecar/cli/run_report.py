@@ -98,7 +98,9 @@ def verdict(summary: Summary) -> str:
         return "[green]Done.[/green]"
     if summary.unsettled or summary.failed > sum(group.for_good for group in summary.failures.values()):
         return "[yellow]Done, but not everything.[/yellow] Run it again for what is left."
-    return "[yellow]Done, but not everything.[/yellow] What is left would only be left again: see above."
+    if summary.failed == summary.read:
+        return "[red]None of the documents could be written:[/red] the table says why."
+    return "[yellow]Some documents were left out,[/yellow] and would be again: the table says why."
 
 
 @contextlib.contextmanager
@@ -152,7 +154,8 @@ def _texts(summary: Summary) -> str:
     truncated = cut if summary.truncated_texts else ""
     known = f", {summary.known_texts:,} of them known from before ({summary.saved_tokens:,} tokens saved)"
     again = known if summary.known_texts else ""
-    return f"{summary.embedded_texts:,} texts embedded{again}{truncated}" if summary.embedded_texts else ""
+    noun = "text" if summary.embedded_texts == 1 else "texts"
+    return f"{summary.embedded_texts:,} {noun} embedded{again}{truncated}" if summary.embedded_texts else ""
 
 
 def tell_cache(summary: Summary, count: CacheCount) -> None:

@@ -33,6 +33,10 @@ from sidecar.settings import UserError
 _SNIPPET = 160
 _LEAST_ID = 12
 _DEFAULT_FIELD = "text"
+_SEARCHED = {
+    LegKind.DENSE: ("dense_vector", "semantic_text"),
+    LegKind.SPARSE: ("sparse_vector", "rank_features", "semantic_text"),
+}
 
 
 def search(
@@ -137,6 +141,7 @@ async def _run(
         views = await catalog.resolve(asked.index)
         if not views:
             raise UserError(f"There is no such index: [{asked.index}].")
+        _check_vectors(asked.question.legs, views)
         asked.shown_field = _shown_field(asked.field, asked.question, views)
         asked.question = _with_field(asked.question, asked.shown_field)
         request: dict[str, Any] = {"size": asked.size, "retriever": asked.question.retriever(views)}
@@ -158,6 +163,19 @@ async def _run(
     if outcome.status >= 400:
         raise RelayedError(outcome.status, answer)
     return request, answer, outcome.warnings
+
+
+def _check_vectors(legs: Sequence[Leg], views: Sequence[IndexView]) -> None:
+    """Raises ``IllegalArgumentError`` where a list's field is there and of a type that it cannot search anywhere."""
+    for leg in legs:
+        known = _SEARCHED.get(leg.kind)
+        fields = [field for view in views if (field := mapped_field(view.mapping, leg.field)) is not None]
+        types = dict.fromkeys(str(field.get("type", "object")) for field in fields)
+        if known is not None and types and not set(types) & {*known, "alias"}:
+            raise IllegalArgumentError(
+                f"field [{leg.field}] is of type [{', '.join(types)}]: --{leg.kind.value} searches fields of type"
+                f" [{'] or ['.join(known)}]"
+            )
 
 
 def _shown_field(named: str | None, question: Question, views: Sequence[IndexView]) -> str:

@@ -132,7 +132,8 @@ def _reason(body: Mapping[str, object]) -> str:
         return str(error)
     reason = str(error.get("reason"))
     if suppressed := [one for one in error.get("suppressed") or () if isinstance(one, dict)]:
-        return f"{reason} The first: {_innermost(suppressed[0])}"
+        # What stands above says only that something below failed.
+        return "; ".join(dict.fromkeys(map(_innermost, suppressed)))
     causes = error.get("root_cause") or ()
     cause = next((str(each["reason"]) for each in causes if isinstance(each, dict) and each.get("reason")), reason)
     return reason if cause == reason else f"{reason}: {cause}"

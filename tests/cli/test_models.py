@@ -45,3 +45,10 @@ def test_inspect_says_which_graph_is_run(folder: Path) -> None:
             "exact",
             4,
         )
+
+
+def test_no_heading_is_cut_at_80_columns(folder: Path) -> None:
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(build(), ["models", "list"]).output
+    heading = next(line for line in shown.splitlines() if line.strip())
+    assert heading.split() == ["model", "kind", "tasks", "dims", "tokens", "precision", "licence"]
+    assert (folder / "mine").is_dir()

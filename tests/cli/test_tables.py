@@ -12,6 +12,7 @@ from sidecar.cli.bindings import bindings_table
 from sidecar.cli.connect import roads_table
 from sidecar.cli.run_report import summary_table
 from sidecar.cli.search import hits_table
+from sidecar.cli.whole_table import print_whole
 from sidecar.elastic.bindings import Binding
 from sidecar.elastic.roads import Road
 from sidecar.ingest.summary import Summary
@@ -59,3 +60,23 @@ def test_an_explained_hit_can_be_read_at_80_columns() -> None:
     for part in (hit["_source"]["text"], "sparse:text_sparse #1 12.345 adds 0.2000", "token4 1.25", "adds 0.4567"):  # type: ignore[index]
         assert part in said
     assert len(lines) < 16
+
+
+@pytest.mark.parametrize(("is_terminal", "lines"), [(False, 1), (True, 3)])
+def test_a_name_is_whole_in_a_pipe_and_folded_on_a_terminal(is_terminal: bool, lines: int) -> None:
+    name = "z" * 100
+    console = Console(file=io.StringIO(), width=80, force_terminal=is_terminal, color_system=None)
+    print_whole(bindings_table({"docs": [Binding(("text",), "target", name)]}), console)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "\u2026" not in shown
+    assert shown.count("z") == len(name)
+    assert sum("zz" in line for line in shown.splitlines()) == lines
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 text embedded"), (2, "2 texts embedded")])
+def test_one_text_is_no_plural(count: int, words: str) -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    console.print(summary_table(Summary(read=count, written=count, embedded_texts=count), "title"))
+    assert isinstance(console.file, io.StringIO)
+    assert words in console.file.getvalue()

@@ -153,11 +153,46 @@ async def test_lines_that_are_refused_are_one_group_and_all_in_the_list(
     )
     assert ended.exit_code == 1
     assert len(ended.output.splitlines()) < 30
-    assert "What is left would only be left again" in ended.output
+    assert "Some documents were left out, and would be again: the table says why." in ended.output
     failures = [orjson.loads(line) for line in listed.read_bytes().splitlines()]
     assert [failure["document"] for failure in failures] == [f"line {n}" for n in range(1, 121)]
     assert all(failure["index"] == index and failure["for_good"] for failure in failures)
     assert "in document with id '[a]7'" in failures[7]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("content", "last", "status"),
+    [
+        (b"", "holds no documents.", 0),
+        (b"A text.\nOf two lines.\n", "None of the documents could be written: the table says why.", 1),
+        (b'{"text": "Tide."}\n', "Done.", 0),
+    ],
+)
+async def test_the_last_line_says_what_became_of_the_file(
+    client: AsyncElasticsearch, index: str, elasticsearch_9: str, tmp_path: Path, content: bytes, last: str, status: int
+) -> None:
+    file = tmp_path / "lines.jsonl"
+    file.write_bytes(content)
+    arguments = ("index", index, str(file), "--map", f"text:{FIELD}={ENDPOINT}", "--elasticsearch-url", elasticsearch_9)
+    ended = await asyncio.to_thread(run_command, tmp_path, *arguments)
+    assert " ".join(ended.stdout.split()).endswith(last)
+    assert ended.exit_code == status
+
+
+async def test_unbinding_what_is_not_bound_is_said(
+    client: AsyncElasticsearch, index: str, elasticsearch: str, tmp_path: Path
+) -> None:
+    await client.indices.create(index=index, mappings={"properties": {"text": {"type": "text"}}})
+
+    async def said(*arguments: str) -> str:
+        at = ("--elasticsearch-url", elasticsearch)
+        ended = await asyncio.to_thread(run_command, tmp_path, *arguments, *at)
+        assert ended.exit_code == 0, ended.output
+        return ended.stderr
+
+    await said("bind", index, "--map", f"text:{FIELD}={ENDPOINT}")
+    assert await said("unbind", index, "-t", FIELD, "-t", "zzz") == f"Nothing was bound to [zzz] in [{index}].\n"
+    assert await said("unbind", index) == f"Nothing was bound to any field in [{index}].\n"
 
 
 async def test_a_field_is_not_mapped_where_documents_hold_something_else(

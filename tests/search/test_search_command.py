@@ -203,10 +203,11 @@ def test_mistakes_end_with_a_sentence(
         (("--bm25", "nope"), "has a field [nope]"),
         (("--dense", "nope=.multilingual-e5-small-elasticsearch"), "has a field [nope]"),
         (("--field", "nope"), "has a field [nope]"),
-        (("--dense", "text=.multilingual-e5-small-elasticsearch"), "all shards failed: failed to create query"),
-        ((*LISTS, "--rerank", "nope"), "The first: Inference endpoint not found [nope]"),
-        ((*LISTS, "--filter", '{"term": {"n": "x"}}'), 'The first: For input string: "x"'),
-        (("--sparse", "n"), "nothing says which endpoint filled [n]: write n=ENDPOINT"),
+        (("--dense", "text=.multilingual-e5-small-elasticsearch"), "field [text] is of type [text]"),
+        (("--dense", "text"), "field [text] is of type [text]: --dense searches fields of type [dense_vector]"),
+        ((*LISTS, "--rerank", "nope"), "Inference endpoint not found [nope]"),
+        ((*LISTS, "--filter", '{"term": {"n": "x"}}'), 'For input string: "x"'),
+        (("--sparse", "n"), "field [n] is of type [integer]: --sparse searches fields of type [sparse_vector]"),
         (("--size", "80", "--window", "20", *LISTS), "[rank_window_size: 20] be greater than or equal to [size: 80]"),
     ],
 )
@@ -215,7 +216,18 @@ async def test_what_the_index_does_not_have_is_said(
 ) -> None:
     status, _, errors = await search(environment, library, "sea", *arguments)
     assert status == 2
-    assert sentence in " ".join(errors.split())
+    said = " ".join(errors.split())
+    assert sentence in said
+    assert "suppressed exceptions" not in said
+
+
+async def test_a_vector_field_that_nobody_filled_needs_the_name_of_an_endpoint(
+    environment: dict[str, str], client: AsyncElasticsearch, index: str
+) -> None:
+    await client.indices.create(index=index, mappings={"properties": {"tokens": {"type": "sparse_vector"}}})
+    status, _, errors = await search(environment, index, "sea", "--sparse", "tokens")
+    assert status == 2
+    assert "nothing says which endpoint filled [tokens]: write tokens=ENDPOINT" in " ".join(errors.split())
 
 
 @pytest.mark.parametrize("words", ["content", "content^2,title", "content.en"])
