@@ -59,7 +59,7 @@ def export_endpoints(
         return
     file.touch(mode=0o600)
     file.write_bytes(lines)
-    typer.echo(f"Wrote {len(lines.splitlines())} endpoints to {file}.", err=True)
+    typer.echo(f"Wrote {_endpoints(len(lines.splitlines()))} to {file}.", err=True)
 
 
 @endpoints.command("import")
@@ -172,9 +172,13 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run(work)
 
 
+def _endpoints(count: int) -> str:
+    return f"{count} endpoint{'' if count == 1 else 's'}"
+
+
 def _report(outcome: Transfer) -> None:
     typer.echo(
-        f"{len(outcome.written)} endpoints written, secrets of {len(outcome.secrets_written)} more, "
+        f"{_endpoints(len(outcome.written))} written, secrets of {len(outcome.secrets_written)} more, "
         f"{len(outcome.present)} were there already, {len(outcome.failed)} failed."
     )
     for inference_id, cause in outcome.failed.items():

@@ -41,12 +41,21 @@ from sidecar.settings import UserError
 
 _T = TypeVar("_T")
 _SURE = 0.05
+_JUDGMENT_FORMS = (
+    "Judgments are lines of QUERY 0 DOCUMENT GRADE, CSV with a heading such as query_id,document_id,grade (or with"
+    " query, the text, for query_id), or JSON lines with these names."
+)
+_QUERY_FORMS = (
+    "Queries are lines of ID, tab, TEXT, CSV with a heading such as query_id,query, or JSON lines with these names."
+)
 _HELD_OUT = "fitted, on queries held out"
 
 
 def eval(  # noqa: A001
     index: Annotated[str, typer.Argument(callback=index_name, help="Index, alias or pattern.")],
-    judgments: Annotated[Path, typer.Argument(help="TREC qrels, CSV with a heading, or JSON lines.")],
+    judgments: Annotated[
+        Path, typer.Argument(help="TREC qrels, CSV with a heading such as query_id,document_id,grade, or JSON lines.")
+    ],
     *,
     queries: Annotated[
         Path | None, typer.Option(help="The queries' texts by id, where they do not stand with the judgments.")
@@ -77,8 +86,8 @@ def eval(  # noqa: A001
     with user_errors():
         measures = tuple(dict.fromkeys(measure or MEASURES))
         check_measures(measures)
-        judged = _read(judgments, read_judgments)
-        questions = judged.asked(None if queries is None else _read(queries, read_queries))
+        judged = _read(judgments, read_judgments, _JUDGMENT_FORMS)
+        questions = judged.asked(None if queries is None else _read(queries, read_queries, _QUERY_FORMS))
         own = dict(_own_template(text) for text in retriever or [])
         asked = Asked(index, judged, questions, own, measures, baseline, depth, shown, fitted, id_field, field)
         report = asyncio.run(_run(asked, elasticsearch_url))
@@ -247,13 +256,13 @@ def _ids(ranking: Sequence[Scored]) -> list[str]:
     return [one.id for one in ranking]
 
 
-def _read(path: Path, reader: Callable[[str], _T]) -> _T:
+def _read(path: Path, reader: Callable[[str], _T], forms: str) -> _T:
     try:
         return reader(path.read_text("utf-8"))
     except OSError as error:
         raise UserError(f"The file {path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        raise UserError(f"{path}: {error}.") from None
+        raise UserError(f"{path}: {error}. {forms}") from None
 
 
 def _own_template(text: str) -> tuple[str, Template]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from elasticsearch import ApiError, ConnectionTimeout, TransportError
 
+from sidecar.elastic.client import failure_text
 from sidecar.ingest.bulk import describe_error
 
 
@@ -22,4 +23,4 @@ def stopped_by(error: ApiError | TransportError, doing: str) -> RunStoppedError:
         reason = describe_error(body.get("error", {})) if isinstance(body, dict) else str(error.message)
         return RunStoppedError(f"Elasticsearch answered [{error.status_code}] while {doing}: {reason}")
     hint = " (the time allowed is SIDECAR_ELASTICSEARCH_TIMEOUT)" if isinstance(error, ConnectionTimeout) else ""
-    return RunStoppedError(f"Elasticsearch could not be reached while {doing}: {error.message}{hint}")
+    return RunStoppedError(f"Elasticsearch could not be reached while {doing}: {failure_text(error)}{hint}")

@@ -365,7 +365,7 @@ async def test_a_file_removed_while_in_use_is_told_saved_and_restored(tmp_path: 
     command = [sys.executable, "-m", "sidecar", "endpoints", "restore"]
     done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "1 endpoints written" in done.stdout
+    assert "1 endpoint written" in done.stdout
     await until(registry, is_whole)
     await registry.create(endpoint("b"))
     stored = await registry.get("a")

@@ -125,6 +125,16 @@ def test_mistakes_end_with_a_sentence(
     assert ended.exit_code == 2
 
 
+def test_a_heading_that_is_not_known_is_answered_with_those_that_are(tmp_path: Path) -> None:
+    judged = tmp_path / "judged.csv"
+    judged.write_text("query,doc,rel\nlight,lamp,1\n")
+    ended = run_command(tmp_path, "eval", "i", str(judged))
+    said = " ".join(ended.output.split())
+    assert "line 2 has no [document_id]. Judgments are lines of QUERY 0 DOCUMENT GRADE, CSV with a heading" in said
+    assert "query_id,document_id,grade" in said
+    assert ended.exit_code == 2
+
+
 @pytest.mark.parametrize("value", [{"match": {}}, {"standard": {"query": {"match_all": {}}}}, [], {"a": 1, "b": 2}])
 def test_a_retriever_without_a_place_for_the_query_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=r"write a retriever|no \{\{query\}\} in it"):
