@@ -424,12 +424,14 @@ def _all_found(answer: Mapping[str, Any]) -> list[Found]:
 def _numbered(answer: Mapping[str, Any]) -> list[Found] | None:
     """The hits of one search by their sequence numbers; ``None`` where these are not there or name no single hit."""
     hits = answer.get("hits", {}).get("hits", ())
-    found = []
-    for hit in hits:
-        _, order, number, *_ = hit["sort"]
-        found.append(Found._make(((hit["_index"], number), hit["_score"], order, (), hit, None, False, None)))
-    numbers = {one.key[1] for one in found}
-    return found if len(numbers) == len(found) and all(type(number) is int for number in numbers) else None
+    sorts = [hit["sort"] for hit in hits]
+    numbers = {sort[2] for sort in sorts}
+    if len(numbers) < len(sorts) or not {type(number) for number in numbers} <= {int}:
+        return None
+    return [
+        Found._make(((hit["_index"], sort[2]), hit["_score"], sort[1], (), hit, None, False, None))
+        for hit, sort in zip(hits, sorts, strict=True)
+    ]
 
 
 def _children(node: Compound) -> tuple[Node, ...]:
