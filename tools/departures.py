@@ -78,6 +78,12 @@ _FRONT = (
         "",
     ),
     (
+        "A bulk's update keeps the chunks of `semantic_text` fields that it does not touch. Elasticsearch drops "
+        "them where it reads the document from its log of writes: after a second write of it, or any realtime "
+        "read in its shard, before the next refresh (8.19.8 and 9.4.3, with the licence too).",
+        "It could not be found by them.",
+    ),
+    (
         "An `upsert` document that a bulk inserts gets its vectors; Elasticsearch stores it without.",
         "It could not be found by them.",
     ),
