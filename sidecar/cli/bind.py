@@ -69,7 +69,9 @@ def bind(
             for one in wanted
         ]
         fields = parse_field_maps([f"{','.join(one.sources)}:{one.target}={one.inference_id}" for one in wanted])
-        found, unknown = asyncio.run(_bind(index, wanted, fields, passages, elasticsearch_url))
+        targets = ", ".join(one.target for one in wanted)
+        with Console(stderr=True).status(f"Looking whether documents of {index} hold something in {targets} already"):
+            found, unknown = asyncio.run(_bind(index, wanted, fields, passages, elasticsearch_url))
         print_whole(bindings_table(found), Console())
         for path in unknown:
             Console(stderr=True).print(f"[{path}] is in no mapping of [{index}] yet: is that its name?", markup=False)
