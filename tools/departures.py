@@ -144,6 +144,16 @@ _SEARCHES = (
     ),
     ("`profile` shows the last search as it was sent, not `RankDocsQuery`.", "That is what ran."),
     (
+        "`collapse` with `inner_hits` over a `semantic` query of vectors shows in each group those of the search's own "
+        "neighbours; the cluster looks for neighbours in each group anew.",
+        "The query that the cluster gets names its vector and their number; it knows of no text to look again with.",
+    ),
+    (
+        "Over indices that give one field different endpoints a `semantic` highlighter may show chunks of fields that "
+        "the query does not name.",
+        "What keeps fields apart there is the cluster's filter by index, which its highlighter does not heed.",
+    ),
+    (
         "A tree with a `rescorer`, `diversify` or `random_reranker` under a fusion counts its child's matches.",
         "As the cluster does; of `knn` below it only the hits that came back.",
     ),
