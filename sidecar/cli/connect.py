@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
+from sidecar.cli.workbench import ElasticsearchUrl, require_cluster, user_errors
 from sidecar.core.tasks import TaskType
 from sidecar.elastic.outward_endpoints import (
     PREFIX,
@@ -78,8 +78,7 @@ async def _connect(
     sidecar_url = reachable_url(settings, url)
     if settings.elasticsearch_url is None:
         raise UserError("Set SIDECAR_ELASTICSEARCH_URL, or --elasticsearch-url, to the address of the cluster.")
-    async with open_client(elasticsearch_url):
-        pass  # what does not answer is told before the endpoints are looked for in it
+    await require_cluster(elasticsearch_url)
     async with open_resources(settings) as resources:
         client = resources.elasticsearch
         assert client is not None  # noqa: S101

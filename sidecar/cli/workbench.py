@@ -67,8 +67,7 @@ async def open_workbench(elasticsearch_url: str | None) -> AsyncIterator[Workben
     configure_logging(form=settings.log_format, level=level, without_repeats=True)
     if settings.elasticsearch_url is None:
         raise UserError(NO_ELASTICSEARCH)
-    async with open_client(elasticsearch_url):
-        pass  # what does not answer is told before the endpoints are looked for in it
+    await require_cluster(elasticsearch_url)
     async with open_resources(settings, is_guest=True) as resources:
         assert resources.elasticsearch is not None  # noqa: S101
         yield Workbench(resources.elasticsearch, EndpointEmbedder(resources.inference), resources.inference)
@@ -83,6 +82,12 @@ def give_way(niceness: int) -> None:
         with suppress(OSError):
             if os.getpriority(os.PRIO_PROCESS, 0) < niceness:
                 os.setpriority(os.PRIO_PROCESS, 0, niceness)
+
+
+async def require_cluster(elasticsearch_url: str | None) -> None:
+    """Raises :class:`UserError` where nothing answers, which is to be told before endpoints are looked for there."""
+    async with open_client(elasticsearch_url):
+        pass
 
 
 @asynccontextmanager

@@ -38,6 +38,9 @@ from sidecar.front.update_request import inserts_its_doc
 from sidecar.front.vector_probes import heed, through_pipelines
 from sidecar.front.write_context import WriteContext
 
+MOST_ACTIONS = 256
+MOST_BYTES = 1024 * 1024
+"""A batch ends with whichever comes first; a body no longer than this is read whole before anything is sent."""
 _MOST_TOUCHED = 100_000
 # What an update may say beside its document for the creation of one to be the same.
 _OF_CREATION = frozenset({"_index", "_id", "routing", "require_alias", "pipeline", "retry_on_conflict"})

@@ -11,11 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sidecar.front.bulk_batches import MOST_ACTIONS, MOST_BYTES
 from sidecar.front.bulk_lines import BulkAction
 
-MOST_AT_ONCE = 256
-MOST_BYTES = 1024 * 1024
-"""A round of these ends with whichever comes first."""
 _OWN_ATTEMPTS = 8
 _CONFLICT, _MISSING = 409, 404
 
@@ -71,7 +69,7 @@ class Unfinished:
         return b"upsert" in self._actions[place].source
 
     def due(self) -> Sequence[int]:
-        """The places to be done now, none where all is done."""
+        """The places to be done now, no more than a batch holds; none where all is done."""
         found: list[int] = []
         size = 0
         for chain in self._chains.values():
@@ -80,7 +78,7 @@ class Unfinished:
             if not chain:
                 continue
             size += self._actions[chain[0]].size
-            if found and (size > MOST_BYTES or len(found) >= MOST_AT_ONCE):
+            if found and (size > MOST_BYTES or len(found) >= MOST_ACTIONS):
                 break
             found.append(chain[0])
         return found

@@ -18,7 +18,7 @@ from aiohttp import web
 from sidecar.core.errors import PlainError, SidecarError
 from sidecar.core.generations import Generation
 from sidecar.front.bulk_answer import FailedItem, described, merged, without_last_complaint
-from sidecar.front.bulk_batches import Batch, BatchMaker, Part, has_too_long_id
+from sidecar.front.bulk_batches import MOST_ACTIONS, MOST_BYTES, Batch, BatchMaker, Part, has_too_long_id
 from sidecar.front.bulk_lines import BulkAction, BulkReader, Passage, named_indices
 from sidecar.front.bulk_order import Unfinished
 from sidecar.front.exchange import Exchange
@@ -33,9 +33,6 @@ from sidecar.wire.content_codings import Decoder, decoded
 from sidecar.wire.media_types import Format
 from sidecar.wire.warning_header import warning_header
 
-MOST_ACTIONS = 256
-MOST_BYTES = 1024 * 1024
-"""A batch ends with whichever comes first; a body no longer than this is read whole before anything is sent."""
 BATCHES_AT_ONCE = 4
 # Bodies of this size the cluster reads whole before it does anything; longer ones it may do in parts.
 _MOST_AT_ONCE = 256 * 1024

@@ -4,7 +4,6 @@ import uuid
 from typing import Any
 
 import pytest
-from aiohttp import web
 from elasticsearch import AsyncElasticsearch, TransportError
 from pytest_aiohttp.plugin import AiohttpServer
 
@@ -19,6 +18,7 @@ from sidecar.elastic.references import (
     reference_message,
 )
 from sidecar.resources import model_settings_of, references_of
+from tests.impostor import impostor
 
 PIPELINES = (
     "Inference endpoint my-elser is referenced by pipelines: [p1, p2]. Ensure that no pipelines are using this "
@@ -136,14 +136,7 @@ async def test_fields_of_a_cluster_are_found(elasticsearch: str) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"<html>", b'{"i": 7}', b'{"i": {"mappings": {"properties": [1]}}}'])
 async def test_what_is_no_elasticsearch_is_a_failure_of_the_cluster(aiohttp_server: AiohttpServer, body: bytes) -> None:
-    async def answer(_request: web.Request) -> web.Response:
-        headers = {"X-Elastic-Product": "Elasticsearch", "Content-Type": "application/json"}
-        return web.Response(body=body, headers=headers)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    server = await aiohttp_server(app)
-    async with AsyncElasticsearch(str(server.make_url("/"))) as client:
+    async with impostor(aiohttp_server, body) as client:
         for asked in (find_references, find_model_settings):
             with pytest.raises(TransportError):
                 await asked(client, "e")

@@ -14,7 +14,6 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp import web
 from elasticsearch import AsyncElasticsearch
 from pytest_aiohttp.plugin import AiohttpServer
 
@@ -26,6 +25,7 @@ from sidecar.registry.secrets import new_key
 from sidecar.registry.sqlite_store import SQLiteStore
 from sidecar.registry.transfer import from_lines, to_line, transfer
 from sidecar.settings import UserError
+from tests.impostor import impostor
 
 from .conftest import endpoint
 from .test_registry_outage import Place, place
@@ -236,14 +236,7 @@ async def test_a_closed_or_blocked_index_is_told_and_heals(place: Place) -> None
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b"<html>", b'{"hits": 7}'])
 async def test_what_is_no_elasticsearch_is_told(aiohttp_server: AiohttpServer, body: bytes) -> None:
-    async def answer(_request: web.Request) -> web.Response:
-        headers = {"X-Elastic-Product": "Elasticsearch", "Content-Type": "application/json"}
-        return web.Response(body=body, headers=headers)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    server = await aiohttp_server(app)
-    async with AsyncElasticsearch(str(server.make_url("/"))) as client:
+    async with impostor(aiohttp_server, body) as client:
         registry = Registry(ElasticsearchStore(client), SecretCipher([new_key()]))
         await registry.start()
         assert registry.health().serves == "nothing"

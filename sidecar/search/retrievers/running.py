@@ -77,7 +77,6 @@ class Evaluation:
             numbered = [body for body in map(self.requests.numbered, bodies) if body is not None]
             if len(numbered) == len(legs) and await self._found_by_number(legs, numbered):
                 return
-        bodies = [{**body, "pit": self.pit} for body in bodies]
         try:
             answers = await self._search(bodies)
         except RelayedError as error:
@@ -108,7 +107,7 @@ class Evaluation:
     async def _found_by_number(self, legs: Sequence[Leg], bodies: Sequence[Mapping[str, Any]]) -> bool:
         """Runs the legs for sequence numbers; false where the index has none to offer or a leg is refused."""
         try:
-            answers = await self._search([{**body, "pit": self.pit} for body in bodies])
+            answers = await self._search(bodies)
         except RelayedError as error:
             if error.type not in _OF_THE_FORM:
                 raise
@@ -221,7 +220,6 @@ class Evaluation:
         raws = {one.key: one.raw for one in ranking}
         if not isinstance(node.child, Native) and ranking:
             body = {
-                "pit": self.pit,
                 "query": self.requests.these(one.key for one in ranking),
                 "size": len(ranking),
                 "_source": False,
@@ -294,7 +292,6 @@ class Evaluation:
 
     async def _over(self, node: Over, child: Sequence[Found], filters: Filters) -> list[Found]:
         body = {
-            "pit": self.pit,
             "retriever": self.requests.over(node, child[: over_window(node)], (), ()),
             "size": over_window(node),
             "_source": False,
@@ -309,9 +306,10 @@ class Evaluation:
     # --- asking
 
     async def _search(self, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """The answers to searches of the point in time."""
         lines = []
         for body in bodies:
-            lines += [orjson.dumps(dict(self.header)), write_object(body)]
+            lines += [orjson.dumps(dict(self.header)), write_object({**body, "pit": self.pit})]
         reply = await self.executor.call(
             "POST", _TARGET, b"\n".join([*lines, b""]), content_type="application/x-ndjson"
         )
@@ -325,7 +323,6 @@ class Evaluation:
         """Shard and document of hits whose leg could not be asked for them."""
         keys = {one.key for ranking in rankings for one in ranking}
         body = {
-            "pit": self.pit,
             "query": self.requests.these(keys),
             "sort": list(BY_SCORE),
             "size": len(keys),
