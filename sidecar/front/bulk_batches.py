@@ -51,7 +51,10 @@ _Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _Document:
-    """One source of an action: the whole line, or ``doc`` or ``upsert`` within the line of an update (``member``)."""
+    """One source of an action: the whole line, or ``doc`` or ``upsert`` within the line of an update (``member``).
+
+    ``is_replaced``: what stands there is not what came.
+    """
 
     source: SourceText
     member: str | None
@@ -61,11 +64,25 @@ class _Document:
     infers: bool
     filling: Filling | None = None
     outcome: Outcome | None = None
+    is_replaced: bool = False
 
     @property
-    def is_as_it_came(self) -> bool:
-        """Whether something is filled here, and no pipeline changes the document before."""
-        return self.pipeline == "" and bool(self.plan)
+    def text_source(self) -> SourceText:
+        """What holds the texts: the document as pipelines will make it, where that could be seen."""
+        seen = None if self.outcome is None else self.outcome.source
+        return seen or self.source
+
+    def is_made_beforehand(self, indices: Collection[str]) -> bool:
+        """Whether what pipelines do with it, on its way into one of ``indices``, can be done before it is written."""
+        outcome = self.outcome
+        if outcome is None or outcome.source is None:
+            return False
+        return outcome.is_seen and not outcome.fates and outcome.index in indices
+
+    def take_outcome(self) -> None:
+        """Puts what the pipelines make of the document in its place, for a write that runs none."""
+        if self.outcome is not None and self.outcome.source is not None:
+            self.source, self.outcome, self.is_replaced = self.outcome.source, None, True
 
 
 @dataclass(slots=True)
@@ -226,7 +243,7 @@ class BatchMaker:
         if work.creates:
             batch.is_changed = True
             batch.guarded[batch.items] = work.action
-            return _creating(work.action, source)
+            return _creating(work, source, self._pipeline)
         if work.stored is None:
             return work.action.head, source
         batch.guarded[batch.items] = work.action
@@ -291,12 +308,13 @@ class BatchMaker:
         return Pipelines(await self._exchange.front.catalog.pipelines())
 
     def _read_action(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> _Work | None:
+        is_update = action.operation == "update"
         pipeline, infers = self._pipeline_of(action, plan, pipelines)
-        if not (plan or infers) or action.id == "" or has_too_long_id(action):
+        own, owns_inference = _own_pipeline(plan, pipelines)
+        if not (plan or infers or (is_update and owns_inference)) or action.id == "" or has_too_long_id(action):
             return None  # such an id is refused by the cluster, whatever is in the document
         if plan.is_refused:
             return _Work(action, plan, SourceText(action.source, {}), failure=changed_meanwhile(plan.index))
-        is_update = action.operation == "update"
         try:
             line = read_source(action.source, strict=plan.has_semantic_text and not is_update)
         except SidecarError as error:
@@ -308,7 +326,7 @@ class BatchMaker:
         if not is_update:
             work.documents.append(_Document(line, None, False, plan, pipeline, infers))
             return work
-        return _with_documents_of_update(work, pipeline, infers)
+        return _with_documents_of_update(work, (own, owns_inference), (pipeline, infers))
 
     def _pipeline_of(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> tuple[str | None, bool]:
         """The pipeline that the request names, ``""`` where none at all runs, ``None`` for the index's own.
@@ -317,8 +335,7 @@ class BatchMaker:
         """
         named = action.meta.get("pipeline", self._pipeline)
         if named is None:
-            infers = pipelines.infers(plan.default_pipeline) or pipelines.infers(plan.final_pipeline)
-            return (None if plan.default_pipeline or plan.final_pipeline else ""), infers
+            return _own_pipeline(plan, pipelines)
         infers = pipelines.infers(str(named)) or pipelines.infers(plan.final_pipeline)
         return ("" if named == "_none" and not plan.final_pipeline else str(named)), infers
 
@@ -386,11 +403,21 @@ class BatchMaker:
                 work.failure = stored
                 continue
             try:
-                document.filling = await examined_with_stored(document.source, stored, document.plan)
+                document.filling = await examined_with_stored(document.text_source, stored, document.plan)
             except SidecarError as error:
                 work.failure = error
-            if "if_seq_no" not in work.action.meta:
-                work.stored = stored
+            self._guard(work, document, stored)
+
+    def _guard(self, work: _Work, document: _Document, stored: StoredDocument) -> None:
+        """Lets an update be done only of the document that was read, where the front can do all else that it does."""
+        if "if_seq_no" in work.action.meta:
+            return
+        # An update under a guard inserts nothing, and pipelines run on documents to be inserted.
+        if document.pipeline != "":
+            if not document.is_made_beforehand({self._name(work.action), work.plan.index}):
+                return
+            document.take_outcome()
+        work.stored = stored
 
     def _heed_missing(self, work: _Work) -> None:
         """Keeps an update of nothing from a document that comes meanwhile, whose texts its vectors would lack."""
@@ -418,7 +445,7 @@ class BatchMaker:
                 source = self._context.completed(document.filling, vectors, document.source)
             if document.outcome is not None and document.outcome.carrier is not None:
                 source = changed(source, {CARRIER: document.outcome.carrier})
-            if source is document.source.raw:
+            if source is document.source.raw and not document.is_replaced:
                 continue
             if document.member is None:
                 return source
@@ -436,20 +463,31 @@ def _untouched(parts: Sequence[Part]) -> Batch:
     return Batch(parts, lines, sum(isinstance(part, BulkAction) for part in parts))
 
 
-def _with_documents_of_update(work: _Work, pipeline: str | None, infers: bool) -> _Work | None:
+def _own_pipeline(plan: WritePlan, pipelines: Pipelines) -> tuple[str | None, bool]:
+    """The pipeline of a document for which none is named, and whether it or the index's final one infers."""
+    infers = pipelines.infers(plan.default_pipeline) or pipelines.infers(plan.final_pipeline)
+    return (None if plan.default_pipeline or plan.final_pipeline else ""), infers
+
+
+def _with_documents_of_update(
+    work: _Work, own: tuple[str | None, bool], named: tuple[str | None, bool]
+) -> _Work | None:
+    """The ``doc`` and the ``upsert`` of an update.
+
+    Pipelines run on documents to be inserted alone: the index's ``own`` on a ``doc`` that may be, the one that the bulk
+    or the action names on an ``upsert``.
+    """
     body, raw = work.line.document, work.line.raw
     held, _ = members(raw)
     places = {member.name: raw[member.value : member.end] for member in held}
     doc, upsert = body.get("doc"), body.get("upsert")
     if isinstance(doc, dict):
-        # A bulk runs pipelines on documents to be inserted alone.
-        inserts = inserts_its_doc(body)
-        runs = pipeline if inserts else ""
+        pipeline, infers = own if inserts_its_doc(body) else ("", False)
         source = SourceText(places["doc"], doc, is_alone=True)
-        work.documents.append(_Document(source, "doc", True, work.plan, runs, infers and inserts))
+        work.documents.append(_Document(source, "doc", True, work.plan, pipeline, infers))
     if isinstance(upsert, dict):
         source = SourceText(places["upsert"], upsert, is_alone=True)
-        work.documents.append(_Document(source, "upsert", False, work.plan, pipeline, infers))
+        work.documents.append(_Document(source, "upsert", False, work.plan, *named))
     return work if work.documents else None
 
 
@@ -480,11 +518,17 @@ def _guarded_head(action: BulkAction, guard: Mapping[str, Any]) -> bytes:
     return orjson.dumps({action.operation: meta}) + b"\n"
 
 
-def _creating(action: BulkAction, source: bytes) -> tuple[bytes, ...]:
-    """The lines that create the document that an update would insert, from its ``source`` with vectors."""
-    meta = {name: value for name, value in action.meta.items() if name != "retry_on_conflict"}
+def _creating(work: _Work, source: bytes, pipeline: str | None) -> tuple[bytes, ...]:
+    """The lines that create the document that an update would insert, from its ``source`` with vectors.
+
+    ``pipeline`` is the one that the query names: for an ``upsert``, as is that of the action.
+    """
+    meta = {name: value for name, value in work.action.meta.items() if name != "retry_on_conflict"}
+    inserts_doc = inserts_its_doc(work.line.document)
+    if inserts_doc and meta.get("pipeline", pipeline) is not None:
+        meta["pipeline"] = work.plan.default_pipeline or "_none"
     held, _ = members(source)
-    name = "doc" if inserts_its_doc(orjson.loads(source)) else "upsert"
+    name = "doc" if inserts_doc else "upsert"
     (inserted,) = [source[member.value : member.end] for member in held if member.name == name]
     return orjson.dumps({"create": meta}) + b"\n", inserted + b"\n"
 

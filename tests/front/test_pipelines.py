@@ -12,7 +12,7 @@ from sidecar.core.errors import ParseError
 from sidecar.front.inference_processors import CARRIER, inference_models, original, stand_in
 from tests.front.conftest import FilledFront
 from tests.front.provider import tokens_of, vector_of
-from tests.front.test_bound_writes import DENSE, SPARSE, ndjson, statuses, tokens
+from tests.front.test_bound_writes import DENSE, SPARSE, mapping, ndjson, statuses, tokens
 
 INDEX = "piped"
 
@@ -125,6 +125,65 @@ def test_results_are_kept_where_a_step_names_all_that_is_to_be_kept(front: Fille
     for path, more in (("/outer", {}), ("", {"pipeline": definition})):
         shown = front.send("POST", f"/_ingest/pipeline{path}/_simulate", {"docs": docs, **more})[1]["docs"]
         assert shown[0]["doc"]["_source"] == {"tokens": tokens_of("boat")}
+
+
+@pytest.mark.parametrize("query", ["", "?pipeline=outer", "?pipeline=_none"])
+def test_updates_that_would_insert_go_through_pipelines_though_the_document_is_there(
+    filled_front: FilledFront, query: str
+) -> None:
+    """Elasticsearch runs the index's pipelines on a ``doc`` that would be inserted, and the bulk's on an ``upsert``."""
+    put(
+        filled_front,
+        "outer",
+        {"set": {"field": "k", "value": "by-pipeline"}},
+        {"uppercase": {"field": "text", "ignore_missing": True}},
+        {"drop": {"if": "ctx.n == 13"}},
+        {"fail": {"message": "unlucky", "if": "ctx.n == 14"}},
+    )
+    filled_front.index("bound", **mapping("title,text:tokens=sparse", tokens=SPARSE))
+    filled_front.index("unbound", mappings={"properties": {"title": {"type": "text"}, "text": {"type": "text"}}})
+    lines: list[object] = []
+    for number, doc in enumerate(
+        ({"title": "tug"}, {"text": "quay"}, {"n": 1}, {"title": "mole", "n": 13}, {"title": "mole", "n": 14}, {})
+    ):
+        lines += [{"update": {"_id": str(number)}}, {"doc": doc, "doc_as_upsert": True}]
+        lines += [{"update": {"_id": f"new{number}"}}, {"doc": doc, "doc_as_upsert": True}]
+        lines += [{"update": {"_id": f"plain{number}"}}, {"doc": doc, "upsert": {"text": "not this"}}]
+    told = []
+    for name in ("bound", "unbound"):
+        settings = {"index.default_pipeline": None if query == "?pipeline=outer" else "outer"}
+        assert filled_front.send("PUT", f"/{name}/_settings", settings)[0] == 200
+        old = [f"{kind}{number}" for kind in ("", "plain") for number in range(6)]
+        before = [line for i in old for line in ({"index": {"_id": i}}, {"title": f"ship {i}", "text": "boat"})]
+        filled_front.send("POST", f"/{name}/_bulk?pipeline=_none", ndjson(*before))
+        answer = filled_front.send("POST", f"/{name}/_bulk{query}", ndjson(*lines))[1]
+        items = [about for item in answer["items"] for about in item.values()]
+        told.append([(one["_id"], one["status"], one.get("result"), (one.get("error") or {}).get("reason"))
+                     for one in items])  # fmt: skip
+    assert told[0] == told[1]
+    for identity, *_ in told[0]:
+        found = [filled_front.send("GET", f"/{name}/_doc/{identity}")[1]["found"] for name in ("bound", "unbound")]
+        assert found[0] == found[1]
+        if not found[1]:
+            continue
+        stored, wanted = (filled_front.source(name, identity) for name in ("bound", "unbound"))
+        assert {name: stored[name] for name in stored.keys() - {"tokens", "sidecar"}} == wanted
+        texts = [wanted[name] for name in ("title", "text") if name in wanted]
+        assert tokens(stored, "tokens") == (tokens_of("\n".join(texts)) if texts else None)
+    filled_front.send("DELETE", "/bound,unbound")  # they name the pipeline
+
+
+def test_inference_of_an_update_that_would_insert_is_of_the_document_that_is_there(front: FilledFront) -> None:
+    front.index(INDEX, **mapping("title,text:tokens=sparse", tokens=SPARSE, vector=DENSE))
+    put(front, "outer", inference("dense", "vector"))
+    front.send("PUT", f"/{INDEX}/_settings", {"index.default_pipeline": "outer"})
+    assert statuses(write(front, {"title": "Ship", "text": "boat"}, query="?pipeline=_none")) == [201]
+    body = ndjson({"update": {"_id": "1"}}, {"doc": {"text": "tug"}, "doc_as_upsert": True})
+    assert statuses(front.send("POST", f"/{INDEX}/_bulk", body)[1]) == [200]
+    source = front.source(INDEX, "1")
+    assert tokens(source, "tokens") == tokens_of("Ship\ntug")
+    assert source["vector"] == pytest.approx(vector_of("tug"))
+    assert CARRIER not in source
 
 
 def test_only_what_is_ours_is_replaced_wherever_it_stands() -> None:
