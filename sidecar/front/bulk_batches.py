@@ -394,7 +394,8 @@ class BatchMaker:
             DocumentName(self._name(work.action), work.action.id or "", self._routing(work.action)) for work, _ in held
         ]
         shows_results = any(work.plan.semantic for work, _ in held)
-        read = await read_stored(self._exchange, names, shows_results=shows_results)
+        shows_vectors = any(self._context.needs_places(work.plan) for work, _ in held)
+        read = await read_stored(self._exchange, names, shows_results=shows_results, shows_vectors=shows_vectors)
         for (work, document), stored in zip(held, read, strict=True):
             if stored is None:
                 self._heed_missing(work)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,12 +11,13 @@ import orjson
 
 from sidecar.core.errors import SidecarError, StatusError
 from sidecar.elastic.bindings import LongTexts, OnFailure
-from sidecar.elastic.source import values_at
+from sidecar.elastic.source import forms_of, in_the_way, put_along
 from sidecar.front.embedding import Vectors, inference_failure
 from sidecar.front.filling import Filling, SemanticWork, VectorWork
 from sidecar.front.json_members import Change, Into, appended, changed
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import VectorTarget
+from sidecar.front.value_places import arrays_with, keys_for, without
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.marker import MARKER_FIELD, Stamp, is_marker
 from sidecar.ingest.pieces import Piece
@@ -36,13 +38,13 @@ def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None)
     tree: Tree = {}
     made = _put_results(filling, vectors, tree) if filling.semantic or filling.dropped else {}
     cleared = set(filling.cleared)
-    failures = _put_vectors(filling, vectors, tree, made, cleared)
+    failures = _put_vectors(filling, vectors, tree, made, cleared, (into or filling.source).document)
     _put_marker(filling, tree, made, cleared, failures, vectors.at)
     return with_values(into or filling.source, tree)
 
 
 def with_values(source: SourceText, tree: Tree) -> bytes:
-    """The source with the JSON values of ``tree``, which lie under nested names; ``None`` takes one away."""
+    """The source with the JSON values of ``tree``, which lie under its names; ``None`` takes one away."""
     changes = _changes(source.document, tree)
     if source.is_alone and changes.keys().isdisjoint(source.document):
         return appended(source.raw, changes, is_empty=not source.document)
@@ -85,16 +87,25 @@ def _value(name: str, profile: EndpointProfile, piece: Piece, vectors: Vectors) 
 
 
 def _put_vectors(
-    filling: Filling, vectors: Vectors, tree: Tree, made: dict[str, Stamp], cleared: set[str]
+    filling: Filling,
+    vectors: Vectors,
+    tree: Tree,
+    made: dict[str, Stamp],
+    cleared: set[str],
+    written: Mapping[str, Any],
 ) -> list[str]:
-    """Puts vectors into ``tree``, and what the marker will say of them into ``made`` and ``cleared``; what failed."""
+    """Puts vectors into ``tree``, and what the marker will say of them into ``made`` and ``cleared``; what failed.
+
+    ``written`` is the source that goes to the cluster.
+    """
+    place = _Place(tree, written if filling.whole is None else filling.whole.document, is_partial=filling.is_partial)
     failures: list[str] = []
     passages: dict[str, list[dict[str, Any]]] = {}
     for work in filling.vectors:
         target = work.target
         if not work.pieces and work.error is None:
             cleared.add(target.name)
-            _take_away(filling, target, tree)
+            _take_away(filling, target, place)
             continue
         try:
             value = _vector(work, vectors, filling)
@@ -104,16 +115,16 @@ def _put_vectors(
             cause = error.cause or error
             failures.append(f"{target.name}: endpoint [{target.profile.inference_id}]: {cause.reason}")
             cleared.add(target.name)
-            _take_away(filling, target, tree)
+            _take_away(filling, target, place)
             continue
         if work.stamp is not None:
             made[target.name] = work.stamp
         if target.binding.passages:
             _add_passages(passages.setdefault(target.place, []), target, work.pieces, value)
         else:
-            put_value(tree, target.place, _dumps(value if filling.is_partial else _bare(value)))
-    for place, held in passages.items():
-        put_value(tree, place, _dumps(held))
+            place.put(target.place, _dumps(value if filling.is_partial else _bare(value)), _dumps(_emptied(target)))
+    for path, held in passages.items():
+        place.put(path, _dumps(held), b"[]")
     return failures
 
 
@@ -142,11 +153,11 @@ def _put_marker(
     tree[MARKER_FIELD] = _dumps(written)
 
 
-def _take_away(filling: Filling, target: VectorTarget, tree: Tree) -> None:
-    if filling.is_partial:
-        put_value(tree, target.place, _dumps(_emptied(target)))
-    elif any(True for _ in values_at(filling.source.document, target.place)):
-        put_value(tree, target.place, None)
+def _take_away(filling: Filling, target: VectorTarget, place: _Place) -> None:
+    if not filling.is_partial or (filling.whole is not None and "." in target.place):
+        place.clear(target.place, _dumps(_emptied(target)))
+    else:
+        place.put(target.place, _dumps(_emptied(target)), b"")
 
 
 def _vector(work: VectorWork, vectors: Vectors, filling: Filling) -> Any:
@@ -198,37 +209,60 @@ def _bare(value: Any) -> Any:
 # --- where it goes
 
 
-def put_value(tree: Tree, path: str, value: bytes | None) -> None:
-    """Sets what is to stand at a dotted ``path``, JSON or ``None``."""
-    *above, leaf = path.split(".")
-    for name in above:
-        tree = tree.setdefault(name, {})
-    tree[leaf] = value
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Puts values into ``tree``, where they stand or belong in ``document``; of an update, in what it will leave."""
+
+    tree: Tree
+    document: Mapping[str, Any]
+    is_partial: bool
+
+    def put(self, path: str, value: bytes, emptied: bytes) -> None:
+        """Sets the one value at ``path``; whatever else stands there goes, in an update by an ``emptied`` value."""
+        if "." not in path:
+            self.tree[path] = value
+            return
+        free, forms = keys_for(self.document, path), forms_of(self.document, path)
+        is_beside_null = free not in forms and free != (path,) and in_the_way(self.document, path) is not None
+        first, *others = [free, *forms] if is_beside_null or not forms else forms
+        put_along(self.tree, first, value)
+        for keys in others:
+            put_along(self.tree, keys, emptied if self.is_partial else None)
+        self._clear_arrays(path)
+
+    def clear(self, path: str, emptied: bytes) -> None:
+        """Takes away what stands at ``path``."""
+        for keys in forms_of(self.document, path):
+            put_along(self.tree, keys, emptied if self.is_partial else None)
+        self._clear_arrays(path)
+
+    def _clear_arrays(self, path: str) -> None:
+        for keys, rest, items in arrays_with(self.document, path) if "." in path else ():
+            *above, leaf = keys
+            parent = self.tree
+            for name in above:
+                parent = parent.setdefault(name, {})
+            cleared = orjson.loads(parent[leaf]) if leaf in parent else items  # of another field's values
+            parent[leaf] = _dumps(without(cleared, rest))
+
+
+def put_value(tree: Tree, document: Mapping[str, Any], path: str, value: bytes) -> None:
+    """Sets what is to stand at a dotted ``path`` of ``document``, where nothing stands yet, in JSON."""
+    put_along(tree, keys_for(document, path), value)
 
 
 def _changes(document: Mapping[str, Any], tree: Tree) -> dict[str, Change]:
-    """``tree``, by nested names, as changes of ``document``, whose names may be dotted."""
+    """``tree``, under the names that the document has or will have, as changes of ``document``."""
     changes: dict[str, Change] = {}
     for name, value in tree.items():
+        held = document.get(name)
         if not isinstance(value, dict):
             changes[name] = value
-            continue
-        held = document.get(name)
-        if isinstance(held, dict):
-            changes[name] = Into(_changes(held, value))
-        elif name in document or any(other.startswith(f"{name}.") for other in document):
-            changes |= {f"{name}.{rest}": change for rest, change in _flat(value)}
+        elif isinstance(held, dict) or name not in document:
+            changes[name] = Into(_changes(held or {}, value))
         else:
-            changes[name] = Into(_changes({}, value))
+            changes[name] = changed(b"{}", _changes({}, value))
     return changes
-
-
-def _flat(tree: Tree) -> Iterator[tuple[str, bytes | None]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}.{rest}", inner) for rest, inner in _flat(value))
-        else:
-            yield name, value
 
 
 def _dumps(value: Any) -> bytes:

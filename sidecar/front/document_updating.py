@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 
 from sidecar.core.errors import OtherError, SidecarError
-from sidecar.elastic.source import drop_at, is_present, values_at
+from sidecar.elastic.source import drop_at, is_present, text_at
 from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import drop_outdated_results, merge
 from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
@@ -36,7 +36,8 @@ from sidecar.front.stored_documents import (
     shown_by_update,
 )
 from sidecar.front.targets import WritePlan
-from sidecar.front.update_request import UpdateRequest
+from sidecar.front.update_request import UpdateRequest, inserts_its_doc
+from sidecar.front.value_places import Touch, touch_of
 from sidecar.front.write_context import WriteContext
 from sidecar.ingest.marker import Marker
 from sidecar.ingest.semantic_field import INFERENCE_FIELDS
@@ -108,6 +109,10 @@ async def _forward_filled(
     body: SourceText,
 ) -> web.StreamResponse:
     """The update with vectors in its partial documents; the cluster merges."""
+    if "if_seq_no" in exchange.parameters and (
+        inserts_its_doc(body.document, exchange.parameters) or "upsert" in body.document
+    ):
+        return await exchange.forward(warnings=context.notes)  # the two do not go together
     retries = exchange.parameters.get("retry_on_conflict", "0")
     doc = _doc_of(body)
     looked_at = None if doc is None else await examined(doc, plan, is_partial=True)
@@ -180,7 +185,7 @@ async def _with_vectors(
         filling = looked_at
         if filling.needs_stored:
             name = DocumentName(context.exchange.values["index"], identity, context.exchange.parameters.get("routing"))
-            (found,) = await read_stored(context.exchange, [name])
+            (found,) = await read_stored(context.exchange, [name], shows_vectors=context.needs_places(plan))
             if isinstance(found, SidecarError):
                 raise found
             stored = found
@@ -282,17 +287,20 @@ class _Update:
             return _Change("index", request.upsert or {})
         doc = request.doc or {}
         merged, is_changed = merge(stored.source, doc)
-        self._drop_outdated(merged)
+        self._drop_outdated(stored.source, merged)
         drop_outdated_results(stored.source, merged, self._plan.foreign)
         return _Change(
             "index" if is_changed or not request.detect_noop else "none", merged, unclaimed_in(doc, self._plan)
         )
 
-    def _drop_outdated(self, merged: dict[str, Any]) -> None:
+    def _drop_outdated(self, stored: Mapping[str, Any], merged: dict[str, Any]) -> None:
         """Takes away vectors without a marker whose text the update brings: they would count as the user's own."""
         doc, stamps = self._request.doc or {}, Marker.read(merged).stamps
         for target in self._plan.vectors:
-            is_touched = any(True for path in target.binding.sources for _ in values_at(doc, path))
+            is_touched = any(
+                touch_of(doc, path) is Touch.VALUE or text_at(stored, path) != text_at(merged, path)
+                for path in target.binding.sources
+            )
             if is_touched and not is_present(doc, target.place) and target.name not in stamps:
                 drop_at(merged, target.place)
 

@@ -7,18 +7,19 @@ fits the text, or where there is none (it is the user's own); fields without tex
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from sidecar.core.errors import ResourceNotFoundError, SidecarError
 from sidecar.elastic.bindings import LongTexts, OnFailure, SemanticText
-from sidecar.elastic.source import SEPARATOR, is_present, text_at, values_at, well_formed
+from sidecar.elastic.source import SEPARATOR, is_present, stands_at, text_at, well_formed
 from sidecar.front.embedding import Vectors
 from sidecar.front.refusals import ConflictingSettingsError, MixedEndpointsError
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import SemanticTarget, Unfillable, VectorTarget, WritePlan
+from sidecar.front.value_places import Touch, touch_of
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.brought_results import Brought, judge_brought, reach_beyond
 from sidecar.ingest.marker import Marker, Stamp, input_hash
@@ -58,9 +59,10 @@ class VectorWork:
 class Filling:
     """What a document wants. ``needs_stored`` says that the stored document must be read to know it.
 
-    ``marker`` is that of the document that will be left. ``dropped`` are fields whose ``_inference_fields`` go,
-    ``cleared`` those of which the marker says what holds no more. ``notes`` are for the caller, as warnings; so is
-    ``cut``, how many texts of each field the model did not read whole.
+    ``marker`` is that of the document that will be left, ``whole`` this document, where the stored one was read.
+    ``dropped`` are fields whose ``_inference_fields`` go, ``cleared`` those of which the marker says what holds not any
+    more. ``notes`` are for the caller, as warnings; so is ``cut``, how many texts of each field the model
+    did not read whole.
     """
 
     source: SourceText
@@ -74,6 +76,7 @@ class Filling:
     needs_stored: bool = False
     notes: set[str] = field(default_factory=set)
     cut: dict[str, int] = field(default_factory=dict)
+    whole: SourceText | None = None
 
     def texts(self) -> Iterator[tuple[EndpointProfile, str]]:
         """Every text to be embedded, with its endpoint."""
@@ -116,13 +119,15 @@ def examine(
     *,
     is_partial: bool = False,
     whole: SourceText | None = None,
+    before: Mapping[str, Any] | None = None,
     marker: Marker | None = None,
     unclaimed: Collection[str] = (),
     lost: Collection[str] = (),
 ) -> Filling:
     """What the document wants; ``is_partial`` for the ``doc`` of an update, which holds changed fields only.
 
-    ``whole`` and ``marker`` are those of the document that the update will leave, where it was read. ``unclaimed`` are
+    ``whole`` and ``marker`` are those of the document that the update will leave, where the one ``before`` was read.
+    ``unclaimed`` are
     fields of which the marker of an updated document says nothing any more, see :func:`unclaimed_in`; ``lost``
     ``semantic_text`` fields whose chunks the cluster would leave behind, see ``stored_documents``.
 
@@ -130,7 +135,7 @@ def examine(
         SidecarError: a value that Elasticsearch refuses to embed, a text that cannot be cut, or one for a field that
             cannot be filled.
     """
-    filling = Filling(source, plan, is_partial, marker or Marker.read(source.document))
+    filling = Filling(source, plan, is_partial, marker or Marker.read(source.document), whole=whole)
     for unfillable in plan.unfillable:
         if _would_leave_empty(source.document, unfillable, is_partial=is_partial):
             raise unfillable.error
@@ -142,12 +147,12 @@ def examine(
             if field_without.name not in brought:
                 _refuse_without_endpoint(source, field_without)
         for semantic in plan.semantic:
-            _examine_semantic(filling, semantic, brought, whole, unclaimed, is_lost=semantic.name in lost)
+            _examine_semantic(filling, semantic, brought, before, unclaimed, is_lost=semantic.name in lost)
         if not is_partial and (filling.semantic or INFERENCE_FIELDS in source.document):
             _fill_blanks(filling, brought)
         _refuse_mixed(filling, brought)
     for target in plan.vectors:
-        _examine_vector(filling, target, whole, unclaimed)
+        _examine_vector(filling, target, before, unclaimed)
     if whole is not None:
         return filling
     touched = {work.target.name for work in filling.semantic} | {work.target.name for work in filling.vectors}
@@ -165,13 +170,22 @@ async def examined(
     *,
     is_partial: bool = False,
     whole: SourceText | None = None,
+    before: Mapping[str, Any] | None = None,
     marker: Marker | None = None,
     unclaimed: Collection[str] = (),
     lost: Collection[str] = (),
 ) -> Filling:
     """As :func:`examine`, beside the event loop where tokens are counted."""
     look = partial(
-        examine, source, plan, is_partial=is_partial, whole=whole, marker=marker, unclaimed=unclaimed, lost=lost
+        examine,
+        source,
+        plan,
+        is_partial=is_partial,
+        whole=whole,
+        before=before,
+        marker=marker,
+        unclaimed=unclaimed,
+        lost=lost,
     )
     return await asyncio.to_thread(look) if plan.counts_tokens else look()
 
@@ -195,7 +209,7 @@ def _would_leave_empty(document: Mapping[str, Any], unfillable: Unfillable, *, i
     if is_present(document, unfillable.place) and not unfillable.overwrite:
         return False
     if is_partial:
-        return any(True for path in unfillable.sources for _ in values_at(document, path))
+        return any(touch_of(document, path) is Touch.VALUE for path in unfillable.sources)
     return any(text_at(document, path) is not None for path in unfillable.sources)
 
 
@@ -218,13 +232,16 @@ def _examine_semantic(
     filling: Filling,
     target: SemanticTarget,
     results: Mapping[str, Any],
-    whole: SourceText | None,
+    before: Mapping[str, Any] | None,
     unclaimed: Collection[str],
     *,
     is_lost: bool,
 ) -> None:
-    name, document = target.name, filling.source.document
+    name, document, whole = target.name, filling.source.document, filling.whole
     present = [value_at(document, path) is not ABSENT for path in target.sources]
+    if whole is not None and before is not None and not all(present):
+        # A parent that the update replaces takes its texts with it.
+        is_lost |= any(value_at(before, path) != value_at(whole.document, path) for path in target.sources)
     is_brought = name in results
     claimed = filling.marker.stamps.get(name)
     stamp = None if is_brought and name in unclaimed else claimed
@@ -295,23 +312,21 @@ def _origin(filling: Filling, target: SemanticTarget | VectorTarget) -> str | No
 
 
 def _examine_vector(
-    filling: Filling, target: VectorTarget, whole: SourceText | None, unclaimed: Collection[str]
+    filling: Filling, target: VectorTarget, before: Mapping[str, Any] | None, unclaimed: Collection[str]
 ) -> None:
-    document, binding = filling.source.document, target.binding
+    document, binding, whole = filling.source.document, target.binding, filling.whole
     is_brought = is_present(document, target.place)
     claimed = filling.marker.stamps.get(target.name)
     stamp = None if is_brought and target.name in unclaimed else claimed
     if stamp is not claimed:
         filling.cleared.add(target.name)
     if filling.is_partial:
-        present = [any(True for _ in values_at(document, path)) for path in binding.sources]
-        if not any(present):
+        touched = _touched(document, target, None if whole is None else whole.document, before)
+        if touched is Touch.NONE:
             return
-        if not all(present) and whole is None:
+        if whole is None and touched is Touch.PARENT:
             filling.needs_stored = True
-    read = document if whole is None else whole.document
-    texts = [text for path in binding.sources if (text := text_at(read, path)) is not None]
-    text = well_formed(SEPARATOR.join(texts)) if texts else None
+    text = _text_of(document if whole is None else whole.document, binding.sources)
     made = None
     if text is not None and (stamp is not None or filling.plan.has_marker):
         made = Stamp(target.model, input_hash(text, *target.circumstances), _origin(filling, target))
@@ -327,6 +342,36 @@ def _examine_vector(
         return
     pieces = () if text is None else tuple(target.splitter(text))
     filling.vectors.append(VectorWork(target, pieces, made))
+
+
+def _touched(
+    document: Mapping[str, Any],
+    target: VectorTarget,
+    whole: Mapping[str, Any] | None,
+    before: Mapping[str, Any] | None,
+) -> Touch:
+    """Whether the ``doc`` of an update changes what a vector is of; ``PARENT`` where that is for the stored one to say.
+
+    So it is with names that have dots, which the stored document may write in another way.
+    """
+    sources = target.binding.sources
+    of_sources = [touch_of(document, path) for path in sources]
+    of_place = touch_of(document, target.place) if "." in target.place else Touch.NONE
+    if not any(of_sources) and not of_place:
+        return Touch.NONE
+    if whole is None or before is None:
+        is_known = all(of_sources) and not any("." in path for path in (*sources, target.place))
+        return Touch.VALUE if is_known else Touch.PARENT
+    if Touch.VALUE in of_sources or _text_of(before, sources) != _text_of(whole, sources):
+        return Touch.VALUE
+    is_lost = is_present(before, target.place) and not is_present(whole, target.place)
+    return Touch.VALUE if is_lost and not stands_at(document, target.place) else Touch.NONE
+
+
+def _text_of(document: Mapping[str, Any], sources: Sequence[str]) -> str | None:
+    """The text that a vector is of, ``None`` where there is none."""
+    texts = [text for path in sources if (text := text_at(document, path)) is not None]
+    return well_formed(SEPARATOR.join(texts)) if texts else None
 
 
 def split_cut_texts(filling: Filling, vectors: Vectors) -> bool:

@@ -53,14 +53,15 @@ class DocumentName:
 
 
 async def read_stored(
-    exchange: Exchange, names: Sequence[DocumentName], *, shows_results: bool = False
+    exchange: Exchange, names: Sequence[DocumentName], *, shows_results: bool = False, shows_vectors: bool = False
 ) -> list[StoredDocument | SidecarError | None]:
     """The documents of these names, in realtime, with the caller's credentials; ``None`` for those that are not there.
 
     What cannot be read but updated is read by an update. Where that is refused it counts as not there: the write meets
     the same refusal. Where it fails otherwise the cluster's error stands in the document's place, since a write that
     comes a moment later may succeed, with vectors of half of its texts. With ``shows_results``
-    ``_inference_fields`` are in the sources, without their chunks.
+    ``_inference_fields`` are in the sources, without their chunks; with ``shows_vectors`` vectors are, which 9.2 and
+    later do not show unasked.
     """
     if not names:
         return []
@@ -68,7 +69,10 @@ async def read_stored(
         {"_index": name.index, "_id": name.id} | ({} if name.routing is None else {"routing": name.routing})
         for name in names
     ]
-    target = f"/_mget?{urlencode(_WITH_RESULTS)}" if shows_results else "/_mget"
+    query = _WITH_RESULTS if shows_results else {}
+    if shows_vectors:
+        query = {**query, "_source_exclude_vectors": "false"}
+    target = f"/_mget?{urlencode(query)}" if query else "/_mget"
     answer = await exchange.call("POST", target, orjson.dumps({"docs": docs}))
     if answer.status == HTTPStatus.FORBIDDEN:
         return [await _read_by_update(exchange, name) for name in names]
@@ -133,7 +137,8 @@ async def examined_with_stored(partial: SourceText, stored: StoredDocument, plan
     merged, _ = merge(stored.source, partial.document)
     whole = SourceText(orjson.dumps(merged), merged)
     lost = _lost(stored, plan)
-    return await examined(partial, plan, is_partial=True, whole=whole, marker=Marker.read(merged), lost=lost)
+    marker = Marker.read(merged)
+    return await examined(partial, plan, is_partial=True, whole=whole, before=stored.source, marker=marker, lost=lost)
 
 
 def _lost(stored: StoredDocument, plan: WritePlan) -> frozenset[str]:

@@ -96,7 +96,7 @@ def _probed(draft: Draft, plan: WritePlan) -> _Probed:
     tree: Tree = {}
     for place, probe in probes.items():
         put_at(there, place, probe)
-        put_value(tree, place, orjson.dumps(probe))
+        put_value(tree, document, place, orjson.dumps(probe))
     sent = {name: _present(document, name) or _present(there, name) for name in fields}
     if not probes:
         return _Probed(draft, draft.source, (), sent)

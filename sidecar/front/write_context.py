@@ -79,6 +79,10 @@ class WriteContext:
         self.note(plan.complaints)
         return replace(plan, is_refused=True) if view.may_refuse and await self._is_refused(named) else plan
 
+    def needs_places(self, plan: WritePlan) -> bool:
+        """Whether it must be seen where vectors stand in stored documents, which 9.2 and later do not show unasked."""
+        return self.version.since(None, (9, 2)) and any("." in target.place for target in plan.vectors)
+
     async def may_infer(self, index: str, operation: str) -> bool:
         """Whether pipelines may infer for a write, as the caller may do it and the cluster does not refuse it."""
         view = await self.exchange.front.catalog.written(index)
