@@ -19,6 +19,8 @@ _ABSENT_SECONDS = 0.5
 # what Elasticsearch writes into a mapping that names no endpoint; a template's mapping may still lack it
 _DEFAULT_ENDPOINT = ".elser-2-elasticsearch"
 _BLOCKS = ("write", "read_only", "read_only_allow_delete")
+# 9.4.3, on which it was seen; Elasticsearch names 9.3. No older node can hold a shard of such an index.
+_PACKS_VECTORS_SINCE = 9_094_000
 SEARCHED = "open"
 """What patterns of a search stand for where it does not say so by ``expand_wildcards``: nothing hidden."""
 
@@ -34,7 +36,7 @@ class IndexView:
     ``bindings`` and ``semantic`` name any endpoint; whether it is one of the sidecar's is for the reader to ask.
     ``unread`` are bindings that cannot be followed, a matter of this index alone. ``names`` are its own, its aliases'
     and its data stream's. ``may_refuse`` says that it may not take documents: closed, blocked, or not there and not to
-    be made by itself.
+    be made by itself. ``packs_vectors``: vectors of indexed fields may be written in base64, and are shown as arrays.
     """
 
     name: str
@@ -47,6 +49,7 @@ class IndexView:
     names: tuple[str, ...] = ()
     is_there: bool = True
     may_refuse: bool = False
+    packs_vectors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +266,18 @@ def _view(name: str, about: Mapping[str, Any]) -> IndexView:
         names=(name, *(about.get("aliases") or ()), *filter(None, [about.get("data_stream")])),
         may_refuse=_is_true(index.get("verified_before_close"))
         or any(_is_true((index.get("blocks") or {}).get(block)) for block in _BLOCKS),
+        packs_vectors=_packs_vectors(index),
     )
+
+
+def _packs_vectors(settings: Mapping[str, Any]) -> bool:
+    """Whether an index of these settings keeps indexed vectors beside its documents, and puts them in where one reads.
+
+    Where it does not, a document shows its vector as it was written.
+    """
+    created = str((settings.get("version") or {}).get("created"))
+    is_new = created.isdecimal() and int(created) >= _PACKS_VECTORS_SINCE
+    return is_new and _is_true((settings.get("mapping") or {}).get("exclude_source_vectors", True))
 
 
 def _is_true(value: Any) -> bool:

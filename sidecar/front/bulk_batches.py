@@ -443,7 +443,9 @@ class BatchMaker:
         for document in work.documents:
             source = document.source.raw
             if document.filling is not None and not document.filling.is_idle:
-                source = self._context.completed(document.filling, vectors, document.source)
+                # Partial documents are compared with what is stored; scripts and pipelines see vectors as they come.
+                may_pack = document.member is None and document.pipeline == ""
+                source = self._context.completed(document.filling, vectors, document.source, may_pack=may_pack)
             if document.outcome is not None and document.outcome.carrier is not None:
                 source = changed(source, {CARRIER: document.outcome.carrier})
             if source is document.source.raw and not document.is_replaced:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from sidecar.core.errors import SidecarError, StatusError
@@ -27,10 +30,11 @@ from sidecar.ingest.vector import UnusableVectorError, merged_value
 Tree = dict[str, Any]
 
 
-def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None) -> bytes:
+def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None, *, may_pack: bool = False) -> bytes:
     """The document's source with the vectors; what it does not want changed stays byte for byte.
 
-    ``into`` is the source to be written where another one was examined: that behind the pipelines to come.
+    ``into`` is the source to be written where another one was examined: that behind the pipelines to come. With
+    ``may_pack`` nobody looks at the source before it is stored, so that vectors may be in base64 where fields take it.
 
     Raises:
         SidecarError: the inference of a field failed and the binding does not say what to do then.
@@ -38,7 +42,8 @@ def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None)
     tree: Tree = {}
     made = _put_results(filling, vectors, tree) if filling.semantic or filling.dropped else {}
     cleared = set(filling.cleared)
-    failures = _put_vectors(filling, vectors, tree, made, cleared, (into or filling.source).document)
+    written = (into or filling.source).document
+    failures = _put_vectors(filling, vectors, tree, made, cleared, written, may_pack=may_pack)
     _put_marker(filling, tree, made, cleared, failures, vectors.at)
     return with_values(into or filling.source, tree)
 
@@ -93,6 +98,8 @@ def _put_vectors(
     made: dict[str, Stamp],
     cleared: set[str],
     written: Mapping[str, Any],
+    *,
+    may_pack: bool,
 ) -> list[str]:
     """Puts vectors into ``tree``, and what the marker will say of them into ``made`` and ``cleared``; what failed.
 
@@ -121,6 +128,8 @@ def _put_vectors(
             made[target.name] = work.stamp
         if target.binding.passages:
             _add_passages(passages.setdefault(target.place, []), target, work.pieces, value)
+        elif may_pack and target.takes_packed:
+            place.put(target.place, _packed(value), b"null")
         else:
             place.put(target.place, _dumps(value if filling.is_partial else _bare(value)), _dumps(_emptied(target)))
     for path, held in passages.items():
@@ -263,6 +272,11 @@ def _changes(document: Mapping[str, Any], tree: Tree) -> dict[str, Change]:
         else:
             changes[name] = changed(b"{}", _changes({}, value))
     return changes
+
+
+def _packed(vector: npt.NDArray[np.float32]) -> bytes:
+    """The vector as Elasticsearch reads it in base64, big-endian: in fewer bytes than its digits, and much faster."""
+    return b'"%b"' % binascii.b2a_base64(vector.astype(">f4").tobytes(), newline=False)
 
 
 def _dumps(value: Any) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 from elasticsearch import ApiError
 
 from sidecar.core.errors import IllegalArgumentError, ResourceNotFoundError, SidecarError
-from sidecar.core.tasks import TaskType
+from sidecar.core.tasks import ElementType, TaskType
 from sidecar.elastic.bindings import Binding, LongTexts, OnFailure, SemanticText, UnreadBinding
 from sidecar.elastic.fields import field_at, nested_parent
 from sidecar.elastic.index_catalog import IndexCatalog, IndexView
@@ -71,7 +71,7 @@ class VectorTarget:
     """A vector field that a binding fills. ``circumstances`` go into the hash of its text.
 
     Made once for many documents: ``name`` is the field's, ``place`` the path that is written (``Binding.place``),
-    ``model`` and ``origin`` what the marker says of the vector.
+    ``model`` and ``origin`` what the marker says of the vector. With ``takes_packed`` the cluster reads it in base64.
     """
 
     binding: Binding
@@ -79,6 +79,7 @@ class VectorTarget:
     splitter: Splitter = field(default=whole, compare=False)
     circumstances: tuple[str, ...] = ()
     counts_tokens: bool = False
+    takes_packed: bool = False
     name: str = field(init=False)
     place: str = field(init=False)
     model: str = field(init=False)
@@ -195,7 +196,8 @@ class TargetFinder:
                 else:
                     unfillable.append(Unfillable(error, binding.place, binding.sources, binding.overwrite))
             elif profile is not None:
-                vectors.append(_vector_target(binding, profile))
+                target = _vector_target(binding, profile)
+                vectors.append(replace(target, takes_packed=_takes_packed(view, target)))
         vectors, misfits = _sharing_passages(view, vectors)
         complaints += misfits
         mixed = [mapped for mapped in foreign if await self._is_the_clusters(mapped)] if semantic else []
@@ -246,6 +248,14 @@ def _vector_target(binding: Binding, profile: EndpointProfile) -> VectorTarget:
         return VectorTarget(binding, profile)
     cutting = cutting_of([profile], binding.chunking_settings)
     return VectorTarget(binding, profile, cutting.splitter, cutting.circumstances, cutting.counts_tokens)
+
+
+def _takes_packed(view: IndexView, target: VectorTarget) -> bool:
+    """Whether it makes no difference to anybody who reads documents that the vector was written in base64."""
+    mapped = field_at(view.mapping, target.name) or {}
+    is_indexed_float = mapped.get("index", True) is True and mapped.get("element_type", "float") == "float"
+    is_plain = mapped.get("type") == "dense_vector" and not target.binding.passages and not mapped.get("copy_to")
+    return view.packs_vectors and is_plain and is_indexed_float and target.profile.element_type is ElementType.FLOAT
 
 
 def _sharing_passages(view: IndexView, vectors: Sequence[VectorTarget]) -> tuple[list[VectorTarget], list[str]]:

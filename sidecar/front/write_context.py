@@ -156,14 +156,16 @@ class WriteContext:
                 wanted[inference_id] = (profile, list(of_endpoint))
         return await self._embedder.embed(wanted), missing
 
-    def completed(self, filling: Filling, vectors: Vectors, into: SourceText | None = None) -> bytes:
-        """The document's source with its vectors, of ``into`` where pipelines will still change it.
+    def completed(
+        self, filling: Filling, vectors: Vectors, into: SourceText | None = None, *, may_pack: bool = False
+    ) -> bytes:
+        """The document's source with its vectors, of ``into`` where pipelines will still change it; see ``complete``.
 
         Raises:
             SidecarError: an inference failed.
         """
         try:
-            return complete(filling, vectors, into)
+            return complete(filling, vectors, into, may_pack=may_pack)
         finally:
             if filling.notes:
                 self.note(filling.notes)
