@@ -21,6 +21,8 @@ _DEFAULT_ENDPOINT = ".elser-2-elasticsearch"
 _BLOCKS = ("write", "read_only", "read_only_allow_delete")
 # 9.4.3, on which it was seen; Elasticsearch names 9.3. No older node can hold a shard of such an index.
 _PACKS_VECTORS_SINCE = 9_094_000
+# Settings that shrinking, splitting and cloning leave in an index; which of them depends on the version.
+_OF_RESIZED = frozenset({"resize", "shrink", "routing_partition_size"})
 SEARCHED = "open"
 """What patterns of a search stand for where it does not say so by ``expand_wildcards``: nothing hidden."""
 
@@ -37,6 +39,7 @@ class IndexView:
     ``unread`` are bindings that cannot be followed, a matter of this index alone. ``names`` are its own, its aliases'
     and its data stream's. ``may_refuse`` says that it may not take documents: closed, blocked, or not there and not to
     be made by itself. ``packs_vectors``: vectors of indexed fields may be written in base64, and are shown as arrays.
+    be made by itself. ``was_resized``: it may be another one shrunk, whose shards each counted their sequence numbers.
     """
 
     name: str
@@ -50,6 +53,7 @@ class IndexView:
     is_there: bool = True
     may_refuse: bool = False
     packs_vectors: bool = False
+    was_resized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +271,7 @@ def _view(name: str, about: Mapping[str, Any]) -> IndexView:
         may_refuse=_is_true(index.get("verified_before_close"))
         or any(_is_true((index.get("blocks") or {}).get(block)) for block in _BLOCKS),
         packs_vectors=_packs_vectors(index),
+        was_resized=not _OF_RESIZED.isdisjoint(index),
     )
 
 

@@ -210,7 +210,7 @@ class SearchEngine:
             pit.body,
             header,
             equal_is_one=scope.version.since(None, (9, 2)),
-            is_one_shard=pit.shards == 1,
+            is_one_shard=pit.shards == 1 and scope.counts_once,
         )
         await evaluation.run_legs(plan.legs)
         outcome = await self._page(search, executor, plan, evaluation)

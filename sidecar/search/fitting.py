@@ -115,7 +115,7 @@ def fused(legs: Legs, query: str, configuration: Configuration) -> list[str]:
 
 
 def _found(ranking: Sequence[Scored]) -> list[Found]:
-    return [Found(("", one.id), one.score, order) for order, one in enumerate(ranking)]
+    return [Found(("", one.id, ""), one.score, order) for order, one in enumerate(ranking)]
 
 
 def _best(values: Floats) -> int:

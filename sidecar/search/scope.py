@@ -54,6 +54,11 @@ class SearchScope:
         return any(view.semantic for view in self.views)
 
     @property
+    def counts_once(self) -> bool:
+        """Whether no two documents of a shard can have the same sequence number; false where nothing is known."""
+        return bool(self.views) and not any(view.was_resized for view in self.views)
+
+    @property
     def complaints(self) -> tuple[str, ...]:
         """Which bindings are not followed, for ``Warning`` headers: the searches themselves go on without them."""
         said = [f"index [{view.name}]: {unread.reason}" for view in self.views for unread in view.unread]

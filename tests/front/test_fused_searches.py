@@ -99,10 +99,14 @@ class Arithmetic:
         last = 2.0**127 + 2 * 2.0**104  # the second float above 2 to the 127th, every earlier pin the next
         pins = [(last + (len(there) - 1 - at) * 2.0**104, orders[name], name) for at, name in enumerate(there)]
         rest = [row for row in self.ranking(body["retriever"], window) if row[2] not in orders]
+        if any(row[0] > 2.0**127 for row in rest):
+            rest = sorted(((min(row[0], 2.0**127), *row[1:]) for row in rest), key=lambda row: (-row[0], row[1]))
         return [*pins, *rest][:window]
 
     def _hits(self, body: Any) -> list[Any]:
-        status, answer = self.front.send("POST", "/_search", body, base=self.front.node)
+        # Without a look at the shards beforehand, which may change their order and so the places among equals.
+        target = "/_search?pre_filter_shard_size=2147483647"
+        status, answer = self.front.send("POST", target, body, base=self.front.node)
         assert status == 200, answer
         return list(answer["hits"]["hits"])
 
@@ -211,6 +215,106 @@ def test_documents_that_were_written_again_stand_once(found: FilledFront, settin
             assert answer["hits"]["total"]["value"] == 11
     finally:
         found.send("DELETE", f"/{index}")
+
+
+def test_documents_of_a_shrunk_index_are_told_apart(found: FilledFront) -> None:
+    """Its one shard holds those of several, each of which counted its sequence numbers from 0."""
+    for name in ("find-wide", "find-narrow"):
+        found.send("DELETE", f"/{name}?ignore_unavailable=true")
+    own = {"number_of_shards": 3, "number_of_replicas": 0}
+    assert found.send("PUT", "/find-wide", {"settings": own})[0] == 200
+    try:
+        for place in range(12):
+            status, _ = found.send("PUT", f"/find-wide/_doc/{place}", {"story": f"lamp lamp{place}"})
+            assert status == 201
+        assert found.send("PUT", "/find-wide/_settings", {"index.blocks.write": True})[0] == 200
+        shrunk = {"settings": {"index.number_of_shards": 1, "index.blocks.write": None}}
+        assert found.send("PUT", "/find-wide/_shrink/find-narrow", shrunk)[0] == 200
+        found.send("GET", "/_cluster/health/find-narrow?wait_for_status=yellow")
+        numbers = {"sort": ["_seq_no"], "size": 20}
+        stored = found.send("POST", "/find-narrow/_search", numbers, base=found.node)[1]["hits"]["hits"]
+        assert len({hit["sort"][0] for hit in stored}) < len(stored) == 12
+        for place in range(12):
+            legs = [standard(match(f"lamp{place}")), standard(match("nothing"))]
+            for counts in (True, False):
+                search = {"retriever": {"rrf": {"retrievers": legs}}, "track_total_hits": counts}
+                got = found.send("POST", "/find-narrow/_search", search)[1]["hits"]
+                assert [hit["_id"] for hit in got["hits"]] == [str(place)]
+                assert got.get("total", {"value": 1})["value"] == 1
+    finally:
+        found.send("DELETE", "/find-wide,find-narrow?ignore_unavailable=true")
+
+
+def test_documents_of_one_id_in_two_shards_are_told_apart(found: FilledFront) -> None:
+    index = "find-routed"
+    found.send("DELETE", f"/{index}?ignore_unavailable=true")
+    settings = {"number_of_shards": 3, "number_of_replicas": 0}
+    assert found.send("PUT", f"/{index}", {"settings": settings})[0] == 200
+    try:
+        shards: dict[int, str] = {}
+        for value in "abcdefgh":
+            about = found.send("GET", f"/{index}/_search_shards?routing={value}")[1]
+            shards.setdefault(about["shards"][0][0]["shard"], value)
+        first, second, *_ = shards.values()
+        for routing, words in ((first, "lamp lamp lamp"), (second, "keeper keeper")):
+            for place in range(3):
+                target = f"/{index}/_doc/{place}?refresh=true&routing={routing}"
+                assert found.send("PUT", target, {"story": f"{words} {'x ' * place}"})[0] == 201
+        child = standard({"bool": {"should": [match("lamp"), match("keeper")]}})
+        wanted = found.send("POST", f"/{index}/_search", child["standard"], base=found.node)[1]["hits"]
+        assert wanted["total"]["value"] == 6
+        tree = {"linear": {"retrievers": [{"retriever": child}]}}
+        rerank = {"field": "story", "inference_id": "judge", "inference_text": "keeper"}
+        for own in (tree, {"rrf": {"retrievers": [tree, {"rrf": {"retrievers": [tree]}}]}}):
+            got = found.send("POST", f"/{index}/_search", {"retriever": own})[1]["hits"]
+            assert got["total"] == wanted["total"]
+            assert [(hit["_id"], hit.get("_routing")) for hit in got["hits"]] == [
+                (hit["_id"], hit.get("_routing")) for hit in wanted["hits"]
+            ]
+        one_lamp = {"rrf": {"retrievers": [standard(match("lamp"))], "filter": {"term": {"_routing": first}}}}
+        alone = found.send("POST", f"/{index}/_search", {"retriever": one_lamp})[1]["hits"]
+        assert [(hit["_id"], hit["_routing"]) for hit in alone["hits"]] == [(str(place), first) for place in range(3)]
+        reranked = {"retriever": {"text_similarity_reranker": {"retriever": tree, **rerank}}}
+        ranked = found.send("POST", f"/{index}/_search", reranked)[1]["hits"]["hits"]
+        assert [hit["_routing"] for hit in ranked] == [second] * 3 + [first] * 3
+    finally:
+        found.send("DELETE", f"/{index}")
+
+
+def test_places_among_equals_do_not_depend_on_which_shards_a_leg_skips(found: FilledFront) -> None:
+    """A search that sorts by a field looks at the shards beforehand, and counts those last in which nothing matches."""
+    names = ("find-0", "find-1", "find-2")
+    kinds = {"find-0": {}, "find-1": {"kind": "x"}, "find-2": {"kind": "y"}}
+    try:
+        for name, kind in kinds.items():
+            settings = {"number_of_shards": 1, "number_of_replicas": 0}
+            fields: dict[str, Any] = {"n": {"type": "integer"}} | {one: {"type": "keyword"} for one in kind}
+            body = {"settings": settings, "mappings": {"properties": fields}}
+            assert found.send("PUT", f"/{name}", body)[0] == 200
+            for place in (1, 0) if name == "find-1" else (0, 1):
+                document = {"n": place} | (kind if place == 0 else {})
+                assert found.send("PUT", f"/{name}/_doc/{name}-{place}?refresh=true", document)[0] == 201
+        one = standard({"match_all": {}}, filter={"term": {"kind": "x"}})
+        other = standard({"match_all": {}}, filter={"term": {"kind": "y"}}, sort=[{"n": "asc"}])
+        search = {"retriever": {"rrf": {"retrievers": [one, other]}}}
+        for size in (1, 2):
+            hits = found.send("POST", f"/{','.join(names)}/_search", {**search, "size": size})[1]["hits"]["hits"]
+            assert [hit["_id"] for hit in hits] == ["find-1-0", "find-2-0"][:size]
+    finally:
+        found.send("DELETE", f"/{','.join(names)}?ignore_unavailable=true")
+
+
+def test_pins_below_pins_stand_behind_them(found: FilledFront) -> None:
+    inner = {"pinned": {"retriever": standard(match("lamp")), "ids": ["a2", "a5"]}}
+    tree = {"pinned": {"retriever": inner, "ids": ["a9", "a7"]}}
+    hits = found.send("POST", "/find-a/_search", {"retriever": tree})[1]["hits"]["hits"]
+    assert [hit["_id"] for hit in hits[:2]] == ["a9", "a7"]
+    assert {hit["_id"] for hit in hits[2:4]} == {"a2", "a5"}
+    pages = [
+        found.send("POST", "/find-a/_search", {"retriever": tree, "from": at, "size": 1})[1]["hits"]["hits"][0]
+        for at in range(4)
+    ]
+    assert [hit["_id"] for hit in pages] == [hit["_id"] for hit in hits[:4]]
 
 
 def _close(one: float, other: float) -> bool:

@@ -16,8 +16,11 @@ import numpy.typing as npt
 from sidecar.search.fusion import Normalizer
 
 _Singles: TypeAlias = npt.NDArray[np.float32]
-Key = tuple[str, str | int]
-"""Index and id, or sequence number: whichever of the two a search asks its legs for."""
+Key = tuple[str, str | int, str]
+"""Index, id or sequence number, whichever of the two a search asks its legs for, and what the document was routed by.
+
+Shards of one index may each have a document of an id, where these were routed apart; empty where it was not routed.
+"""
 
 LAST = 1 << 62
 """The place of a document whose place among equals is not known."""
@@ -52,6 +55,11 @@ class Found(NamedTuple):
     relevance: float | None = None
     reranked: bool = False
     before: int | None = None
+
+
+def key_of(hit: Mapping[str, Any]) -> Key:
+    """The key of a hit with its id."""
+    return hit["_index"], hit["_id"], hit.get("_routing") or ""
 
 
 def sort_found(found: Iterable[Found]) -> list[Found]:
@@ -115,7 +123,8 @@ def normalized(scores: Sequence[float], normalizer: Normalizer, *, equal_is_one:
 def pinned_before(pins: Sequence[Found], ranking: Sequence[Found], window: int) -> list[Found]:
     """The pinned documents in their order, then the ranking without them.
 
-    The last pin has the second float above all scores of a search, every earlier one the next.
+    The last pin has the second float above all scores of a search, every earlier one the next. What stands higher in
+    the ranking, pinned there itself, is cut to the largest score of a search.
     """
     keys = {pin.key for pin in pins}
     score = np.nextafter(_MOST_ORGANIC, np.float32(np.inf))
@@ -123,7 +132,10 @@ def pinned_before(pins: Sequence[Found], ranking: Sequence[Found], window: int) 
     for pin in reversed(pins):
         score = np.nextafter(score, np.float32(np.inf))
         scored.append(pin._replace(score=float(score)))
-    return [*reversed(scored), *(one for one in ranking if one.key not in keys)][:window]
+    rest = [one for one in ranking if one.key not in keys]
+    if any(one.score > _MOST_ORGANIC for one in rest):
+        rest = sort_found(one._replace(score=min(one.score, float(_MOST_ORGANIC))) for one in rest)
+    return [*reversed(scored), *rest][:window]
 
 
 def _summed(

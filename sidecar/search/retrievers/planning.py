@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.search.retrievers.fusing import Found
+from sidecar.search.retrievers.fusing import Found, key_of
 from sidecar.search.retrievers.hit_details import Run, add_details, add_explanations
 from sidecar.search.retrievers.requests import Leg, Requests, legs_of, names_a_clause, over_window
 from sidecar.search.retrievers.tree import Fused, Native, Node, Over, Pinned, Reranked, children, walk, window_of
@@ -62,7 +62,7 @@ class Plan:
         by_key = {one.key: one for one in found}
         hits = answer.get("hits", {}).get("hits", ()) if isinstance(answer, dict) else ()
         for hit in hits:
-            one = by_key.get((hit.get("_index"), hit.get("_id")))
+            one = by_key.get(key_of(hit))
             if one is None:
                 continue
             if self.explain and not isinstance(self.tree, Over):

@@ -211,23 +211,21 @@ class Requests:
         return named
 
     def one(self, key: Key) -> dict[str, Any]:
-        index, name = key
-        by_name = {"term": {"_id" if isinstance(name, str) else "_seq_no": name}}
+        index, name, routing = key
+        by_name = _routed({"term": {"_id" if isinstance(name, str) else "_seq_no": name}}, routing)
         if len(self.indices) == 1:
             return by_name
         return _inside(index, by_name)
 
     def these(self, keys: Iterable[Key]) -> dict[str, Any]:
         """These documents, whatever their scores."""
-        if len(self.indices) == 1:
-            names = [name for _, name in keys]
-            return _with_names(names) if names else {"match_none": {}}
-        by_index: dict[str, list[str | int]] = {}
-        for index, name in keys:
-            by_index.setdefault(index, []).append(name)
-        if not by_index:
-            return {"match_none": {}}
-        parts: list[Any] = [_inside(index, _with_names(names)) for index, names in by_index.items()]
+        by_place: dict[tuple[str, str], list[str | int]] = {}
+        for index, name, routing in keys:
+            by_place.setdefault((index, routing), []).append(name)
+        parts = []
+        for (index, routing), names in by_place.items():
+            part = _routed(_with_names(names), routing)
+            parts.append(part if len(self.indices) == 1 else _inside(index, part))
         any_of: dict[str, Any] = _any_of(parts)
         return any_of
 
@@ -289,6 +287,12 @@ def _inside(index: str, query: Any) -> dict[str, Any]:
     """
     elsewhere = {"bool": {"must_not": [{"term": {"_index": index}}]}}
     return {"bool": {"filter": [query], "must_not": [elsewhere]}}
+
+
+def _routed(query: Any, routing: str) -> dict[str, Any]:
+    """What ``query`` matches of the documents that were routed by a value, or of all."""
+    found: dict[str, Any] = {"bool": {"filter": [query, {"term": {"_routing": routing}}]}} if routing else query
+    return found
 
 
 def names_a_clause(tree: Any) -> bool:

@@ -25,6 +25,7 @@ from sidecar.search.retrievers.fusing import (
     LAST,
     Found,
     has_order,
+    key_of,
     pinned_before,
     reciprocal_ranks,
     sort_found,
@@ -35,9 +36,11 @@ from sidecar.search.retrievers.tree import LEAVES, Compound, Filters, Fused, Nat
 
 _WANTED = (
     "responses.status,responses.error,responses._shards.failures,responses.hits.hits._index,responses.hits.hits._id,"
-    "responses.hits.hits._score,responses.hits.hits.sort,responses.hits.hits.fields,responses.hits.hits._explanation"
+    "responses.hits.hits._routing,responses.hits.hits._score,responses.hits.hits.sort,responses.hits.hits.fields,responses.hits.hits._explanation"
 )
-_TARGET = "/_msearch?" + urlencode({"filter_path": _WANTED})
+# Shards that are looked at beforehand are put into another order, of which places among equals are made.
+_NO_SHARD_FIRST = str((1 << 31) - 1)
+_TARGET = "/_msearch?" + urlencode({"filter_path": _WANTED, "pre_filter_shard_size": _NO_SHARD_FIRST})
 # Errors of a body's form: Elasticsearch finds them before anything runs, so they are not a leg's.
 _OF_THE_FORM = frozenset(
     {"parsing_exception", "x_content_parse_exception", "named_object_not_found_exception", "json_parse_exception"}
@@ -51,7 +54,7 @@ _DEFAULT_CHUNKS: Mapping[str, Any] = {"strategy": "sentence", "max_chunk_size": 
 class Evaluation:
     """One run of a tree on a point in time. ``found`` are the hits of every leg, by its node.
 
-    ``is_one_shard``: the point in time is of a single shard, in which a sequence number names a document.
+    ``is_one_shard``: the point in time is of a single shard, in which a sequence number names one document.
     """
 
     tree: Node
@@ -115,8 +118,11 @@ class Evaluation:
         rankings = [_numbered(answer) for answer in answers]
         if any("error" in answer for answer in answers) or None in rankings:
             return False
-        for leg, ranking in zip(legs, rankings, strict=True):
-            self.found[id(leg.node)] = ranking or []
+        found = [ranking or [] for ranking in rankings]
+        if any(ranking and ranking[0].key[0] not in self.requests.indices for ranking in found):
+            return False  # an index that took the place of another since these were looked up
+        for leg, ranking in zip(legs, found, strict=True):
+            self.found[id(leg.node)] = ranking
         return True
 
     async def _form_error(
@@ -229,7 +235,7 @@ class Evaluation:
             (answer,) = await self._search([body])
             if "error" in answer:
                 raise RelayedError(int(answer.get("status", 500)), answer)
-            raws = {(hit["_index"], hit["_id"]): hit for hit in answer.get("hits", {}).get("hits", ())}
+            raws = {key_of(hit): hit for hit in answer.get("hits", {}).get("hits", ())}
         found = []
         for one in ranking:
             values = (raws.get(one.key, {}).get("fields") or {}).get(node.field)
@@ -414,7 +420,7 @@ def _all_found(answer: Mapping[str, Any]) -> list[Found]:
         order = sort[-1] if sort and type(sort[-1]) is int else LAST
         score = hit.get("_score") or 0.0
         # All fields at once, as half of the time goes into defaults.
-        found.append(Found._make(((hit["_index"], hit["_id"]), score, order, (), hit, None, False, None)))
+        found.append(Found._make((key_of(hit), score, order, (), hit, None, False, None)))
     return found
 
 
@@ -426,7 +432,7 @@ def _numbered(answer: Mapping[str, Any]) -> list[Found] | None:
     if len(numbers) < len(sorts) or not {type(number) for number in numbers} <= {int}:
         return None
     return [
-        Found._make(((hit["_index"], sort[2]), hit["_score"], sort[1], (), hit, None, False, None))
+        Found._make(((hit["_index"], sort[2], ""), hit["_score"], sort[1], (), hit, None, False, None))
         for hit, sort in zip(hits, sorts, strict=True)
     ]
 
