@@ -309,9 +309,9 @@ class BatchMaker:
 
     def _read_action(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> _Work | None:
         is_update = action.operation == "update"
-        pipeline, infers = self._pipeline_of(action, plan, pipelines)
-        own, owns_inference = _own_pipeline(plan, pipelines)
-        if not (plan or infers or (is_update and owns_inference)) or action.id == "" or has_too_long_id(action):
+        named = self._pipeline_of(action, plan, pipelines)
+        own = _own_pipeline(plan, pipelines) if is_update else named
+        if not (plan or named[1] or own[1]) or action.id == "" or has_too_long_id(action):
             return None  # such an id is refused by the cluster, whatever is in the document
         if plan.is_refused:
             return _Work(action, plan, SourceText(action.source, {}), failure=changed_meanwhile(plan.index))
@@ -324,9 +324,9 @@ class BatchMaker:
             return None
         work = _Work(action, plan, line)
         if not is_update:
-            work.documents.append(_Document(line, None, False, plan, pipeline, infers))
+            work.documents.append(_Document(line, None, False, plan, *named))
             return work
-        return _with_documents_of_update(work, (own, owns_inference), (pipeline, infers))
+        return _with_documents_of_update(work, own, named)
 
     def _pipeline_of(self, action: BulkAction, plan: WritePlan, pipelines: Pipelines) -> tuple[str | None, bool]:
         """The pipeline that the request names, ``""`` where none at all runs, ``None`` for the index's own.
@@ -382,6 +382,8 @@ class BatchMaker:
         """
         held = []
         for position, work in works.items():
+            if work.action.operation != "update":
+                continue
             wanting = [d for d in work.documents if d.filling is not None and d.filling.needs_stored]
             if not wanting or work.action.id is None or work.failure is not None:
                 continue

@@ -28,6 +28,7 @@ from sidecar.ingest.semantic_field import INFERENCE_FIELDS, chunks_of, inference
 from sidecar.ingest.vector import UnusableVectorError, merged_value
 
 Tree = dict[str, Any]
+_BIG_ENDIAN = np.dtype(">f4")
 
 
 def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None, *, may_pack: bool = False) -> bytes:
@@ -218,7 +219,7 @@ def _bare(value: Any) -> Any:
 # --- where it goes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one a document: freezing it would cost more than what it does for most
 class _Place:
     """Puts values into ``tree``, where they stand or belong in ``document``; of an update, in what it will leave."""
 
@@ -276,7 +277,7 @@ def _changes(document: Mapping[str, Any], tree: Tree) -> dict[str, Change]:
 
 def _packed(vector: npt.NDArray[np.float32]) -> bytes:
     """The vector as Elasticsearch reads it in base64, big-endian: in fewer bytes than its digits, and much faster."""
-    return b'"%b"' % binascii.b2a_base64(vector.astype(">f4").tobytes(), newline=False)
+    return b'"%b"' % binascii.b2a_base64(vector.astype(_BIG_ENDIAN).tobytes(), newline=False)
 
 
 def _dumps(value: Any) -> bytes:

@@ -150,15 +150,16 @@ def examine(
             _examine_semantic(filling, semantic, brought, before, unclaimed, is_lost=semantic.name in lost)
         if not is_partial and (filling.semantic or INFERENCE_FIELDS in source.document):
             _fill_blanks(filling, brought)
-        _refuse_mixed(filling, brought)
+        if plan.mixed:
+            _refuse_mixed(filling, brought)
     for target in plan.vectors:
         _examine_vector(filling, target, before, unclaimed)
-    if whole is not None:
+    if not is_partial or whole is not None:
         return filling
-    touched = {work.target.name for work in filling.semantic} | {work.target.name for work in filling.vectors}
-    filling.needs_stored |= is_partial and bool(plan.semantic)  # whether chunks will be lost is to be seen there
-    if is_partial and plan.has_marker:
+    filling.needs_stored |= bool(plan.semantic)  # whether chunks will be lost is to be seen there
+    if plan.has_marker:
         # The marker is replaced whole, and holds the other fields' entries as well.
+        touched = {work.target.name for work in filling.semantic} | {work.target.name for work in filling.vectors}
         among_others = bool(touched) and len(touched) < len(plan.semantic) + len(plan.vectors)
         filling.needs_stored |= among_others or bool(unclaimed_in(source.document, plan))
     return filling

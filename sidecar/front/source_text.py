@@ -13,7 +13,8 @@ from sidecar.front.json_members import has_each_name_once, members
 from sidecar.wire.json_scanner import JsonScanner
 from sidecar.wire.token_reader import Token
 
-# Integers that need more than 64 bits have so many digits; the quick parser rounds them.
+# Integers that need more than 64 bits have so many digits; the quick parser rounds them, to floats.
+_EXACT = frozenset({str, int, bool, type(None)})
 _LONG_NUMBER = b"0" * 19
 _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 
@@ -45,7 +46,7 @@ def read_source(raw: bytes, *, strict: bool = True) -> SourceText | None:
         return None
     if strict and not has_each_name_once(raw, value):
         return _read_slowly(raw, strict)
-    if _LONG_NUMBER in raw.translate(_DIGITS_AS_ZEROS):
+    if not _EXACT.issuperset(map(type, value.values())) and _LONG_NUMBER in raw.translate(_DIGITS_AS_ZEROS):
         value = json.loads(raw)
     return SourceText(raw, value, is_alone=True)
 

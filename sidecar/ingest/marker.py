@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
+from operator import methodcaller
 from typing import Any
 
 from sidecar.elastic.source import values_at, well_formed
 
 MARKER_FIELD = "sidecar"
-_BELOW = f"{MARKER_FIELD}."
+_is_below = methodcaller("startswith", f"{MARKER_FIELD}.")
 _ERROR_LENGTH = 500
 
 MARKER_MAPPING: dict[str, Any] = {
@@ -84,7 +85,7 @@ class Marker:
     @classmethod
     def read(cls, source: Mapping[str, Any]) -> Marker:
         """The marker of a document's source; an empty one when there is none or only parts of one."""
-        if MARKER_FIELD not in source and not any(name.startswith(_BELOW) for name in source):
+        if MARKER_FIELD not in source and not any(map(_is_below, source)):
             return _NO_MARKER
         own = source.get(MARKER_FIELD)
         if isinstance(own, Mapping) and "model" in own:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sidecar.core.chunking import TokenCounter, check_separators, chunk, merge_chunks, slots, token_chunks
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of a text; ``start`` is its offset in characters.
 
     ``chunks`` are the texts that are embedded for it: several where a very long text has more of them than passages.
