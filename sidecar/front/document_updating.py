@@ -54,6 +54,7 @@ class _Stored:
     seq_no: int
     primary_term: int
     version: int
+    routing: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,14 @@ class _Update:
             source = {name: value for name, value in source.items() if name != INFERENCE_FIELDS}
             if kept:
                 source[INFERENCE_FIELDS] = kept
-        return _Stored(found["_index"], source, found["_seq_no"], found["_primary_term"], found["_version"])
+        return _Stored(
+            found["_index"],
+            source,
+            found["_seq_no"],
+            found["_primary_term"],
+            found["_version"],
+            found.get("_routing"),
+        )
 
     @property
     def _name(self) -> DocumentName:
@@ -339,6 +347,8 @@ class _Update:
         index = self._exchange.values["index"] if stored is None else stored.index
         if stored is not None:
             parameters |= {"if_seq_no": str(stored.seq_no), "if_primary_term": str(stored.primary_term)}
+            if stored.routing is not None and (self._request.routing is None or self._request.script is not None):
+                parameters["routing"] = stored.routing  # a document that was found without it keeps it
         if change.operation == "delete":
             parameters.pop("include_source_on_error", None)
             return await self._exchange.call("DELETE", self._target("_doc", index, parameters))

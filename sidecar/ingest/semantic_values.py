@@ -39,7 +39,7 @@ def _value(value: Any, names: list[str], at: int) -> Any:
                 found.extend(one)
             else:
                 found.append(one)
-        return found if found or at == len(names) else ABSENT
+        return found  # Elasticsearch finds a list here, be there nothing in it
     if at == len(names):
         return NULL if value is None else value
     if not isinstance(value, Mapping):

@@ -200,7 +200,8 @@ def without_places(value: Any) -> Any:
         ({"a": None}, "a", NULL),
         ({"a": {"b": None}}, "a.b", NULL),
         ({"a": 1}, "a.b", ABSENT),
-        ({"a": [{"c": 1}]}, "a.b", ABSENT),
+        ({"a": [{"c": 1}]}, "a.b", []),
+        ({"a": {"b": []}}, "a.b.c", []),
         ({"a": []}, "a", []),
     ],
 )
@@ -222,3 +223,29 @@ def test_merging_says_whether_it_did_anything(stored: dict[str, Any], partial: d
     assert merge(merged, partial) == (merged, False)
     assert merged.keys() == stored.keys() | partial.keys()
     assert all(is_same(merged[name], stored[name]) for name in stored.keys() - partial.keys())
+
+
+@pytest.mark.parametrize("change", [{"doc": {"s": "tram"}}, {"script": "ctx._source.s = 'tram'"}])
+def test_a_document_keeps_the_routing_that_an_update_does_not_name(
+    filled_front: FilledFront, change: dict[str, Any]
+) -> None:
+    filled_front.index("routed", mappings={"properties": {"s": {"type": "semantic_text", "inference_id": "sparse"}}})
+    assert filled_front.send("PUT", "/routed/_doc/1?routing=harbour", {"s": "boat"})[0] == 201
+    assert filled_front.send("POST", "/routed/_update/1", change)[0] == 200
+    document = filled_front.send("GET", "/routed/_doc/1?routing=harbour")[1]
+    assert (document["_routing"], document["_source"]["s"]) == ("harbour", "tram")
+
+
+@pytest.mark.parametrize("around", [[], [{"n": 1}], [None], [{"n": 1}, {"s": "tram"}]])
+def test_arrays_without_a_text_stand_beside_texts_of_other_fields(filled_front: FilledFront, around: list[Any]) -> None:
+    sparse, dense = ({"type": "semantic_text", "inference_id": name} for name in ("sparse", "dense"))
+    inner = {"properties": {"s": sparse, "text": {"type": "text", "copy_to": ["d"]}, "n": {"type": "integer"}}}
+    filled_front.index("arrays", mappings={"properties": {"o": inner, "d": dense, "s": sparse}})
+    document = {"s": "boat", "o": around}
+    assert filled_front.send("PUT", "/arrays/_doc/1", document)[0] == 201
+    bulk = ndjson({"index": {"_id": "2"}}, document, {"update": {"_id": "1"}}, {"doc": {"o": around, "s": "ship"}})
+    assert statuses(filled_front.send("POST", "/arrays/_bulk", bulk)[1]) == [201, 200]
+    query = {"query": {"semantic": {"field": "o.s", "query": "tram"}}}
+    filled_front.send("POST", "/arrays/_refresh")
+    found = filled_front.send("POST", "/arrays/_search", query)[1]["hits"]["hits"]
+    assert len(found) == (2 if {"s": "tram"} in around else 0)
