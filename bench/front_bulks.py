@@ -4,9 +4,10 @@
 
 A node with any licence. The ways take turns, in bulks of 500 documents by two callers: into an index without bindings,
 straight and through the front; with the vectors of a provider that answers at once, made by the front, beside the same
-documents sent straight with their vectors; with a local model, beside that model alone over the same texts. The
-memory is that of the sidecar while one bulk is streamed through it to a node that reads and forgets. Beside the rates
-stands the sidecar's own processor time for a document, which a busy machine changes less.
+documents sent straight with their vectors, as client libraries write them, into an index of the same mapping (the field
+as ``sidecar bind`` maps it, then one that is stored and not indexed); with a local model, beside that model alone over
+the same texts. The memory is that of the sidecar while one bulk is streamed through it to a node that reads and
+forgets. Beside the rates stands the sidecar's own processor time for a document, which a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.front import free_port, run, until_open
-from bench.front_peers import DIMENSIONS, VECTOR
+from bench.front_peers import DIMENSIONS, vectors
 from bench.service import Service, started_service
+from sidecar.elastic.fields import dense_field
+from sidecar.elastic.version import ServerVersion
 
 ROUNDS = 4
 CALLERS = 2
@@ -42,6 +45,7 @@ class Bulks:
     def __init__(self, node: aiohttp.ClientSession, service: Service) -> None:
         self.node, self.service = node, service
         self.name = f"bench-{uuid4().hex[:8]}"
+        self.indices: list[str] = []
 
     async def create(self, kind: str, mapping: dict[str, Any] | None = None) -> str:
         """An index without replicas that is refreshed by nobody."""
@@ -51,6 +55,7 @@ class Bulks:
         async with self.node.put(f"/{index}", json=body) as answer:
             if answer.status != 200:
                 raise RuntimeError(await answer.text())
+        self.indices.append(index)
         return index
 
     async def endpoint(self, kind: str, body: dict[str, Any]) -> str:
@@ -79,13 +84,14 @@ class Bulks:
 
 def documents(round_number: int, bulks: int, *, size: int = BULK, with_vectors: bool = False) -> list[bytes]:
     """Bulks of documents of about one kilobyte; no text comes twice."""
-    more = {"vector": VECTOR} if with_vectors else {}
+    given = vectors() if with_vectors else []
     made = []
     for bulk in range(bulks):
         lines = []
         for number in range(size):
             text = f"Report {round_number}-{bulk}-{number}: " + "how boundary layers behave at supersonic speed. " * 20
-            lines += [b'{"index":{}}', json.dumps({"text": text, **more}).encode()]
+            more = {"vector": given[number % len(given)]} if given else {}
+            lines += [b'{"index":{}}', json.dumps({"text": text, **more}, separators=(",", ":")).encode()]
         made.append(b"\n".join([*lines, b""]))
     return made
 
@@ -113,7 +119,7 @@ async def _measured(url: str, count: int, gigabytes: float) -> None:
             finally:
                 for kind in ("provider", "model"):
                     await service.session.delete(f"/_inference/{held.name}-{kind}?force=true")
-                await node.delete(f"/{held.name}-free,{held.name}-given,{held.name}-made,{held.name}-local")
+                await node.delete("/" + ",".join(held.indices))
         if gigabytes:
             await _print_memory(f"http://127.0.0.1:{ports[1]}", gigabytes)
 
@@ -137,20 +143,14 @@ async def _print_rates(held: Bulks, provider_port: int, count: int) -> None:
     settings |= {"url": f"http://127.0.0.1:{provider_port}/v1/embeddings"}
     settings |= {"rate_limit": {"requests_per_minute": 100_000_000}}
     provider = await held.endpoint("provider", {"service": "openai", "service_settings": settings})
-    vector = {"type": "dense_vector", "dims": DIMENSIONS, "index": False}
-    given = await held.create("given", {"properties": {"vector": vector}})
-    made = await held.create("made", _bound(provider, vector))
-    table.add_row(
-        "a provider that answers at once",
-        *await _compared(
-            lambda n: held.rate(held.node, given, documents(n, count, with_vectors=True)),
-            lambda n: held.rate(session, made, documents(n, count)),
-            processor,
-            count * BULK,
-        ),
-    )
+    async with held.node.get("/") as answer:
+        version = ServerVersion.parse((await answer.json())["version"]["number"])
+    plain = {"type": "dense_vector", "dims": DIMENSIONS, "index": False}
+    instant = "a provider that answers at once"
+    table.add_row(instant, *await _beside_given(held, "", provider, dense_field(version, DIMENSIONS), count))
+    table.add_row(f"{instant}, field not indexed", *await _beside_given(held, "-plain", provider, plain, count))
     model = await held.endpoint("model", {"service": "elasticsearch", "service_settings": _MODEL})
-    local = await held.create("local", _bound(model, {**vector, "dims": 384}))
+    local = await held.create("local", _bound(model, {**plain, "dims": 384}))
     table.add_row(
         "a local model (direct: the model alone)",
         *await _compared(
@@ -161,6 +161,20 @@ async def _print_rates(held: Bulks, provider_port: int, count: int) -> None:
         ),
     )
     Console(width=100).print(table)
+
+
+async def _beside_given(
+    held: Bulks, kind: str, provider: str, vector: dict[str, Any], count: int
+) -> tuple[str, str, str, str]:
+    """Vectors made by ``provider`` on the way, beside the same documents that bring theirs."""
+    given = await held.create(f"given{kind}", {"properties": _bound(provider, vector)["properties"]})
+    made = await held.create(f"made{kind}", _bound(provider, vector))
+    return await _compared(
+        lambda n: held.rate(held.node, given, documents(n, count, with_vectors=True)),
+        lambda n: held.rate(held.service.session, made, documents(n, count)),
+        held.service.processor_seconds,
+        count * BULK,
+    )
 
 
 def _bound(inference_id: str, vector: dict[str, Any]) -> dict[str, Any]:

@@ -13,14 +13,25 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import numpy as np
+import orjson
 import uvloop
 from aiohttp import web
 
 SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("SESSION", aiohttp.ClientSession)
 NODE: web.AppKey[str] = web.AppKey("NODE", str)
+MADE: web.AppKey[list[bytes]] = web.AppKey("MADE", list)
 DIMENSIONS = 128
-VECTOR = [round(0.1 + n / 1000, 4) for n in range(DIMENSIONS)]
-_VECTOR = json.dumps(VECTOR)
+VECTORS = 256
+
+
+def vectors() -> list[list[float]]:
+    """Vectors of length 1, with as many digits as those of models have."""
+    made = np.random.default_rng(7).normal(size=(VECTORS, DIMENSIONS))
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    return [[float(str(number)) for number in vector] for vector in made.astype(np.float32)]
+
+
 _KEPT = ("Content-Type", "Accept", "Authorization")
 
 
@@ -95,15 +106,19 @@ def _content_length(head: bytes) -> int:
 
 
 async def embeddings(request: web.Request) -> web.Response:
-    """OpenAI's answer with one vector, made in advance, per input."""
-    texts = json.loads(await request.read())["input"]
-    items = ",".join(f'{{"object":"embedding","index":{n},"embedding":{_VECTOR}}}' for n in range(len(texts)))
-    body = f'{{"object":"list","data":[{items}],"model":"m","usage":{{"prompt_tokens":1,"total_tokens":1}}}}'
-    return web.Response(text=body, content_type="application/json")
+    """OpenAI's answer with a vector, made in advance, per input."""
+    made = request.app[MADE]
+    texts = orjson.loads(await request.read())["input"]
+    items = b",".join(
+        b'{"object":"embedding","index":%d,"embedding":%b}' % (n, made[n % VECTORS]) for n in range(len(texts))
+    )
+    body = b'{"object":"list","data":[%b],"model":"m","usage":{"prompt_tokens":1,"total_tokens":1}}' % items
+    return web.Response(body=body, content_type="application/json")
 
 
 async def serve_provider(port: int) -> None:
     app = web.Application(client_max_size=2**30)
+    app[MADE] = [orjson.dumps(vector) for vector in vectors()]
     app.router.add_post("/v1/embeddings", embeddings)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
