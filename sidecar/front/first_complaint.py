@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from aiohttp import web
 
@@ -68,8 +68,12 @@ async def first_complaint(exchange: Exchange, failure: SidecarError | None = Non
         return None
     if api is None:
         return None
-    found = await complaint_about(exchange, data, _target(exchange, api), failure)
-    return None if found is None else exchange.respond(found.status, found.body(), filtered=False)
+    target = _target(exchange, api)
+    found = await complaint_about(exchange, data, target, failure)
+    if found is None:
+        return None
+    shown = _with_path(found.body(), unquote(target.partition("?")[0]), unquote(exchange.path))
+    return exchange.respond(found.status, shown, filtered=False)
 
 
 async def complaint_about(
@@ -131,6 +135,15 @@ def _target(exchange: Exchange, api: str) -> str:
         path += "/" + quote(exchange.values.get("id", "_"), safe="")
     kept = {name: value for name, value in exchange.parameters.items() if name not in _NOT_ASKED}
     return f"{path}?{urlencode(kept)}" if kept else path
+
+
+def _with_path(value: Any, asked: str, own: str) -> Any:
+    """What was said of the path that was asked, said of the caller's own."""
+    if isinstance(value, Mapping):
+        return {name: _with_path(item, asked, own) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_path(item, asked, own) for item in value]
+    return value.replace(f"request [{asked}]", f"request [{own}]") if isinstance(value, str) else value
 
 
 def _is_of_another_kind(error: Mapping[str, Any], asked: StandIn, failure: SidecarError | None) -> bool:

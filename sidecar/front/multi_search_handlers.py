@@ -22,7 +22,7 @@ from sidecar.front.first_complaint import check_text_of_tree
 from sidecar.front.multi_search_complaints import first_unread, whole_refusal
 from sidecar.front.multi_search_items import Item
 from sidecar.front.search_bodies import effective_size, read_body, without_parameters
-from sidecar.front.search_calls import executed, may_be_ours, rewritten
+from sidecar.front.search_calls import executed, may_be_ours, rewritten, searched
 from sidecar.front.search_templates import rendered
 from sidecar.search.bodies import read_object, write_object
 from sidecar.search.engine import ForeignEndpointError, is_ours
@@ -158,7 +158,7 @@ def _index(header: Mapping[str, Any], exchange: Exchange) -> str:
     named = header.get("index", header.get("indices"))
     if isinstance(named, list):
         return ",".join(str(name) for name in named)
-    return str(named) if named is not None else exchange.values.get("index", "")
+    return str(named) if named is not None else searched(exchange)
 
 
 def _parameter(value: Any) -> str:

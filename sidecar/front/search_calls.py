@@ -63,6 +63,11 @@ class Rewritten:
     warnings: list[str] = field(default_factory=list)
 
 
+def searched(exchange: Exchange) -> str:
+    """The index expression of a search: that of its path, or the parameter that stands for it; ``""``: everything."""
+    return exchange.values.get("index") or exchange.parameters.get("index", "")
+
+
 async def rewritten(
     exchange: Exchange,
     index: str,

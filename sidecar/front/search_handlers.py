@@ -29,6 +29,7 @@ from sidecar.front.search_calls import (
     Rewritten,
     executed,
     rewritten,
+    searched,
     shown,
     wanted_body,
 )
@@ -48,7 +49,7 @@ _ASYNC_KEEP_MILLIS = 5 * 24 * 3600 * 1000
 
 async def search(exchange: Exchange) -> web.StreamResponse:
     """``_search``."""
-    index = exchange.values.get("index", "")
+    index = searched(exchange)
     body = await wanted_body(exchange, index)
     if body is None:
         await refuse_broken_tree(exchange)
@@ -58,7 +59,7 @@ async def search(exchange: Exchange) -> web.StreamResponse:
 
 async def query_only(exchange: Exchange) -> web.StreamResponse:
     """APIs whose body is a query: ``_count``, ``_explain``, ``_validate/query``."""
-    index = exchange.values.get("index", "")
+    index = searched(exchange)
     body = await wanted_body(exchange, index)
     return await exchange.forward() if body is None else await _rewritten(exchange, index, body)
 
@@ -74,7 +75,7 @@ async def delete_by_query(exchange: Exchange) -> web.StreamResponse:
 
 async def async_search(exchange: Exchange) -> web.StreamResponse:
     """``_async_search``; a tree of ours is complete when the answer comes, and nothing of it is kept."""
-    index = exchange.values.get("index", "")
+    index = searched(exchange)
     body = await wanted_body(exchange, index)
     if body is None:
         await refuse_broken_tree(exchange)
@@ -134,7 +135,7 @@ async def search_template(exchange: Exchange) -> web.StreamResponse:
         body = read_body(await body_bytes(exchange))
     except SidecarError:
         body = None
-    index = exchange.values.get("index", "")
+    index = searched(exchange)
     search_body = None if body is None else await rendered(exchange, body, index)
     if search_body is None:
         return await exchange.forward()
@@ -144,7 +145,7 @@ async def search_template(exchange: Exchange) -> web.StreamResponse:
 
 async def rank_evaluation(exchange: Exchange) -> web.StreamResponse:
     """``_rank_eval``: the searches in it, rewritten."""
-    index = exchange.values.get("index", "")
+    index = searched(exchange)
     body = await wanted_body(exchange, index)
     requests = body.get("requests") if body is not None else None
     if body is None or not isinstance(requests, list):

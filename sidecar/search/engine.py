@@ -47,9 +47,14 @@ _OF_THE_INDICES = frozenset(
 _OF_THE_LEGS = frozenset({"search_type", "request_cache"})
 OWN_PARAMETERS = frozenset({"sidecar.plan", "sidecar.explain"})
 """Parameters that the cluster does not know."""
-_NOT_FOR_THE_PAGE = (
-    _OF_THE_INDICES | OWN_PARAMETERS | {"size", "from", "source", "source_content_type", "ccs_minimize_roundtrips"}
-)
+_NOT_FOR_THE_PAGE = (_OF_THE_INDICES | OWN_PARAMETERS) | {
+    "index",
+    "size",
+    "from",
+    "source",
+    "source_content_type",
+    "ccs_minimize_roundtrips",
+}
 _TOOK = re.compile(rb'("took"\s*:\s*)\d+')
 
 
@@ -236,7 +241,7 @@ class SearchEngine:
         else:
             found = await evaluation.ranking(tree)
             size = max(0, min(plan.size, len(found) - plan.start))
-            matching = requests.tails(tree, size, (), evaluation.found) if plan.needs_tails else None
+            matching = requests.tails(tree, size, (), evaluation.found) if plan.needs_tails(len(found)) else None
             is_matched = matching is not None and evaluation.matches_found(matching)
             body["query"] = requests.page(tree, found, plan.scored(found), matching, is_matched=is_matched)
             body |= {"from": plan.start, "size": size}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -262,6 +263,57 @@ def test_the_front_answers_as_the_cluster_does(found: FilledFront, name: str) ->
     body = BODIES.get(name) or _SINCE_NINE[name]
     for target in ("find-a", BOTH):
         agree(found, f"/{target}/_search", body)
+
+
+_BESIDE_COUNTS: dict[str, Any] = {
+    "nothing": {},
+    "aggs": {"aggs": {"k": {"terms": {"field": "kind"}}}},
+    "collapse": {"collapse": {"field": "kind", "inner_hits": {"name": "k", "size": 2}}},
+    "highlight": {"highlight": {"fields": {"story": {}}}},
+    "post_filter": {"post_filter": {"term": {"kind": "a"}}},
+    "min_score": {"min_score": 1.2},
+}
+
+
+@pytest.mark.parametrize("beside", list(_BESIDE_COUNTS))
+@pytest.mark.parametrize("counted", [False, True, 0, 1, 4, 5, 6, 100, None, -1, "x"])
+def test_what_is_not_ranked_is_looked_at_only_where_it_counts(found: FilledFront, counted: Any, beside: str) -> None:
+    """Where no more matches are counted than there are ranked documents, these are all that the last search finds."""
+    child = standard(match("lamp keeper storm"), _name="child")
+    body = reranked(child, rank_window_size=5, _name="own") | _BESIDE_COUNTS[beside]
+    for target in ("find-a", BOTH):
+        agree(found, f"/{target}/_search", body if counted is None else {**body, "track_total_hits": counted})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/_search?index=find-a", "/find-b/_search?index=find-a", "/find-a/_search?size=-1", "/_search?index=no-such"],
+)
+def test_addresses_mean_what_they_mean_to_the_cluster(found: FilledFront, address: str) -> None:
+    for body in (reranked(standard(match("lamp keeper"))), {"query": semantic()}):
+        agree(found, address, body)
+
+
+@pytest.mark.parametrize("beside", ["size", "from"])
+def test_negative_pages_are_refused(found: FilledFront, beside: str) -> None:
+    agree(found, "/find-a/_search", reranked(standard(match("lamp"))) | {beside: -1})
+
+
+@pytest.mark.parametrize("address", ["/find-a/_search?colour=1", "/find-a,find%2Db/_search?lenient=true"])
+def test_refused_parameters_are_said_of_the_callers_address(found: FilledFront, address: str) -> None:
+    for body in (reranked(standard(match("lamp"))), {"query": semantic()}):
+        agree(found, address, body)
+
+
+def test_searches_of_several_take_their_index_from_the_address(found: FilledFront) -> None:
+    bodies = [{"query": semantic()}, reranked(standard(match("lamp keeper")))]
+    lines = "".join(f"{{}}\n{json.dumps(body)}\n" for body in bodies).encode()
+    expected, got = (
+        found.send("POST", "/_msearch?index=find-a", lines, base=base)[1]["responses"] for base in (found.node, None)
+    )
+    for one, other in zip(got, expected, strict=True):
+        assert _close(one["hits"], other["hits"])
+        assert one["hits"]["total"]["value"] > 0
 
 
 def _judged(*parameters: str) -> str:

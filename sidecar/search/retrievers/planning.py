@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sidecar.search.retrievers.fusing import Found, key_of
 from sidecar.search.retrievers.hit_details import Run, add_details, add_explanations
-from sidecar.search.retrievers.requests import Leg, Requests, legs_of, names_a_clause, over_window
+from sidecar.search.retrievers.requests import Leg, Requests, legs_of, over_window
 from sidecar.search.retrievers.tree import Fused, Native, Node, Over, Pinned, Reranked, children, walk, window_of
 
 _LEAST_FLOAT = 1.4e-45
+_COUNTED = 10_000
 # Parts of a body that show hits, or count them whatever their scores. Beside anything else (aggregations, collapse,
 # post_filter, min_score, ...) the score of a document behind the page may decide what is on it.
 _OF_SHOWN_HITS = frozenset(
@@ -22,7 +24,10 @@ _OF_SHOWN_HITS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``rest`` is the body without what the tree decides; ``start`` and ``size`` the page; ``paging`` as it came."""
+    """``rest`` is the body without what the tree decides; ``start`` and ``size`` the page; ``paging`` as it came.
+
+    ``counts_to`` is how many matches are to be counted, ``matches_all`` whether anything else needs them all.
+    """
 
     tree: Node
     legs: tuple[Leg, ...]
@@ -30,9 +35,14 @@ class Plan:
     start: int
     size: int
     paging: Mapping[str, Any]
-    needs_tails: bool
+    counts_to: float
+    matches_all: bool
     explain: bool = False
     details: bool = False
+
+    def needs_tails(self, ranked: int) -> bool:
+        """Whether the last search also has to match what is behind so many ranked documents."""
+        return self.matches_all or self.counts_to > ranked
 
     @property
     def has_budget(self) -> bool:
@@ -91,7 +101,8 @@ def plan_of(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, str]) 
         start or 0,
         max(size or 0, 0),
         given,
-        _needs_tails(rest, parameters) or explain or names_a_clause(body.get("retriever")),
+        _counts_to(parameters.get("track_total_hits", rest.get("track_total_hits"))),
+        explain or bool(rest.get("profile")) or "aggs" in rest or "aggregations" in rest,
         explain,
         parameters.get("sidecar.explain") in ("", "true"),
     )
@@ -106,7 +117,7 @@ def shown_plan(plan: Plan, requests: Requests) -> dict[str, Any]:
             for leg in plan.legs
         ],
         "fusion": _shown(plan.tree),
-        "page": {"from": plan.start, "size": plan.size, "counts_everything": plan.needs_tails, **dict(plan.rest)},
+        "page": {"from": plan.start, "size": plan.size, "counts_everything": plan.needs_tails(0), **dict(plan.rest)},
     }
 
 
@@ -131,10 +142,16 @@ def _shown(node: Node) -> dict[str, Any]:
     return {**shown, "children": [_shown(child) for child in children(node)]}
 
 
-def _needs_tails(rest: Mapping[str, Any], parameters: Mapping[str, str]) -> bool:
-    tracked = parameters.get("track_total_hits", rest.get("track_total_hits", True))
-    counts = tracked not in (False, "false")
-    return counts or any(name in rest for name in ("aggs", "aggregations", "highlight", "profile", "collapse"))
+def _counts_to(tracked: Any) -> float:
+    """How many matches a ``track_total_hits`` has counted; what is none is for the cluster to refuse."""
+    if tracked is None:
+        return _COUNTED
+    if tracked is False or tracked == "false":
+        return -1
+    try:
+        return math.inf if tracked is True else int(tracked)
+    except (TypeError, ValueError):
+        return math.inf  # "true", and what the cluster refuses
 
 
 def _number(value: Any, default: int | None) -> int | None:

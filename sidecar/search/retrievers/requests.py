@@ -295,13 +295,6 @@ def _routed(query: Any, routing: str) -> dict[str, Any]:
     return found
 
 
-def names_a_clause(tree: Any) -> bool:
-    """Whether anything in a retriever tree has a name, to be shown with the hits that it matches."""
-    if isinstance(tree, dict):
-        return "_name" in tree or any(names_a_clause(value) for value in tree.values())
-    return isinstance(tree, list) and any(names_a_clause(item) for item in tree)
-
-
 def _without_inner_hits(query: Any) -> Any:
     if isinstance(query, list):
         return [_without_inner_hits(item) for item in query]

@@ -95,5 +95,5 @@ def _check_number(name: str, value: Any) -> None:
         number = None
     if number is None:
         raise IllegalArgumentError(f"Failed to parse int parameter [{name}] with value [{value}]")
-    if number < 0 and not (name == "size" and number == -1):
+    if number < 0:
         raise IllegalArgumentError(f"[{name}] parameter cannot be negative, found [{number}]")
