@@ -99,7 +99,7 @@ class BulkReader:
         if b"\n" not in data:
             self._parts.append(data)
             return
-        text = b"".join((self._rest, *self._parts, data))
+        text = b"".join((self._rest, *self._parts, data)) if self._rest or self._parts else data
         self._parts = []
         at = 0
         while (end := text.find(b"\n", at)) >= 0:

@@ -111,7 +111,7 @@ class BulkWrite:
             refused = await self._refused_line(list(chain.from_iterable(read)))
             if refused is not None:
                 return refused
-        data = b"".join([batch.data for batch in batches])
+        data = b"".join(chain.from_iterable(chain.from_iterable(batch.lines for batch in batches)))
         if not self._has_own_items:
             return await self._exchange.forward(data, warnings=self._context.notes)
         return await self._send(data)

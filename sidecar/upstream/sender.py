@@ -41,8 +41,9 @@ from sidecar.upstream.words import shorten, without_secrets
 _log = structlog.stdlib.get_logger(__name__)
 _T = TypeVar("_T")
 
-# answers above it are read, and requests above it are built, in a thread: a hundredth of a second on the loop and more
-_LARGE_BODY = 256 * 1024
+# answers above it are read, and requests above it are built, in a thread: two thousandths of a second on the loop and
+# more; below it the way there and back costs the processor more than it frees
+_LARGE_BODY = 512 * 1024
 _MANY_INPUTS = 5000
 _MANY_MESSAGES = 500
 MAX_CALLS = 3
