@@ -14,8 +14,11 @@ from sidecar.core.errors import ActionRequestValidationError, XContentParseError
 from sidecar.front.exchange import Exchange
 from sidecar.front.first_complaint import NOWHERE, Complaint, complaint_about, is_of_rewriting
 from sidecar.front.multi_search_items import Item
+from sidecar.search.bodies import read_object
 from sidecar.wire.envelopes import render_error
 
+_USUAL = frozenset({"index", "preference", "routing", "search_type", "ignore_unavailable", "allow_no_indices"})
+_SEARCH_TYPES = ("query_then_fetch", "dfs_query_then_fetch")
 _HEADER = b'{"index":"%s"}\n' % NOWHERE.encode()
 
 
@@ -25,6 +28,9 @@ async def whole_refusal(exchange: Exchange, items: Sequence[Item]) -> web.Respon
     Raises:
         aiohttp.ClientError: no node answers; shown as 503.
     """
+    strange = await _strange_header(exchange, items)
+    if strange is not None:
+        return _shown(exchange, strange)
     for place, item in enumerate(items):
         complaint = await _complaint(exchange, item)
         if complaint is not None:
@@ -35,6 +41,22 @@ async def whole_refusal(exchange: Exchange, items: Sequence[Item]) -> web.Respon
     earlier = await unread(exchange, items)
     whole = ActionRequestValidationError(*(text for failure in refused for text in failure.messages))
     return exchange.respond_error(whole) if earlier is None else _shown(exchange, earlier)
+
+
+async def _strange_header(exchange: Exchange, items: Sequence[Item]) -> Complaint | None:
+    """What the cluster says of headers with unusual members, of searches that it does not get."""
+    headers = [item.header for item in items if item.is_tree and not _is_usual(item.header)]
+    if not headers:
+        return None
+    lines = b"".join(header + b'\n{"size":0}\n' for header in headers)
+    answer = await exchange.call("POST", "/_msearch", lines, content_type="application/x-ndjson")
+    error = answer.json().get("error")
+    return Complaint(answer.status, error) if answer.status >= 400 and isinstance(error, dict) else None
+
+
+def _is_usual(header: bytes) -> bool:
+    members = (read_object(header) or {}) if header.strip() else {}
+    return members.keys() <= _USUAL and members.get("search_type", _SEARCH_TYPES[0]) in _SEARCH_TYPES
 
 
 async def unread(exchange: Exchange, items: Sequence[Item]) -> Complaint | None:

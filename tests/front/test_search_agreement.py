@@ -316,6 +316,22 @@ def test_searches_of_several_take_their_index_from_the_address(found: FilledFron
         assert one["hits"]["total"]["value"] > 0
 
 
+@pytest.mark.parametrize(
+    "header", ['{"color":1}', '{"search_type":"none"}', '{"indices":["find-a"]}', "[1]", '{"index":7}']
+)
+def test_headers_of_searches_are_read_as_the_cluster_reads_them(found: FilledFront, header: str) -> None:
+    ours = json.dumps(reranked(standard(match("lamp"))))
+    for lines in (f"{header}\n{ours}\n", f'{{"index":"find-a"}}\n{{"size":0}}\n{header}\n{ours}\n'):
+        expected, got = (
+            found.send("POST", "/find-a/_msearch", lines.encode(), base=base) for base in (found.node, None)
+        )
+        assert got[0] == expected[0], (got, expected)
+        if got[0] >= 400:
+            assert _error(got[1]["error"]) == _error(expected[1]["error"])
+        else:
+            assert [one["status"] for one in got[1]["responses"]] == [one["status"] for one in expected[1]["responses"]]
+
+
 def _judged(*parameters: str) -> str:
     """A reranker as JSON text, with these parameters in this order and those that it must have."""
     own = '"field":"story","inference_id":"judge","inference_text":"keeper bread"'

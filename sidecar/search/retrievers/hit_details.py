@@ -155,7 +155,7 @@ def _same(one: Found, below: Sequence[Sequence[Found]], place: int) -> Found | N
 
 
 def _line(value: float, description: str, details: Sequence[Any] = ()) -> dict[str, Any]:
-    return {"value": value, "description": description, "details": list(details)}
+    return {"value": float(_single(value)), "description": description, "details": list(details)}
 
 
 def _single(value: float) -> str:

@@ -281,7 +281,12 @@ class Evaluation:
         self, node: Reranked, relevant: Sequence[tuple[Found, float | None]], placed: Sequence[Found]
     ) -> list[Found]:
         ranked = [
-            one._replace(score=float(np.float32(positive_score(score))), relevance=score, reranked=True, terms=())
+            one._replace(
+                score=float(np.float32(positive_score(float(np.float32(score))))),
+                relevance=score,
+                reranked=True,
+                terms=(),
+            )
             for one, score in relevant
             if score is not None and (node.min_score is None or score >= node.min_score)
         ]
