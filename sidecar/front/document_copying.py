@@ -29,6 +29,7 @@ from sidecar.wire.body_formats import as_json
 
 _KEEP_SCROLL = "5m"
 _BATCH = 1000
+_NO_VERSION = -3  # of a simulated document that was given none
 _OF_THE_WRITE = ("timeout", "wait_for_active_shards", "pipeline")
 _SHAPE = frozenset({"pretty", "human", "error_trace", "filter_path", "format"})
 _PARAMETERS = _SHAPE | {*_OF_THE_WRITE, "refresh", "conflicts", "max_docs", "scroll_size", "wait_for_completion"}
@@ -67,6 +68,17 @@ class _Count:
     conflicts: int = 0
     noops: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What is written of a document that was found: ``operation`` is ``index``, ``delete`` or ``noop``."""
+
+    operation: str
+    source: dict[str, Any]
+    index: str
+    id: str | None
+    routing: str | None
 
 
 class _ScriptFailedError(Exception):
@@ -161,6 +173,8 @@ async def _read(exchange: Exchange) -> _Copy | None:
 async def _run(exchange: Exchange, context: WriteContext, copy: _Copy, count: _Count) -> None:
     search: dict[str, Any] = {"size": copy.batch, "seq_no_primary_term": True, "track_total_hits": True}
     search["sort"] = ["_doc"]
+    if copy.into is None:
+        search["version"] = True
     if copy.query is not None:
         search["query"] = copy.query
     shown = {"exclude_vectors": False} if context.version.since(None, (9, 2)) else None
@@ -203,22 +217,24 @@ async def _write(
 ) -> None:
     made = await _scripted(exchange, copy, hits)
     actions = []
-    for hit, (operation, source) in zip(hits, made, strict=True):
-        if operation == "none":
+    for hit, one in zip(hits, made, strict=True):
+        if one.operation == "noop":
             count.noops += 1
             continue
-        meta = {"_index": copy.into or hit["_index"], "_id": hit["_id"]}
-        if "_routing" in hit:
-            meta["routing"] = hit["_routing"]
+        meta: dict[str, Any] = {"_index": one.index}
+        if one.id is not None:
+            meta["_id"] = one.id
+        if one.routing is not None:
+            meta["routing"] = one.routing
         if copy.into is None:
             meta |= {"if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
-        if operation == "delete":
+        if one.operation == "delete":
             actions.append(BulkAction("delete", meta, orjson.dumps({"delete": meta}) + b"\n"))
             continue
         if copy.pipeline is not None:
             meta["pipeline"] = copy.pipeline
         head = orjson.dumps({copy.operation: meta}) + b"\n"
-        actions.append(BulkAction(copy.operation, meta, head, orjson.dumps(source) + b"\n"))
+        actions.append(BulkAction(copy.operation, meta, head, orjson.dumps(one.source) + b"\n"))
     if not actions:
         return
     batch = await BatchMaker(exchange, context).prepare(actions)
@@ -251,30 +267,45 @@ def _account(copy: _Copy, about: Mapping[str, Any], count: _Count) -> None:
         )
 
 
-async def _scripted(
-    exchange: Exchange, copy: _Copy, hits: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, dict[str, Any]]]:
-    """Operation and source of every document, behind the script where there is one."""
-    sources = [dict(hit.get("_source") or {}) for hit in hits]
-    if not copy.keeps_inference:
-        for source in sources:
+async def _scripted(exchange: Exchange, copy: _Copy, hits: Sequence[Mapping[str, Any]]) -> list[_Made]:
+    """What is to be written of every document, behind the script where there is one.
+
+    Raises:
+        _ScriptFailedError: it fails, or asks for what is not done here.
+    """
+    found = []
+    for hit in hits:
+        source = dict(hit.get("_source") or {})
+        if not copy.keeps_inference:
             source.pop(INFERENCE_FIELDS, None)
+        found.append(_Made("index", source, copy.into or hit["_index"], hit["_id"], hit.get("_routing")))
     if copy.script is None:
-        return [("index", source) for source in sources]
+        return found
     script = {"source": copy.script} if isinstance(copy.script, str) else copy.script
-    docs = [
-        {"_index": copy.into or hit["_index"], "_id": hit["_id"], "_source": {"_source": source, "op": "index"}}
-        for hit, source in zip(hits, sources, strict=True)
-    ]
+    docs = [_draft(one, hit.get("_version")) for one, hit in zip(found, hits, strict=True)]
     body = {"pipeline": {"processors": [{"script": script}]}, "docs": docs}
     answer = await exchange.call("POST", "/_ingest/pipeline/_simulate", orjson.dumps(body))
     made = answer.json().get("docs", []) if answer.status == 200 else []
     if len(made) != len(docs) or any("doc" not in one for one in made):
         raise _ScriptFailedError
     results = []
-    for one in made:
-        source = one["doc"]["_source"]
-        operation = source.get("op")
-        known = operation if operation in ("index", "delete") else "none"
-        results.append((str(known), dict(source.get("_source") or {})))
+    for one, hit, doc in zip(found, hits, (one["doc"] for one in made), strict=True):
+        source = doc["_source"].get("_source")
+        operation = doc["_source"].get("op")
+        if operation not in ("index", "delete", "noop") or doc["_version"] != str(hit.get("_version", _NO_VERSION)):
+            raise _ScriptFailedError
+        result = _Made(operation, dict(source or {}), doc["_index"], doc.get("_id"), doc.get("_routing"))
+        if copy.into is None and (result.index, result.id, result.routing) != (one.index, one.id, one.routing):
+            raise _ScriptFailedError  # only copies may get another name
+        results.append(result)
     return results
+
+
+def _draft(one: _Made, version: int | None) -> dict[str, Any]:
+    """A document for the simulation of a pipeline, under the names by which scripts of these APIs know it."""
+    doc: dict[str, Any] = {"_index": one.index, "_id": one.id, "_source": {"_source": one.source, "op": "index"}}
+    if one.routing is not None:
+        doc["_routing"] = one.routing
+    if version is not None:
+        doc["_version"] = version
+    return doc

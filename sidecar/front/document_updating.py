@@ -321,7 +321,9 @@ class _Update:
         script = {"source": request.script} if isinstance(request.script, str) else request.script
         draft: dict[str, Any] = {"_source": request.upsert if stored is None else stored.source}
         draft["op"] = "create" if stored is None else "index"
-        doc = {"_index": self._plan.index, "_id": self._id, "_source": draft}
+        doc: dict[str, Any] = {"_index": self._plan.index, "_id": self._id, "_source": draft}
+        if stored is not None:
+            doc |= {"_version": stored.version} | ({} if stored.routing is None else {"_routing": stored.routing})
         body = {"pipeline": {"processors": [{"script": script}]}, "docs": [doc]}
         answer = await self._exchange.call("POST", "/_ingest/pipeline/_simulate", orjson.dumps(body))
         if answer.status == _FORBIDDEN:
@@ -330,6 +332,8 @@ class _Update:
         made = answer.json()["docs"][0].get("doc") if answer.status == 200 else None
         if made is None:
             return None  # the cluster tells what is wrong with the script before it looks for an endpoint
+        if any(str(made.get(name)) != str(value) for name, value in doc.items() if name != "_source"):
+            return None  # a script may not set them
         result = made["_source"]
         operation = str(result.get("op", "index"))
         source = result.get("_source")

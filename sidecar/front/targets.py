@@ -23,6 +23,7 @@ from sidecar.ingest.cutting import Cutting, cutting_of
 from sidecar.ingest.marker import MARKER_FIELD
 from sidecar.ingest.pieces import Splitter, whole
 from sidecar.ingest.semantic_field import model_settings, semantic_cutting, sources_of
+from sidecar.ingest.source_rules import why_no_text
 from sidecar.ingest.stop import WrongFieldError
 from sidecar.ingest.target_fields import check_shape
 
@@ -291,6 +292,15 @@ def _sharing_passages(view: IndexView, vectors: Sequence[VectorTarget]) -> tuple
             )
         )
     return kept, complaints
+
+
+def _without_texts(view: IndexView, binding: Binding) -> list[str]:
+    """What is to be said of sources in which no document can hold a text; bindings by hand may name such."""
+    return [
+        f"field [{binding.target}] of index [{view.name}] is not filled from [{path}]: it {reason}"
+        for path in binding.sources
+        if (reason := why_no_text(view.mapping, path))
+    ]
 
 
 def _unread(view: IndexView, unread: UnreadBinding) -> Unfillable:

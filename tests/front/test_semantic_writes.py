@@ -249,3 +249,39 @@ def test_arrays_without_a_text_stand_beside_texts_of_other_fields(filled_front: 
     filled_front.send("POST", "/arrays/_refresh")
     found = filled_front.send("POST", "/arrays/_search", query)[1]["hits"]["hits"]
     assert len(found) == (2 if {"s": "tram"} in around else 0)
+
+
+RENAMES = "ctx._id = 'of ' + ctx._id; ctx._routing = 'harbour'; if (ctx._source.n == 2) { ctx._index = 'elsewhere' }"
+
+
+def test_a_reindex_heeds_what_its_script_says_of_names(filled_front: FilledFront) -> None:
+    fields = {"properties": {"s": {"type": "semantic_text", "inference_id": "sparse"}, "n": {"type": "integer"}}}
+    for index in ("from", "into", "elsewhere"):
+        filled_front.index(index, mappings=fields)
+    lines = ndjson(*(line for n in (1, 2) for line in ({"index": {"_id": str(n)}}, {"s": f"boat {n}", "n": n})))
+    filled_front.send("POST", "/from/_bulk?refresh=true", lines)
+    body = {"source": {"index": "from"}, "dest": {"index": "into"}, "script": RENAMES}
+    status, told = filled_front.send("POST", "/_reindex?refresh=true", body)
+    assert (status, told["created"], told["failures"]) == (200, 2, [])
+    for index, identity in (("into", "of 1"), ("elsewhere", "of 2")):
+        found = filled_front.send("GET", f"/{index}/_doc/{identity.replace(' ', '%20')}?routing=harbour")[1]
+        assert (found["_routing"], found["_source"]["s"]) == ("harbour", f"boat {identity[-1]}")
+    filled_front.send("POST", "/_refresh")
+    query = {"query": {"semantic": {"field": "s", "query": "boat"}}}
+    hits = filled_front.send("POST", "/into,elsewhere/_search", query)[1]["hits"]["hits"]
+    assert sorted(hit["_id"] for hit in hits) == ["of 1", "of 2"]
+
+
+@pytest.mark.parametrize(
+    "script", ["ctx._id = 'other'", "ctx._routing = 'other'", "ctx._version = 9", "ctx.op = 'odd'"]
+)
+def test_updates_by_query_refuse_scripts_as_the_cluster_does(filled_front: FilledFront, script: str) -> None:
+    fields = {"properties": {"s": {"type": "semantic_text", "inference_id": "sparse"}}}
+    filled_front.index("updated", mappings=fields)
+    filled_front.index("plain", mappings={"properties": {"s": {"type": "text"}}})
+    for index in ("updated", "plain"):
+        filled_front.send("PUT", f"/{index}/_doc/1?refresh=true", {"s": "boat"})
+    told = filled_front.send("POST", "/updated/_update_by_query", {"script": script})
+    straight = filled_front.send("POST", "/plain/_update_by_query", {"script": script}, base=filled_front.node)
+    assert (told[0], told[1]["error"]["type"]) == (straight[0], straight[1]["error"]["type"])
+    assert told[0] == 400

@@ -126,3 +126,12 @@ def test_what_the_field_cannot_hold_is_not_paid_for(
     stored, warnings = warned(front, f"/{WRONG}/_doc", {"text": "boat"})
     assert stored["result"] == "created"
     assert [reason in text for text in warnings] == [True]
+
+
+@pytest.mark.parametrize("source", ["title.sub", "other", "all"])
+def test_a_text_that_no_document_can_hold_is_told_of(front: FilledFront, source: str) -> None:
+    title = {"type": "text", "fields": {"sub": {"type": "text"}}, "copy_to": "all"}
+    fields = properties(title=title, other={"type": "alias", "path": "title"}, all={"type": "text"})
+    front.index(WRONG, mappings={"_meta": {"sidecar": {"maps": [f"{source}:tokens=sparse"]}}, "properties": fields})
+    _, warnings = warned(front, f"/{WRONG}/_doc", {"title": "boat"})
+    assert [f"is not filled from [{source}]" in text and "[title]" in text for text in warnings] == [True]
