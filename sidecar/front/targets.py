@@ -199,6 +199,7 @@ class TargetFinder:
             elif profile is not None:
                 target = _vector_target(binding, profile)
                 vectors.append(replace(target, takes_packed=_takes_packed(view, target)))
+                complaints += _without_texts(view, binding)
         vectors, misfits = _sharing_passages(view, vectors)
         complaints += misfits
         mixed = [mapped for mapped in foreign if await self._is_the_clusters(mapped)] if semantic else []
