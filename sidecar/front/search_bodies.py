@@ -49,10 +49,15 @@ def json_type(exchange: Exchange) -> dict[str, str]:
     return {"Content-Type": json_for(exchange.request.headers.get("Accept", ""))}
 
 
-def json_for(accept: str) -> str:
-    """The media type of a JSON body beside an ``Accept``: both must name the same version, or none."""
+def json_for(accept: str, form: str = "json") -> str:
+    """The media type of a JSON body, or of lines of it (``x-ndjson``), beside an ``Accept``.
+
+    Both must name the same version, or none.
+    """
     version = _VERSION.search(accept)
-    return f"application/vnd.elasticsearch+json; compatible-with={version[1]}" if version else "application/json"
+    if version is None:
+        return f"application/{form}"
+    return f"application/vnd.elasticsearch+{form}; compatible-with={version[1]}"
 
 
 def without_parameters(target: str, names: Container[str]) -> str:

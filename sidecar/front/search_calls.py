@@ -47,8 +47,8 @@ class CallerExecutor:
     ) -> Reply:
         accept = self.exchange.request.headers.get("Accept") if as_shown and not self.is_plain else None
         headers = {"Accept": accept} if accept else None
-        if accept and content_type == "application/json":
-            content_type = json_for(accept)
+        if accept:
+            content_type = json_for(accept, content_type.removeprefix("application/"))
         answer = await self.exchange.call(method, target, body, content_type=content_type, headers=headers)
         return Reply(answer.status, answer.body, answer)
 

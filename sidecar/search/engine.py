@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -25,11 +26,12 @@ from sidecar.search.executor import Executor, Reply
 from sidecar.search.failures import with_own_reasons
 from sidecar.search.matching_tokens import add_matching_tokens
 from sidecar.search.preparation import Catalog, Preparation, known_vectors
+from sidecar.search.retrievers.counting import TARGET, page_beside_count, page_with_total
 from sidecar.search.retrievers.fusing import Found
 from sidecar.search.retrievers.parsing import TreeParser, needs_us
 from sidecar.search.retrievers.planning import Plan, plan_of, shown_plan
 from sidecar.search.retrievers.reading import Locate, nowhere
-from sidecar.search.retrievers.requests import Requests
+from sidecar.search.retrievers.requests import Requests, shows_with_hits
 from sidecar.search.retrievers.running import Evaluation, rerank_error
 from sidecar.search.retrievers.tree import Node, Over, Reranked, walk
 from sidecar.search.retrievers.validation import check_search
@@ -230,37 +232,54 @@ class SearchEngine:
 
     async def _page(self, search: Search, executor: Executor, plan: Plan, evaluation: Evaluation) -> Outcome:
         tree, requests = plan.tree, evaluation.requests
-        body = requests.rewriter.body(dict(plan.rest), plan.size)
-        found: list[Found] = []
-        if isinstance(tree, Over):
-            found = await evaluation.ranking(tree.child, tree.filters)
-            tails = requests.tails(tree.child, plan.size, tree.filters, evaluation.found)
-            over = requests.over(tree, found, tails, ())
-            body["retriever"] = requests.rewriter.retriever(over, _context(plan))
-            body |= plan.paging
-        else:
-            found = await evaluation.ranking(tree)
-            size = max(0, min(plan.size, len(found) - plan.start))
-            matching = requests.tails(tree, size, (), evaluation.found) if plan.needs_tails(len(found)) else None
-            is_matched = matching is not None and evaluation.matches_found(matching)
-            body["query"] = requests.page(tree, found, plan.scored(found), matching, is_matched=is_matched)
-            body |= {"from": plan.start, "size": size}
-            least = plan.min_score(tree)
-            if least is not None:
-                body["min_score"] = least
-        body["pit"] = evaluation.pit
-        reply = await executor.call(
-            "POST",
-            "/_search" + _page_query(search, has_own_pit="pit" in search.body),
-            write_object(body),
-            as_shown=not (plan.adds_to_hits or requests.rewriter.planted),
-        )
-        if reply.status >= 400 or not (plan.adds_to_hits or requests.rewriter.planted):
-            if reply.status >= 400 and requests.rewriter.planted:
-                return Outcome(reply.status, value=with_own_reasons(reply.json(), requests.rewriter.planted))
+        body = {**requests.rewriter.body(dict(plan.rest), plan.size), "pit": evaluation.pit}
+        if not isinstance(tree, Over):
+            return await self._ranked_page(search, executor, plan, evaluation, body)
+        found = await evaluation.ranking(tree.child, tree.filters)
+        tails = requests.tails(tree.child, plan.size, tree.filters, evaluation.found)
+        body["retriever"] = requests.rewriter.retriever(requests.over(tree, found, tails, ()), _context(plan))
+        return await self._shown_page(search, executor, plan, evaluation, {**body, **plan.paging}, found)
+
+    async def _ranked_page(
+        self, search: Search, executor: Executor, plan: Plan, evaluation: Evaluation, body: dict[str, Any]
+    ) -> Outcome:
+        tree, requests = plan.tree, evaluation.requests
+        found = await evaluation.ranking(tree)
+        scored = plan.scored(found)
+        size = max(0, min(plan.size, len(found) - plan.start))
+        body |= {"from": plan.start, "size": size}
+        least = plan.min_score(tree)
+        if least is not None:
+            body["min_score"] = least
+        matching = requests.tails(tree, size, (), evaluation.found) if plan.needs_tails(len(found)) else None
+        is_matched = matching is not None and evaluation.matches_found(matching)
+        counts_apart = size > 0 and plan.counts_apart() and not requests.rewriter.planted
+        if matching is not None and counts_apart and not shows_with_hits(matching):
+            page = {**body, "query": requests.page(tree, found, scored, None)}
+            counted = requests.matched(found, matching, is_matched=is_matched)
+            if outcome := await _page_beside_count(search, executor, page, counted):
+                return outcome
+        body["query"] = requests.page(tree, found, scored, matching, is_matched=is_matched)
+        return await self._shown_page(search, executor, plan, evaluation, body, found)
+
+    async def _shown_page(
+        self,
+        search: Search,
+        executor: Executor,
+        plan: Plan,
+        evaluation: Evaluation,
+        body: dict[str, Any],
+        found: Sequence[Found],
+    ) -> Outcome:
+        """The cluster's answer to the last search, with what was asked for beside it."""
+        planted = evaluation.requests.rewriter.planted
+        is_shown = not (plan.adds_to_hits or planted)
+        target = "/_search" + _page_query(search, has_own_pit="pit" in search.body)
+        reply = await executor.call("POST", target, write_object(body), as_shown=is_shown)
+        if is_shown or (reply.status >= 400 and not planted):
             return Outcome(reply.status, reply=reply)
-        value = with_own_reasons(reply.json(), requests.rewriter.planted)
-        if plan.adds_to_hits:
+        value = with_own_reasons(reply.json(), planted)
+        if plan.adds_to_hits and reply.status < 400:
             plan.add_to_hits(value, found, evaluation)
         return Outcome(reply.status, value=value)
 
@@ -304,6 +323,18 @@ async def _closed(executor: Executor, opening: asyncio.Task[PointInTime]) -> Non
         await executor.call("DELETE", "/_pit", write_object({"id": opening.result().body["id"]}))
     except Exception as error:  # of whatever client the executor has; the cluster closes it when its time is over
         _log.warning("point in time not closed", cause=f"{type(error).__name__}: {error}")
+
+
+async def _page_beside_count(
+    search: Search, executor: Executor, page: Mapping[str, Any], counted: Mapping[str, Any]
+) -> Outcome | None:
+    """The page with what was counted beside it; ``None`` where that takes one search for both."""
+    if _page_query(search, has_own_pit="pit" in search.body) != _page_query(Search("", {}), has_own_pit=False):
+        return None
+    lines = page_beside_count(page, counted)
+    reply = await executor.call("POST", TARGET, lines, content_type="application/x-ndjson", as_shown=True)
+    body = page_with_total(reply.body) if reply.status == HTTPStatus.OK else None
+    return None if body is None else Outcome(reply.status, reply=replace(reply, body=body))
 
 
 def _context(plan: Plan) -> Context:

@@ -20,6 +20,8 @@ _OF_SHOWN_HITS = frozenset(
     {"_source", "fields", "docvalue_fields", "stored_fields", "script_fields", "runtime_mappings", "highlight"}
     | {"track_total_hits", "version", "seq_no_primary_term", "timeout", "suggest", "stats", "ext"}
 )
+# Those of them that are of every hit by itself, and need nothing of the query that found it.
+_OF_EACH_HIT = _OF_SHOWN_HITS - {"highlight", "timeout", "suggest", "stats", "ext"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ class Plan:
         if self.explain or not self.rest.keys() <= _OF_SHOWN_HITS or self.min_score(self.tree) is not None:
             return found
         return found[: self.start + self.size]
+
+    def counts_apart(self) -> bool:
+        """Whether what matches beside the ranked documents is only to be counted."""
+        is_plain = not (self.matches_all or self.adds_to_hits) and self.min_score(self.tree) is None
+        return is_plain and self.rest.keys() <= _OF_EACH_HIT
 
     def min_score(self, tree: Node) -> float | None:
         """The least score of a hit of the last search; a compound's own wins over the one beside the retriever."""

@@ -185,11 +185,15 @@ class Requests:
         if tails is None:
             body["minimum_should_match"] = 1
         else:
-            behind = [] if is_matched or not found else [self.these([one.key for one in found])]
-            body["filter"] = [_any_of([*behind, *tails])]
+            body["filter"] = [self.matched(found, tails, is_matched=is_matched)]
         if name is not None:
             body["_name"] = name
         return {"bool": body}
+
+    def matched(self, found: Sequence[Found], tails: Sequence[Any], *, is_matched: bool = False) -> Any:
+        """What the documents and ``tails`` match together; ``is_matched`` as in :meth:`ranked`."""
+        behind = [] if is_matched or not found else [self.these([one.key for one in found])]
+        return _any_of([*behind, *tails])
 
     def page(
         self,
@@ -293,6 +297,17 @@ def _routed(query: Any, routing: str) -> dict[str, Any]:
     """What ``query`` matches of the documents that were routed by a value, or of all."""
     found: dict[str, Any] = {"bool": {"filter": [query, {"term": {"_routing": routing}}]}} if routing else query
     return found
+
+
+def shows_with_hits(queries: Sequence[Any]) -> bool:
+    """Whether anything in queries is shown with the hits that it matches: a name, hits inside them."""
+    return any(map(_is_shown_with_hits, queries))
+
+
+def _is_shown_with_hits(query: Any) -> bool:
+    if isinstance(query, dict):
+        return not {"_name", "inner_hits"}.isdisjoint(query) or shows_with_hits(list(query.values()))
+    return isinstance(query, list) and shows_with_hits(query)
 
 
 def _without_inner_hits(query: Any) -> Any:
