@@ -245,6 +245,17 @@ def test_documents_of_a_shrunk_index_are_told_apart(found: FilledFront) -> None:
         found.send("DELETE", "/find-wide,find-narrow?ignore_unavailable=true")
 
 
+@pytest.mark.parametrize("size", [0, 1, 5])
+def test_a_total_below_what_is_ranked_is_of_all_that_is_ranked(found: FilledFront, size: int) -> None:
+    legs = [standard(match("lamp")), standard(match("keeper"))]
+    ranked = len(Arithmetic(found, "find-a", []).ranking({"rrf": {"retrievers": legs}}, 10))
+    assert ranked > 2
+    for tracked in range(ranked):
+        search = {"retriever": {"rrf": {"retrievers": legs}}, "size": size, "track_total_hits": tracked}
+        total = found.send("POST", "/find-a/_search", search)[1]["hits"]["total"]
+        assert total == {"value": tracked, "relation": "gte"}
+
+
 def test_documents_of_one_id_in_two_shards_are_told_apart(found: FilledFront) -> None:
     index = "find-routed"
     found.send("DELETE", f"/{index}?ignore_unavailable=true")

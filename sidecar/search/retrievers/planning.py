@@ -58,7 +58,8 @@ class Plan:
         """The ranked documents that the last search must score for its page to be right."""
         if self.explain or not self.rest.keys() <= _OF_SHOWN_HITS or self.min_score(self.tree) is not None:
             return found
-        return found[: self.start + self.size]
+        counted = 0 if self.needs_tails(len(found)) else int(self.counts_to) + 1  # nothing else is matched then
+        return found[: max(self.start + self.size, counted)]
 
     def counts_apart(self) -> bool:
         """Whether what matches beside the ranked documents is only to be counted."""
