@@ -46,12 +46,12 @@ def complete(filling: Filling, vectors: Vectors, into: SourceText | None = None,
     written = (into or filling.source).document
     failures = _put_vectors(filling, vectors, tree, made, cleared, written, may_pack=may_pack)
     _put_marker(filling, tree, made, cleared, failures, vectors.at)
-    return with_values(into or filling.source, tree)
+    return with_values(into or filling.source, tree, is_partial=filling.is_partial)
 
 
-def with_values(source: SourceText, tree: Tree) -> bytes:
+def with_values(source: SourceText, tree: Tree, *, is_partial: bool = False) -> bytes:
     """The source with the JSON values of ``tree``, which lie under its names; ``None`` takes one away."""
-    changes = _changes(source.document, tree)
+    changes = _changes(source.document, tree, is_partial=is_partial)
     if source.is_alone and changes.keys().isdisjoint(source.document):
         return appended(source.raw, changes, is_empty=not source.document)
     return changed(source.raw, changes)
@@ -261,17 +261,21 @@ def put_value(tree: Tree, document: Mapping[str, Any], path: str, value: bytes) 
     put_along(tree, keys_for(document, path), value)
 
 
-def _changes(document: Mapping[str, Any], tree: Tree) -> dict[str, Change]:
-    """``tree``, under the names that the document has or will have, as changes of ``document``."""
+def _changes(document: Mapping[str, Any], tree: Tree, *, is_partial: bool) -> dict[str, Change]:
+    """``tree``, under the names that the document has or will have, as changes of ``document``.
+
+    In the place of a ``null`` in an update stands an array: an object would be merged into the stored one.
+    """
     changes: dict[str, Change] = {}
     for name, value in tree.items():
         held = document.get(name)
         if not isinstance(value, dict):
             changes[name] = value
         elif isinstance(held, dict) or name not in document:
-            changes[name] = Into(_changes(held or {}, value))
+            changes[name] = Into(_changes(held or {}, value, is_partial=is_partial))
         else:
-            changes[name] = changed(b"{}", _changes({}, value))
+            made = changed(b"{}", _changes({}, value, is_partial=is_partial))
+            changes[name] = b"[%b]" % made if is_partial else made
     return changes
 
 

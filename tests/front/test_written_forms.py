@@ -103,6 +103,18 @@ def test_a_document_stays_one_that_can_be_updated(filled_front: FilledFront, sta
     assert token_values(filled_front.source("bound", "1")) == [tokens_of("tram")]
 
 
+@pytest.mark.parametrize("way", ["single", "bulk"])
+def test_what_an_update_takes_away_does_not_stay_below_a_vector(filled_front: FilledFront, way: str) -> None:
+    filled_front.index("bound", **mapping("text:o.tokens=sparse", o={"properties": {"tokens": SPARSE}}))
+    filled_front.send("PUT", "/bound/_doc/1?refresh=true", {"text": "boat", "o": {"n": 1, "p": "secret"}})
+    for text in ("tram", "lamp"):
+        update(filled_front, way, {"text": text, "o": None})
+        filled_front.send("POST", "/bound/_refresh")
+        source = filled_front.source("bound", "1")
+        assert token_values(source) == [tokens_of(text)]
+        assert "secret" not in str(source)
+
+
 def test_what_does_not_go_together_is_refused_as_by_the_cluster(filled_front: FilledFront) -> None:
     filled_front.index("bound", **mapping("text:tokens=sparse", tokens=SPARSE))
     filled_front.send("PUT", "/bound/_doc/1", {"text": "boat"})
