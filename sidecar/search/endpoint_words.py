@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from sidecar.search.wrapped_queries import unwrapped
+
 _ALWAYS = re.compile(
-    rb'"(semantic|sparse_vector|text_expansion|query_vector_builder|retriever|inference_id)"|\\u00|\\/'
+    rb'"(semantic|sparse_vector|text_expansion|query_vector_builder|retriever|inference_id|wrapper)"|\\u00|\\/'
 )
 _BY_MAPPING = re.compile(rb'"match"')
 
 
 def may_need_rewriting(body: bytes) -> bool:
-    """True when a body holds a word of a clause that names an endpoint, whatever the indices are."""
+    """True when a body holds a word of a clause that names an endpoint or hides one, whatever the indices are."""
     return _ALWAYS.search(body) is not None
 
 
@@ -32,5 +34,6 @@ def named_endpoints(value: Any) -> Iterator[str]:
                 if isinstance(item.get(name), str):
                     yield item[name]
             waiting.extend(item.values())
+            waiting.append(unwrapped(item.get("wrapper")))
         elif isinstance(item, list):
             waiting.extend(item)

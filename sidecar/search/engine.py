@@ -32,7 +32,7 @@ from sidecar.search.retrievers.parsing import TreeParser, needs_us
 from sidecar.search.retrievers.planning import Plan, plan_of, shown_plan
 from sidecar.search.retrievers.reading import Locate, nowhere
 from sidecar.search.retrievers.requests import Requests, shows_with_hits
-from sidecar.search.retrievers.running import Evaluation, rerank_error
+from sidecar.search.retrievers.running import NO_SHARD_FIRST, Evaluation, rerank_error
 from sidecar.search.retrievers.tree import Node, Over, Reranked, walk
 from sidecar.search.retrievers.validation import check_search
 from sidecar.search.rewriting import Context, Rewriter
@@ -248,6 +248,8 @@ class SearchEngine:
         scored = plan.scored(found)
         size = max(0, min(plan.size, len(found) - plan.start))
         body |= {"from": plan.start, "size": size}
+        if "indices_boost" in body:
+            body["indices_boost"] = _without_boost(body["indices_boost"])
         least = plan.min_score(tree)
         if least is not None:
             body["min_score"] = least
@@ -341,8 +343,18 @@ def _context(plan: Plan) -> Context:
     return Context(plan.size)
 
 
+def _without_boost(boosts: Any) -> Any:
+    """``indices_boost`` that changes no scores, as beside a compound retriever; what it names is still checked."""
+    if isinstance(boosts, list):
+        return [_without_boost(boost) for boost in boosts]
+    if not isinstance(boosts, dict):
+        return boosts
+    return {name: 1.0 if isinstance(boost, int | float) and boost >= 0 else boost for name, boost in boosts.items()}
+
+
 def _page_query(search: Search, *, has_own_pit: bool) -> str:
     kept = {name: value for name, value in search.parameters.items() if name not in _NOT_FOR_THE_PAGE}
     if "filter_path" not in kept and not has_own_pit:
         kept["filter_path"] = "-pit_id"
-    return "?" + urlencode(kept) if kept else ""
+    kept.setdefault("pre_filter_shard_size", NO_SHARD_FIRST)
+    return "?" + urlencode(kept)

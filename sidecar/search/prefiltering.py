@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sidecar.search.bodies import whole_number
+from sidecar.search.wrapped_queries import unwrapped
 
 _PARTS_OF_BOOL = ("must", "should", "filter", "must_not")
 # The one query that a compound query matches by; of others nothing is taken out.
@@ -32,6 +33,8 @@ def narrowing(clause: Any, is_semantic: Callable[[str], bool]) -> Any | None:
         return clause
     if kind == "bool":
         return _of_bool(clause, body, is_semantic)
+    if kind == "wrapper":
+        return _of_holder(clause, unwrapped(body), is_semantic)
     if kind == "dis_max":
         queries = _kept(body.get("queries"), is_semantic)
         return {kind: {**body, "queries": queries}} if queries else None

@@ -46,6 +46,7 @@ from sidecar.search.vector_queries import (
     sparse_clause,
     takes_terms,
 )
+from sidecar.search.wrapped_queries import unwrapped
 
 TEXT_EXPANSION_DEPRECATED = "text_expansion is deprecated. Use sparse_vector instead."
 
@@ -148,6 +149,9 @@ class Rewriter:
         ((kind, body),) = query.items()
         if kind == "bool":
             return self._bool(query, body, context)
+        if kind == "wrapper" and (held := unwrapped(body)) is not None:
+            changed = self.query(held, context)
+            return query if changed is held else changed
         clause = _CLAUSES.get(kind)
         if clause is not None and isinstance(body, dict):
             replaced = clause(self, body, context)

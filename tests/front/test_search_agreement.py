@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -292,6 +293,58 @@ def test_what_is_not_ranked_is_looked_at_only_where_it_counts(found: FilledFront
 def test_addresses_mean_what_they_mean_to_the_cluster(found: FilledFront, address: str) -> None:
     for body in (reranked(standard(match("lamp keeper"))), {"query": semantic()}):
         agree(found, address, body)
+
+
+@pytest.mark.parametrize(
+    "boosts", [[{"find-b": 5}], [{"find-a": 0.1}, {"find-b": 3}], [{"nobody": 2}], [{"find-a": "x"}]]
+)
+def test_boosts_of_indices_do_not_touch_what_was_ranked(found: FilledFront, boosts: Any) -> None:
+    for body in (reranked(standard(match("lamp keeper"))), {"query": semantic()}, {"retriever": standard(semantic())}):
+        agree(found, f"/{BOTH}/_search", {**body, "indices_boost": boosts})
+
+
+_WRAPPED: list[Any] = [
+    semantic("sense"),
+    match("lamp", "words"),
+    match("lamp"),
+    {"bool": {"must": [semantic()], "filter": {"term": {"kind": "a"}}}},
+    {"term": {"kind": "a"}},
+    {"semantic": {"field": "words"}},
+    semantic(text="fail now"),
+]
+
+
+@pytest.mark.parametrize("query", _WRAPPED)
+def test_wrapped_queries_are_read(found: FilledFront, query: Any) -> None:
+    """As base64, in which clients send a query that they hold as text; they narrow and are narrowed as they stand."""
+
+    def wrapped(inner: Any) -> Any:
+        return {"wrapper": {"query": base64.b64encode(json.dumps(inner).encode()).decode()}}
+
+    bodies: list[Any] = [
+        {"query": wrapped(query)},
+        {"query": wrapped({"bool": {"should": [wrapped(query), wrapped(match("storm"))]}})},
+        {"query": {"bool": {"must": [semantic("sense", "bread")], "filter": [wrapped(query)]}}},
+        {"query": {"bool": {"must": [wrapped(semantic("sense", "bread"))], "filter": [query]}}},
+        {"retriever": standard(wrapped(query), filter=wrapped({"terms": {"kind": ["a", "b"]}}))},
+    ]
+    if "field" not in query.get("semantic", ()) or "query" in query["semantic"]:
+        bodies.append(reranked(standard(wrapped(query))))
+    for body in bodies:
+        agree(found, f"/{BOTH}/_search", body)
+
+
+def test_a_wrapped_query_may_name_an_endpoint(found: FilledFront) -> None:
+    query = {"sparse_vector": {"field": "tokens", "inference_id": "sparse", "query": "lamp storm"}}
+    wrapped = {"wrapper": {"query": base64.b64encode(json.dumps(query).encode()).decode()}}
+    bare, held = (found.send("POST", "/find-a/_search", {"query": one})[1]["hits"] for one in (query, wrapped))
+    assert bare["hits"]
+    assert held == bare
+
+
+@pytest.mark.parametrize("text", ["###", "bm9wZQ==", "W10=", ""])
+def test_what_is_wrapped_wrongly_is_for_the_cluster_to_refuse(found: FilledFront, text: str) -> None:
+    agree(found, "/find-a/_search", {"query": {"wrapper": {"query": text}}})
 
 
 @pytest.mark.parametrize("beside", ["size", "from"])

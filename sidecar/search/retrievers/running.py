@@ -39,8 +39,8 @@ _WANTED = (
     "responses.hits.hits._routing,responses.hits.hits._score,responses.hits.hits.sort,responses.hits.hits.fields,responses.hits.hits._explanation"
 )
 # Shards that are looked at beforehand are put into another order, of which places among equals are made.
-_NO_SHARD_FIRST = str((1 << 31) - 1)
-_TARGET = "/_msearch?" + urlencode({"filter_path": _WANTED, "pre_filter_shard_size": _NO_SHARD_FIRST})
+NO_SHARD_FIRST = str((1 << 31) - 1)
+_TARGET = "/_msearch?" + urlencode({"filter_path": _WANTED, "pre_filter_shard_size": NO_SHARD_FIRST})
 # Errors of a body's form: Elasticsearch finds them before anything runs, so they are not a leg's.
 _OF_THE_FORM = frozenset(
     {"parsing_exception", "x_content_parse_exception", "named_object_not_found_exception", "json_parse_exception"}
