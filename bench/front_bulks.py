@@ -4,10 +4,11 @@
 
 A node with any licence. The ways take turns, in bulks of 500 documents by two callers: into an index without bindings,
 straight and through the front; with the vectors of a provider that answers at once, made by the front, beside the same
-documents sent straight with their vectors, as client libraries write them, into an index of the same mapping (the field
-as ``sidecar bind`` maps it, then one that is stored and not indexed); with a local model, beside that model alone over
-the same texts. The memory is that of the sidecar while one bulk is streamed through it to a node that reads and
-forgets. Beside the rates stands the sidecar's own processor time for a document, which a busy machine changes less.
+documents sent straight with their vectors, as client libraries write them, into an index of the same mapping (that of
+``sidecar bind``, then one whose field is stored and not indexed, without a marker); with a local model, beside that
+model alone over the same texts. The memory is that of the sidecar while one bulk is streamed through it to a node that
+reads and forgets. Beside the rates stands the sidecar's own processor time for a document, which a busy machine changes
+less.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from bench.front_peers import DIMENSIONS, vectors
 from bench.service import Service, started_service
 from sidecar.elastic.fields import dense_field
 from sidecar.elastic.version import ServerVersion
+from sidecar.ingest.marker import MARKER_FIELD, MARKER_MAPPING
 
 ROUNDS = 4
 CALLERS = 2
@@ -146,11 +148,12 @@ async def _print_rates(held: Bulks, provider_port: int, count: int) -> None:
     async with held.node.get("/") as answer:
         version = ServerVersion.parse((await answer.json())["version"]["number"])
     plain = {"type": "dense_vector", "dims": DIMENSIONS, "index": False}
+    bound = {"vector": dense_field(version, DIMENSIONS), MARKER_FIELD: MARKER_MAPPING}
     instant = "a provider that answers at once"
-    table.add_row(instant, *await _beside_given(held, "", provider, dense_field(version, DIMENSIONS), count))
-    table.add_row(f"{instant}, field not indexed", *await _beside_given(held, "-plain", provider, plain, count))
+    table.add_row(instant, *await _beside_given(held, "", provider, bound, count))
+    table.add_row(f"{instant}, not indexed", *await _beside_given(held, "-plain", provider, {"vector": plain}, count))
     model = await held.endpoint("model", {"service": "elasticsearch", "service_settings": _MODEL})
-    local = await held.create("local", _bound(model, {**plain, "dims": 384}))
+    local = await held.create("local", _bound(model, {"vector": {**plain, "dims": 384}}))
     table.add_row(
         "a local model (direct: the model alone)",
         *await _compared(
@@ -164,11 +167,12 @@ async def _print_rates(held: Bulks, provider_port: int, count: int) -> None:
 
 
 async def _beside_given(
-    held: Bulks, kind: str, provider: str, vector: dict[str, Any], count: int
+    held: Bulks, kind: str, provider: str, fields: dict[str, Any], count: int
 ) -> tuple[str, str, str, str]:
     """Vectors made by ``provider`` on the way, beside the same documents that bring theirs."""
-    given = await held.create(f"given{kind}", {"properties": _bound(provider, vector)["properties"]})
-    made = await held.create(f"made{kind}", _bound(provider, vector))
+    mapping = _bound(provider, fields)
+    given = await held.create(f"given{kind}", {"properties": mapping["properties"]})
+    made = await held.create(f"made{kind}", mapping)
     return await _compared(
         lambda n: held.rate(held.node, given, documents(n, count, with_vectors=True)),
         lambda n: held.rate(held.service.session, made, documents(n, count)),
@@ -177,9 +181,9 @@ async def _beside_given(
     )
 
 
-def _bound(inference_id: str, vector: dict[str, Any]) -> dict[str, Any]:
+def _bound(inference_id: str, fields: dict[str, Any]) -> dict[str, Any]:
     maps = {"sidecar": {"maps": [f"text:vector={inference_id}"]}}
-    return {"_meta": maps, "properties": {"text": {"type": "text"}, "vector": vector}}
+    return {"_meta": maps, "properties": {"text": {"type": "text"}, **fields}}
 
 
 Rate = Callable[[int], Awaitable[float]]

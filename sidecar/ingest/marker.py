@@ -44,12 +44,11 @@ MARKER_MAPPING: dict[str, Any] = {
 
 def input_hash(text: str, *circumstances: str) -> str:
     """128 bits in hex over the exact text and whatever else decides what is sent (chunking settings)."""
-    digest = blake2b(digest_size=16)
+    parts = []
     for part in (text, *circumstances):
         encoded = part.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "big"))
-        digest.update(encoded)
-    return digest.hexdigest()
+        parts += [len(encoded).to_bytes(8, "big"), encoded]
+    return blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +115,10 @@ class Marker:
         are nulled or emptied only when they were there: a partial update cannot remove a key.
         """
         stamps = {**self.stamps, **made}
-        failures = {**self.failed, **(failed or {})}
-        settled = {*made, *cleared} - set(failed or {})
         for name in cleared:
             stamps.pop(name, None)
-        for name in settled:
+        failures = {**self.failed, **(failed or {})}
+        for name in {*made, *cleared} - set(failed or {}) if failures else ():
             failures.pop(name, None)
         ordered = sorted(stamps.items())
         value: dict[str, Any] = {
