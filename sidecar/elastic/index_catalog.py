@@ -39,7 +39,7 @@ class IndexView:
     ``unread`` are bindings that cannot be followed, a matter of this index alone. ``names`` are its own, its aliases'
     and its data stream's. ``may_refuse`` says that it may not take documents: closed, blocked, or not there and not to
     be made by itself. ``packs_vectors``: vectors of indexed fields may be written in base64, and are shown as arrays.
-    be made by itself. ``was_resized``: it may be another one shrunk, whose shards each counted their sequence numbers.
+    ``was_resized``: it may be another one shrunk, whose shards each counted their sequence numbers.
     """
 
     name: str
