@@ -111,6 +111,10 @@ BODIES: dict[str, Any] = {
     | {"size": 2, "aggs": {"k": {"terms": {"field": "kind"}}, "s": {"max": {"script": "_score"}}}},
     "reranked collapsed": reranked(standard(match("lamp keeper storm"))) | {"collapse": {"field": "kind"}},
     "reranked highlighted": reranked(standard(match("lamp"))) | {"highlight": {"fields": {"story": {}}}, "size": 4},
+    "reranked, highlighted where it was not looked": reranked(standard(match("lamp")))
+    | {"highlight": {"fields": {"words": {}, "sense": {"type": "semantic"}, "story": {}}}},
+    "reranked semantic, highlighted elsewhere too": reranked(standard(semantic()))
+    | {"highlight": {"fields": {"words": {}, "sense": {}}}, "size": 5},
     "reranked inner hits": reranked(
         standard({"nested": {"path": "parts", "query": match("lamp keeper", "parts.text"), "inner_hits": {"size": 1}}})
     ),

@@ -286,10 +286,10 @@ class Requests:
 def _inside(index: str, query: Any) -> dict[str, Any]:
     """What ``query`` matches in one index.
 
-    Asked for outright, the index would become a ``match_all`` within its shards, for which the ``semantic`` highlighter
-    shows chunks of every field.
+    Asked for outright, the index would become a ``match_all`` within its shards, and being in no other one, by itself,
+    within all others, for which the ``semantic`` highlighter shows chunks of every field.
     """
-    elsewhere = {"bool": {"must_not": [{"term": {"_index": index}}]}}
+    elsewhere = {"bool": {"filter": [query], "must_not": [{"term": {"_index": index}}]}}
     return {"bool": {"filter": [query], "must_not": [elsewhere]}}
 
 
