@@ -180,6 +180,17 @@ _SEARCHES = (
         "is the first, as in the cluster, which is asked.",
         "The cluster without the licence does not read them.",
     ),
+    (
+        "A compound retriever without an index in the address searches all indices, `text_similarity_reranker` over "
+        "another of which nothing is left finds nothing, and `collapse` with `inner_hits` beside one takes `routing`, "
+        "`ignore_unavailable` and the like; the cluster answers 400.",
+        "It trips over its own inner requests.",
+    ),
+    (
+        "`explain` of a `text_similarity_reranker` has below `match on required clause` the child's explanation, in "
+        "indices without nested fields too.",
+        "What the cluster wraps its last query in is not known.",
+    ),
     ("`text_similarity_reranker` without an `inference_id` works: `.rerank-v1-elasticsearch` is built in.", ""),
 )
 

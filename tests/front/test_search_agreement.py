@@ -351,6 +351,14 @@ def test_what_is_wrapped_wrongly_is_for_the_cluster_to_refuse(found: FilledFront
     agree(found, "/find-a/_search", {"query": {"wrapper": {"query": text}}})
 
 
+def test_causes_of_a_failed_child_are_told_once(found: FilledFront) -> None:
+    body = reranked(standard({"match_phrase": {"words": "lamp"}}))
+    expected, got = (found.send("POST", "/find-b/_search", body, base=base)[1]["error"] for base in (found.node, None))
+    shard = expected["root_cause"][0]["suppressed"][0]["failed_shards"][0]
+    assert "caused_by" not in shard["reason"]
+    assert got == expected
+
+
 @pytest.mark.parametrize("beside", ["size", "from"])
 def test_negative_pages_are_refused(found: FilledFront, beside: str) -> None:
     agree(found, "/find-a/_search", reranked(standard(match("lamp"))) | {beside: -1})

@@ -398,10 +398,19 @@ def _search_failed(kind: str, names: Sequence[str], suppressed: Sequence[Any], s
         "All failures are attached as suppressed exceptions."
     )
     shown = {"type": "status_exception", "reason": reason}
-    bare = [{key: value for key, value in one.items() if key not in ("caused_by", "root_cause")} for one in suppressed]
+    bare = [_without_causes(one) for one in suppressed]
     whole = [{key: value for key, value in one.items() if key != "root_cause"} for one in suppressed]
     error = {"root_cause": [{**shown, "suppressed": bare}], **shown, "suppressed": whole}
     return RelayedError(status, {"error": error})
+
+
+def _without_causes(error: Any) -> Any:
+    """An error as it is shown as a root cause: nothing at any depth tells what caused it."""
+    if isinstance(error, list):
+        return [_without_causes(one) for one in error]
+    if not isinstance(error, Mapping):
+        return error
+    return {key: _without_causes(value) for key, value in error.items() if key not in ("caused_by", "root_cause")}
 
 
 def _pieces(node: Reranked, texts: Sequence[str]) -> tuple[list[str], list[list[int]]]:
