@@ -292,9 +292,11 @@ async def _scripted(exchange: Exchange, copy: _Copy, hits: Sequence[Mapping[str,
     for one, hit, doc in zip(found, hits, (one["doc"] for one in made), strict=True):
         source = doc["_source"].get("_source")
         operation = doc["_source"].get("op")
-        if operation not in ("index", "delete", "noop") or doc["_version"] != str(hit.get("_version", _NO_VERSION)):
+        if not isinstance(source, dict) or operation not in ("index", "delete", "noop"):
             raise _ScriptFailedError
-        result = _Made(operation, dict(source or {}), doc["_index"], doc.get("_id"), doc.get("_routing"))
+        if doc["_version"] != str(hit.get("_version", _NO_VERSION)):
+            raise _ScriptFailedError
+        result = _Made(operation, dict(source), doc["_index"], doc.get("_id"), doc.get("_routing"))
         if copy.into is None and (result.index, result.id, result.routing) != (one.index, one.id, one.routing):
             raise _ScriptFailedError  # only copies may get another name
         results.append(result)

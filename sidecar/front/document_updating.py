@@ -20,7 +20,15 @@ from sidecar.core.errors import OtherError, SidecarError
 from sidecar.elastic.source import drop_at, is_present, text_at
 from sidecar.front.cluster import Answer
 from sidecar.front.document_merging import drop_outdated_results, merge
-from sidecar.front.document_writing import RunningPipelines, filled, pipelines_of, read_body, respond, told
+from sidecar.front.document_writing import (
+    RunningPipelines,
+    filled,
+    pipelines_of,
+    read_body,
+    respond,
+    respond_with,
+    told,
+)
 from sidecar.front.exchange import Exchange
 from sidecar.front.filling import Filling, examined, unclaimed_in
 from sidecar.front.json_members import Change, changed, members
@@ -342,6 +350,8 @@ class _Update:
         if stored is None and operation in ("none", "delete"):
             return None
         changed_source = source if isinstance(source, dict) else {}
+        if not isinstance(source, dict) and operation in ("index", "create"):
+            return None
         if stored is not None:
             drop_outdated_results(stored.source, changed_source, self._plan.foreign)
         return _Change("index" if operation == "create" else operation, changed_source)
@@ -377,14 +387,15 @@ class _Update:
     async def _answer(self, answer: Answer, stored: _Stored | None) -> web.StreamResponse:
         if answer.status >= 300:
             return respond(self._context, answer, self._errors)
-        body = await self._with_source(answer.json())
-        return self._exchange.respond(answer.status, body, warnings=self._context.notes)
+        return respond_with(self._context, answer, await self._with_source(answer.json()))
 
     async def _with_source(self, body: dict[str, Any]) -> dict[str, Any]:
         """The answer with the document's source where the caller asked for it."""
         shown = self._request.shown
-        if shown is None or body.get("result") == "deleted":
+        if shown is None:
             return body
+        if body.get("result") == "deleted":
+            return body | {"get": {"_seq_no": body["_seq_no"], "_primary_term": body["_primary_term"], "found": True}}
         parameters = dict(shown) | ({} if self._request.routing is None else {"routing": self._request.routing})
         answer = await self._exchange.call("GET", self._target("_doc", body["_index"], parameters))
         found = answer.json() if answer.status == 200 else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
@@ -192,8 +193,17 @@ def respond(context: WriteContext, answer: Answer, errors: Mapping[str, SidecarE
         error = explained(body["error"], errors)
         if error is not None:
             raise error
+    return respond_with(context, answer, body)
+
+
+def respond_with(context: WriteContext, answer: Answer, body: Any) -> web.Response:
+    """``body`` in the caller's format, with the status of the cluster's ``answer``, its place and its warnings."""
+    place = {"Location": answer.headers["Location"]} if "Location" in answer.headers else {}
     filtered = answer.status < 300  # errors are shown whole
-    return context.exchange.respond(answer.status, body, warnings=context.notes, filtered=filtered)
+    told = context.exchange.respond(answer.status, body, place, warnings=context.notes, filtered=filtered)
+    for warning in answer.headers.getall("Warning", ()):
+        told.headers.add("Warning", warning)
+    return told
 
 
 def _json_type(exchange: Exchange) -> str:

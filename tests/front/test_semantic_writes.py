@@ -285,3 +285,23 @@ def test_updates_by_query_refuse_scripts_as_the_cluster_does(filled_front: Fille
     straight = filled_front.send("POST", "/plain/_update_by_query", {"script": script}, base=filled_front.node)
     assert (told[0], told[1]["error"]["type"]) == (straight[0], straight[1]["error"]["type"])
     assert told[0] == 400
+
+
+def test_an_update_answers_with_the_headers_of_the_cluster(filled_front: FilledFront) -> None:
+    fields = {"properties": {"s": {"type": "semantic_text", "inference_id": "sparse"}}}
+    filled_front.index("updated", mappings=fields)
+    body = {"doc": {"s": "boat"}, "doc_as_upsert": True}
+    headers = dict(filled_front.headers("POST", "/updated/_update/a%20b?routing=q", body))
+    assert headers["Location"] == "/updated/_doc/a+b?routing=q"  # so Elasticsearch writes it
+    body = {"script": "ctx.op = 'delete'", "_source": True}
+    told = filled_front.send("POST", "/updated/_update/a%20b?routing=q", body)[1]
+    assert (told["result"], told["get"].keys()) == ("deleted", {"_seq_no", "_primary_term", "found"})
+
+
+@pytest.mark.parametrize("path", ["_update/1", "_update_by_query"])
+def test_a_script_that_leaves_no_source_is_refused(filled_front: FilledFront, path: str) -> None:
+    fields = {"properties": {"s": {"type": "semantic_text", "inference_id": "sparse"}}}
+    filled_front.index("updated", mappings=fields)
+    filled_front.send("PUT", "/updated/_doc/1?refresh=true", {"s": "boat"})
+    assert filled_front.send("POST", f"/updated/{path}", {"script": "ctx._source = null"})[0] == 400
+    assert filled_front.source("updated", "1")["s"] == "boat"
