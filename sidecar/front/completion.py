@@ -158,7 +158,7 @@ def _put_marker(
     written = filling.marker.rewritten(made, cleared, "; ".join(failures) or None, at)
     if failures:
         written["pending"] = True
-    if not filling.is_partial:
+    if not filling.is_partial and None in written.values():
         written = {name: value for name, value in written.items() if value is not None}
     tree[MARKER_FIELD] = _dumps(written)
 

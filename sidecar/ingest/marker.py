@@ -120,13 +120,13 @@ class Marker:
         failures = {**self.failed, **(failed or {})}
         for name in {*made, *cleared} - set(failed or {}) if failures else ():
             failures.pop(name, None)
-        ordered = sorted(stamps.items())
-        value: dict[str, Any] = {
-            "model": [*self.foreign_models, *(f"{name}={stamp.model}" for name, stamp in ordered)],
-            "hash": [*self.foreign_hashes, *(f"{name}={stamp.hash}" for name, stamp in ordered)],
-            "at": _timestamp(at),
-        }
-        origins = [f"{name}={stamp.source}" for name, stamp in ordered if stamp.source is not None]
+        models, hashes, origins = [*self.foreign_models], [*self.foreign_hashes], []
+        for name, stamp in sorted(stamps.items()):
+            models.append(f"{name}={stamp.model}")
+            hashes.append(f"{name}={stamp.hash}")
+            if stamp.source is not None:
+                origins.append(f"{name}={stamp.source}")
+        value: dict[str, Any] = {"model": models, "hash": hashes, "at": _timestamp(at)}
         if origins or any(stamp.source is not None for stamp in self.stamps.values()):
             value["source"] = origins
         if failures or self.failed:
