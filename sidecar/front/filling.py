@@ -19,7 +19,7 @@ from sidecar.front.embedding import Vectors
 from sidecar.front.refusals import ConflictingSettingsError, MixedEndpointsError
 from sidecar.front.source_text import SourceText
 from sidecar.front.targets import SemanticTarget, Unfillable, VectorTarget, WritePlan
-from sidecar.front.value_places import Touch, touch_of
+from sidecar.front.value_places import Touch, has_null_above, touch_of
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.ingest.brought_results import Brought, judge_brought, reach_beyond
 from sidecar.ingest.marker import Marker, Stamp, input_hash
@@ -365,8 +365,11 @@ def _touched(
         return Touch.VALUE if is_known else Touch.PARENT
     if Touch.VALUE in of_sources or _text_of(before, sources) != _text_of(whole, sources):
         return Touch.VALUE
-    is_lost = is_present(before, target.place) and not is_present(whole, target.place)
-    return Touch.VALUE if is_lost and not stands_at(document, target.place) else Touch.NONE
+    if stands_at(document, target.place) or not is_present(before, target.place):
+        return Touch.NONE
+    # 9.x cannot read a sparse vector beside a null.
+    is_lost = not is_present(whole, target.place) or has_null_above(whole, target.place)
+    return Touch.VALUE if is_lost else Touch.NONE
 
 
 def _text_of(document: Mapping[str, Any], sources: Sequence[str]) -> str | None:

@@ -46,7 +46,7 @@ def touch_of(partial: Mapping[str, Any], path: str) -> Touch:
 def keys_for(document: Mapping[str, Any], path: str) -> Keys:
     """The keys under which a value goes to ``path`` where none stands yet.
 
-    A ``null`` on the way gives way to an object, which says no more: with a vector beside it 9.x cannot read the
+    A ``null`` on the way gives way to an object, which says no more: with a sparse vector beside it 9.x cannot read the
     document any more. Beside an array the name is written with dots.
     """
     names = path.split(".")
@@ -63,22 +63,37 @@ def keys_for(document: Mapping[str, Any], path: str) -> Keys:
     return tuple(names)
 
 
+def has_null_above(document: Mapping[str, Any], path: str) -> bool:
+    """Whether a ``null``, alone or in an array, stands where an object on the way to ``path`` could."""
+    names = path.split(".")
+    for length in range(1, len(names)):
+        name = ".".join(names[:length])
+        if name not in document:
+            continue
+        below = document[name]
+        if below is None or (isinstance(below, list) and None in below):
+            return True
+        if isinstance(below, Mapping) and has_null_above(below, ".".join(names[length:])):
+            return True
+    return False
+
+
 def arrays_with(document: Mapping[str, Any], path: str) -> Iterator[tuple[Keys, str, list[Any]]]:
-    """The arrays on the way to ``path`` whose objects hold values there: the keys to each, and the path within it."""
+    """The arrays on the way to ``path`` that hold values there, or a ``null``: the keys to each, the path within."""
     names = path.split(".")
     for length in range(1, len(names)):
         name, rest = ".".join(names[:length]), ".".join(names[length:])
         below = document.get(name)
-        if isinstance(below, list) and next(values_at(below, rest), None) is not None:
+        if isinstance(below, list) and (None in below or next(values_at(below, rest), None) is not None):
             yield (name,), rest, below
         elif isinstance(below, Mapping):
             yield from (((name, *keys), within, items) for keys, within, items in arrays_with(below, rest))
 
 
 def without(value: Any, path: str) -> Any:
-    """A copy of ``value`` without what stands at ``path`` in it, through arrays."""
+    """A copy of ``value`` without what stands at ``path`` in it, through arrays, and without their ``null``s."""
     if isinstance(value, list):
-        return [without(item, path) for item in value]
+        return [without(item, path) for item in value if item is not None]
     if not isinstance(value, Mapping):
         return value
     kept = {}

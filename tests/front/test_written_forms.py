@@ -89,7 +89,7 @@ def test_vectors_are_of_the_text_that_an_update_leaves(
     assert any(source["vector"] == pytest.approx(vector) for vector in held)
 
 
-@pytest.mark.parametrize("standing", [None, [], [{"n": 1}, {"n": 2}], {"n": 1}])
+@pytest.mark.parametrize("standing", [None, [], [None], [None, {"n": 1}], [{"n": 1}, {"n": 2}], {"n": 1}])
 def test_a_document_stays_one_that_can_be_updated(filled_front: FilledFront, standing: object) -> None:
     inner = {"properties": {"tokens": SPARSE}}
     filled_front.index("bound", **mapping("text:o.tokens=sparse", o=inner))
@@ -98,7 +98,9 @@ def test_a_document_stays_one_that_can_be_updated(filled_front: FilledFront, sta
     update(filled_front, "bulk", {"text": "tram"})
     filled_front.send("POST", "/bound/_refresh")
     assert token_values(filled_front.source("bound", "1")) == [tokens_of("tram")]
+    update(filled_front, "bulk", {"o.x": 1})
     update(filled_front, "bulk", {"o": standing, "m": 2})
+    assert filled_front.send("POST", "/bound/_update/1", {"doc": {"m": 3}}, base=filled_front.node)[0] == 200
     filled_front.send("POST", "/bound/_refresh")
     assert token_values(filled_front.source("bound", "1")) == [tokens_of("tram")]
 
@@ -139,4 +141,4 @@ def test_a_value_goes_into_the_objects_that_there_are() -> None:
     assert keys_for({"a": {"b": None}}, "a.b.c") == ("a", "b", "c")
     assert keys_for({"a": {"b": [{}]}}, "a.b.c") == ("a", "b.c")
     assert keys_for({"a.x": 1}, "a.b") == ("a.b",)
-    assert without([{"a": {"b": 1, "c": 2}}, {"a.b": 3}, 4], "a.b") == [{"a": {"c": 2}}, {}, 4]
+    assert without([{"a": {"b": 1, "c": 2}}, {"a.b": 3}, 4, None], "a.b") == [{"a": {"c": 2}}, {}, 4]
