@@ -256,8 +256,10 @@ class SearchEngine:
         matching = requests.tails(tree, size, (), evaluation.found) if plan.needs_tails(len(found)) else None
         is_matched = matching is not None and evaluation.matches_found(matching)
         counts_apart = size > 0 and plan.counts_apart() and not requests.rewriter.planted
-        if matching is not None and counts_apart and not shows_with_hits(matching):
-            page = {**body, "query": requests.page(tree, found, scored, None)}
+        if matching is not None and counts_apart:
+            shown = matching if shows_with_hits(matching) else None
+            query = requests.page(tree, found, scored, shown, is_matched=is_matched, only_scored=True)
+            page = {**body, "query": query}
             counted = requests.matched(found, matching, is_matched=is_matched)
             if outcome := await _page_beside_count(search, executor, page, counted):
                 return outcome

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.front.conftest import FilledFront
 from tests.front.search_data import BOTH, fill
+from tests.front.test_bound_writes import mapping
 from tests.front.test_search_agreement import is_nine, match, semantic, standard
 
 EXAMPLES = int(os.environ.get("SEARCH_EXAMPLES", "25"))
@@ -254,6 +255,58 @@ def test_a_total_below_what_is_ranked_is_of_all_that_is_ranked(found: FilledFron
         search = {"retriever": {"rrf": {"retrievers": legs}}, "size": size, "track_total_hits": tracked}
         total = found.send("POST", "/find-a/_search", search)[1]["hits"]["total"]
         assert total == {"value": tracked, "relation": "gte"}
+
+
+def _near(text: str) -> dict[str, Any]:
+    builder = {"text_embedding": {"model_id": "dense", "model_text": text}}
+    return {"knn": {"field": "vector", "k": 3, "query_vector_builder": builder}}
+
+
+def _parts_with(text: str) -> dict[str, Any]:
+    return {"nested": {"path": "parts", "query": match(text, "parts.text"), "inner_hits": {"name": text}}}
+
+
+@pytest.mark.parametrize(
+    "legs",
+    [
+        [standard(semantic("sense", "lamp")), standard(semantic("sense", "bell fog"))],
+        [standard(match("lamp"), _name="first"), standard({"match": {"story": {"query": "fog", "_name": "second"}}})],
+        [standard(_parts_with("lamp")), standard(_parts_with("keeper")), standard(match("fog"))],
+        [{"knn": {"field": "v", "query_vector": [1, 2], "k": 4, "num_candidates": 9}}, standard(match("lamp keeper"))],
+    ],
+)
+def test_a_page_and_its_count_are_those_of_one_search(found: FilledFront, legs: list[Any]) -> None:
+    """With any parameter that shapes the answer both are asked in one."""
+    for tree in ({"rrf": {"retrievers": legs, "_name": "all"}}, {"rrf": {"retrievers": legs}}):
+        for extra in (
+            {"size": 2},
+            {"size": 3, "from": 1, "fields": ["kind"]},
+            {"size": 0},
+            {"size": 4, "version": True},
+        ):
+            answers = [
+                found.send("POST", f"/{BOTH}/_search{query}", {"retriever": tree, **extra})
+                for query in ("", "?typed_keys=true")
+            ]
+            assert [status for status, _ in answers] == [200, 200], answers
+            assert answers[0][1]["hits"] == answers[1][1]["hits"]
+
+
+def test_two_legs_of_neighbours_are_told_apart(filled_front: FilledFront) -> None:
+    vector = {"type": "dense_vector", "dims": 4, "similarity": "l2_norm"}
+    filled_front.index("bound", **mapping("text:vector=dense", vector=vector))
+    for place, text in enumerate(("lamp", "bell", "fog lamp", "ship", "lamp bell")):
+        assert filled_front.send("PUT", f"/bound/_doc/{place}?refresh=true", {"text": text})[0] == 201
+    tree = {"rrf": {"retrievers": [standard(_near("lamp")), standard(_near("bell"))]}}
+    status, answer = filled_front.send("POST", "/bound/_search", {"retriever": tree})
+    assert status == 200, answer
+    alone = [filled_front.send("POST", "/bound/_search", {"query": _near(text)})[1] for text in ("lamp", "bell")]
+    wanted: dict[str, float] = {}
+    for one in alone:
+        for rank, hit in enumerate(one["hits"]["hits"], 1):
+            wanted[hit["_id"]] = wanted.get(hit["_id"], 0.0) + 1 / (60 + rank)
+    assert {hit["_id"]: hit["_score"] for hit in answer["hits"]["hits"]} == pytest.approx(wanted)
+    assert answer["hits"]["total"]["value"] == len(wanted)
 
 
 def test_documents_of_one_id_in_two_shards_are_told_apart(found: FilledFront) -> None:

@@ -169,11 +169,12 @@ class Requests:
         scored: Sequence[Found] | None = None,
         *,
         is_matched: bool = False,
+        only_scored: bool = False,
     ) -> dict[str, Any]:
         """The documents with their scores; with ``tails`` also what these match, with score 0.
 
         ``scored`` are the first of them that need their scores, ``None``: all do. ``is_matched``: the tails match every
-        one of them.
+        one of them. ``only_scored``: what is not scored is left out, so that tails only tell what is shown with hits.
         """
         clauses = [
             {"constant_score": {"filter": self.one(document.key), "boost": max(document.score, LEAST_SCORE)}}
@@ -186,6 +187,8 @@ class Requests:
             body["minimum_should_match"] = 1
         else:
             body["filter"] = [self.matched(found, tails, is_matched=is_matched)]
+            if only_scored:
+                body["filter"].append(self.these(one.key for one in (found if scored is None else scored)))
         if name is not None:
             body["_name"] = name
         return {"bool": body}
@@ -203,12 +206,13 @@ class Requests:
         tails: Sequence[Any] | None,
         *,
         is_matched: bool = False,
+        only_scored: bool = False,
     ) -> dict[str, Any]:
         """The query of the last search: what is ranked, under the tree's name and that of neighbours below it.
 
-        ``scored`` and ``is_matched`` as in :meth:`ranked`.
+        ``scored``, ``is_matched`` and ``only_scored`` as in :meth:`ranked`.
         """
-        query = self.ranked(found, tails, tree.name, scored, is_matched=is_matched)
+        query = self.ranked(found, tails, tree.name, scored, is_matched=is_matched, only_scored=only_scored)
         if not isinstance(tree, Reranked) or not isinstance(tree.child, Native) or tree.child.kind != "knn":
             return query
         named: dict[str, Any] = _named(query, tree.child.name)
@@ -336,6 +340,14 @@ def _nameless(value: Any) -> Any:
 
 def _named(query: Any, name: str | None) -> Any:
     return query if name is None else {"bool": {"must": [query], "_name": name}}
+
+
+def without_name(query: Any) -> Any:
+    """A tail without the name of its retriever."""
+    match query:
+        case {"bool": {"must": [inner], "_name": str(), **rest}} if len(query) == 1 and not rest:
+            return inner
+    return query
 
 
 def _with_names(names: Sequence[str | int]) -> dict[str, Any]:

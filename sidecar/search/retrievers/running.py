@@ -31,7 +31,7 @@ from sidecar.search.retrievers.fusing import (
     sort_found,
     weighted_scores,
 )
-from sidecar.search.retrievers.requests import BY_SCORE, Leg, Requests, over_window
+from sidecar.search.retrievers.requests import BY_SCORE, Leg, Requests, over_window, without_name
 from sidecar.search.retrievers.tree import LEAVES, Compound, Filters, Fused, Native, Node, Over, Pinned, Reranked, walk
 
 _WANTED = (
@@ -101,7 +101,10 @@ class Evaluation:
 
         Those of neighbours list them; a query may look at fewer neighbours there than in its leg.
         """
-        return self._fuses_only() and all(query is None or query in tails for query in self._queries)
+        if not self._fuses_only():
+            return False
+        matched = {write_object(without_name(tail)) for tail in tails}  # as text: arrays are not compared with ==
+        return all(query is None or write_object(query) in matched for query in self._queries)
 
     def _fuses_only(self) -> bool:
         """Whether what the legs find is fused and nothing else."""
