@@ -446,7 +446,9 @@ class BatchMaker:
             source = document.source.raw
             if document.filling is not None and not document.filling.is_idle:
                 # Partial documents are compared with what is stored; scripts and pipelines see vectors as they come.
-                may_pack = document.member is None and document.pipeline == ""
+                is_seen = document.member is not None or document.pipeline != ""
+                # An alias may lead to another index by now, one that shows vectors as they were written.
+                may_pack = not is_seen and self._name(work.action) == work.plan.index
                 source = self._context.completed(document.filling, vectors, document.source, may_pack=may_pack)
             if document.outcome is not None and document.outcome.carrier is not None:
                 source = changed(source, {CARRIER: document.outcome.carrier})

@@ -60,9 +60,9 @@ class Filling:
     """What a document wants. ``needs_stored`` says that the stored document must be read to know it.
 
     ``marker`` is that of the document that will be left, ``whole`` this document, where the stored one was read.
-    ``dropped`` are fields whose ``_inference_fields`` go, ``cleared`` those of which the marker says what holds not any
-    more. ``notes`` are for the caller, as warnings; so is ``cut``, how many texts of each field the model
-    did not read whole.
+    ``dropped`` are fields whose ``_inference_fields`` go, ``cleared`` those of which the marker says what
+    holds no more. ``notes`` are for the caller, as warnings; so is ``cut``, how many texts of each field the model did
+    not read whole.
     """
 
     source: SourceText
@@ -127,9 +127,8 @@ def examine(
     """What the document wants; ``is_partial`` for the ``doc`` of an update, which holds changed fields only.
 
     ``whole`` and ``marker`` are those of the document that the update will leave, where the one ``before`` was read.
-    ``unclaimed`` are
-    fields of which the marker of an updated document says nothing any more, see :func:`unclaimed_in`; ``lost``
-    ``semantic_text`` fields whose chunks the cluster would leave behind, see ``stored_documents``.
+    ``unclaimed`` are fields of which the marker of an updated document says nothing any more, see :func:`unclaimed_in`;
+    ``lost`` ``semantic_text`` fields whose chunks the cluster would leave behind, see ``stored_documents``.
 
     Raises:
         SidecarError: a value that Elasticsearch refuses to embed, a text that cannot be cut, or one for a field that

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 
 from sidecar.search.bodies import write_object
+from sidecar.search.retrievers.running import NO_SHARD_FIRST
 
-TARGET = "/_msearch?filter_path=-responses.pit_id"
+TARGET = "/_msearch?" + urlencode({"filter_path": "-responses.pit_id", "pre_filter_shard_size": NO_SHARD_FIRST})
 _BESIDE_A_TOTAL = ("track_total_hits", "runtime_mappings")
 # Both whole and on every shard, as Elasticsearch writes them; anything else is for one search to answer.
 _ANSWERED = re.compile(
