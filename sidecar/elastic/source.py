@@ -8,6 +8,13 @@ from typing import Any
 SEPARATOR = "\n"
 
 
+def cuts(path: str) -> Iterator[tuple[str, str]]:
+    """A dotted path as the name of a parent, which may have dots itself, and what is below it: in every such way."""
+    names = path.split(".")
+    for length in range(1, len(names)):
+        yield ".".join(names[:length]), ".".join(names[length:])
+
+
 def values_at(source: Any, path: str) -> Iterator[Any]:
     """All leaves at ``path``, through arrays, in document order.
 
@@ -30,11 +37,11 @@ def values_at(source: Any, path: str) -> Iterator[Any]:
             else:
                 yield value
         return
-    names = path.split(".")
-    for length in range(1, len(names) + 1):
-        name = ".".join(names[:length])
+    for name, rest in cuts(path):
         if name in source:
-            yield from values_at(source[name], ".".join(names[length:]))
+            yield from values_at(source[name], rest)
+    if path in source:
+        yield from values_at(source[path], "")
 
 
 def stands_at(source: Mapping[str, Any], path: str) -> bool:
@@ -80,15 +87,13 @@ def in_the_way(source: Mapping[str, Any], path: str) -> tuple[str, Any] | None:
 
     A partial update would put an object in its place. Both forms of writing ``a.b`` are looked at.
     """
-    names = path.split(".")
-    for length in range(1, len(names)):
-        name = ".".join(names[:length])
+    for name, rest in cuts(path):
         if name not in source:
             continue
         below = source[name]
         if not isinstance(below, Mapping):
             return name, below
-        if found := in_the_way(below, ".".join(names[length:])):
+        if found := in_the_way(below, rest):
             return f"{name}.{found[0]}", found[1]
     return None
 
@@ -108,16 +113,12 @@ def kind_of(value: Any) -> str:
 
 def forms_of(source: Mapping[str, Any], path: str) -> list[tuple[str, ...]]:
     """The keys that lead to ``path``, one tuple for each way in which the document writes it: ``("a.b", "c")``."""
-    names = path.split(".")
     found: list[tuple[str, ...]] = []
-    for length in range(1, len(names) + 1):
-        name = ".".join(names[:length])
-        if name not in source:
-            continue
-        if length == len(names):
-            found.append((name,))
-        elif isinstance(below := source[name], Mapping):
-            found.extend((name, *rest) for rest in forms_of(below, ".".join(names[length:])))
+    for name, rest in cuts(path):
+        if isinstance(below := source.get(name), Mapping):
+            found.extend((name, *keys) for keys in forms_of(below, rest))
+    if path in source:
+        found.append((path,))
     return found
 
 
@@ -147,10 +148,7 @@ def put_along(document: dict[str, Any], keys: Sequence[str], value: Any) -> None
 
 def drop_at(document: dict[str, Any], path: str) -> None:
     """Removes ``path`` in nested and in dotted form; nothing happens when it is not there."""
-    names = path.split(".")
-    for length in range(1, len(names) + 1):
-        name = ".".join(names[:length])
-        if length == len(names):
-            document.pop(name, None)
-        elif isinstance(below := document.get(name), dict):
-            drop_at(below, ".".join(names[length:]))
+    for name, rest in cuts(path):
+        if isinstance(below := document.get(name), dict):
+            drop_at(below, rest)
+    document.pop(path, None)

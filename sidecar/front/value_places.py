@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any
 
-from sidecar.elastic.source import values_at
+from sidecar.elastic.source import cuts, values_at
 
 Keys = tuple[str, ...]
 
@@ -31,16 +31,14 @@ def touch_of(partial: Mapping[str, Any], path: str) -> Touch:
     if "." not in path:
         return Touch.VALUE if path in partial else Touch.NONE
     found = Touch.NONE
-    names = path.split(".")
-    for length in range(1, len(names) + 1):
-        name = ".".join(names[:length])
+    for name, rest in cuts(path):
         if name not in partial:
             continue
         below = partial[name]
-        if length == len(names) or not isinstance(below, Mapping):
+        if not isinstance(below, Mapping):
             return Touch.VALUE
-        found = max(found, Touch.PARENT, touch_of(below, ".".join(names[length:])))
-    return found
+        found = max(found, Touch.PARENT, touch_of(below, rest))
+    return Touch.VALUE if path in partial else found
 
 
 def keys_for(document: Mapping[str, Any], path: str) -> Keys:
@@ -50,14 +48,13 @@ def keys_for(document: Mapping[str, Any], path: str) -> Keys:
     document any more. Beside an array the name is written with dots.
     """
     names = path.split(".")
-    for length in range(1, len(names)):
-        name = ".".join(names[:length])
+    for name, rest in cuts(path):
         if name not in document:
             continue
         below = document[name]
         if isinstance(below, Mapping):
-            return (name, *keys_for(below, ".".join(names[length:])))
-        return (path,) if below is not None else (name, *names[length:])
+            return (name, *keys_for(below, rest))
+        return (path,) if below is not None else (name, *rest.split("."))
     if len(names) > 1 and any(other.startswith(f"{names[0]}.") for other in document):
         return (path,)
     return tuple(names)
@@ -65,24 +62,20 @@ def keys_for(document: Mapping[str, Any], path: str) -> Keys:
 
 def has_null_above(document: Mapping[str, Any], path: str) -> bool:
     """Whether a ``null``, alone or in an array, stands where an object on the way to ``path`` could."""
-    names = path.split(".")
-    for length in range(1, len(names)):
-        name = ".".join(names[:length])
+    for name, rest in cuts(path):
         if name not in document:
             continue
         below = document[name]
         if below is None or (isinstance(below, list) and None in below):
             return True
-        if isinstance(below, Mapping) and has_null_above(below, ".".join(names[length:])):
+        if isinstance(below, Mapping) and has_null_above(below, rest):
             return True
     return False
 
 
 def arrays_with(document: Mapping[str, Any], path: str) -> Iterator[tuple[Keys, str, list[Any]]]:
     """The arrays on the way to ``path`` that hold values there, or a ``null``: the keys to each, the path within."""
-    names = path.split(".")
-    for length in range(1, len(names)):
-        name, rest = ".".join(names[:length]), ".".join(names[length:])
+    for name, rest in cuts(path):
         below = document.get(name)
         if isinstance(below, list) and (None in below or next(values_at(below, rest), None) is not None):
             yield (name,), rest, below

@@ -333,8 +333,8 @@ async def _page_beside_count(
     search: Search, executor: Executor, page: Mapping[str, Any], counted: Mapping[str, Any]
 ) -> Outcome | None:
     """The page with what was counted beside it; ``None`` where that takes one search for both."""
-    if _page_query(search, has_own_pit="pit" in search.body) != _page_query(Search("", {}), has_own_pit=False):
-        return None
+    if "pit" in search.body or not search.parameters.keys() <= _NOT_FOR_THE_PAGE:
+        return None  # the answer has another shape
     lines = page_beside_count(page, counted)
     reply = await executor.call("POST", TARGET, lines, content_type="application/x-ndjson", as_shown=True)
     body = page_with_total(reply.body) if reply.status == HTTPStatus.OK else None
