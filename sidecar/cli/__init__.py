@@ -50,6 +50,10 @@ class Commands(TyperGroup):
         super().__init__(**settings)
         self.commands = {name: DeferredCommand(name=name, help=line) for name, line in COMMANDS.items()}
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.rich_markup_mode = "rich"  # the plain form, which may be set for mistakes, cuts what commands are for
+        super().format_help(ctx, formatter)
+
 
 def load_command(name: str) -> Any:
     """The real command, or group, of that name."""
@@ -70,6 +74,8 @@ def build() -> typer.Typer:
         help="Elasticsearch's Inference API as one small service. Settings: sidecar config, and docs/settings.md.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        # a frame would fold what is wrong with the arguments to 80 columns in a log
+        rich_markup_mode="rich" if sys.stderr.isatty() else None,
     )
 
 

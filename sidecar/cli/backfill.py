@@ -14,6 +14,8 @@ from rich.console import Console
 
 from sidecar.cli.query_option import read_query
 from sidecar.cli.run_report import listing, summary_table, tell_cache, verdict, watch
+from sidecar.cli.sentences import print_sentence
+from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import (
     GIVING_WAY,
     ElasticsearchUrl,
@@ -163,6 +165,6 @@ def _show(work: Backfill, index: str, console: Console) -> None:
     summary = work.summary
     for change in work.changes:
         said = "Lacks" if summary.dry_run else "Added to"
-        console.print(f"{said} [{change.index}]: {', '.join(change.fields)}", markup=False)
-    console.print(summary_table(summary, f"Backfill of {index}"))
-    console.print(verdict(summary))
+        print_sentence(f"{said} [{change.index}]: {', '.join(change.fields)}", console)
+    print_whole(summary_table(summary, f"Backfill of {index}"), console)
+    print_sentence(verdict(summary), console, markup=True)

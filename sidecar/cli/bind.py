@@ -13,6 +13,7 @@ from rich.console import Console
 
 from sidecar.cli.backfill import ChunkTokens, read_chunk_tokens
 from sidecar.cli.bindings import bindings_table
+from sidecar.cli.sentences import tell
 from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.core.errors import IllegalArgumentError
@@ -74,7 +75,7 @@ def bind(
             found, unknown = asyncio.run(_bind(index, wanted, fields, passages, elasticsearch_url))
         print_whole(bindings_table(found), Console())
         for path in unknown:
-            Console(stderr=True).print(f"[{path}] is in no mapping of [{index}] yet: is that its name?", markup=False)
+            tell(f"[{path}] is in no mapping of [{index}] yet: is that its name?")
 
 
 async def _bind(

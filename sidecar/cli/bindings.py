@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.cli.sentences import tell
 from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
 from sidecar.core.chunking import UNIT
 from sidecar.elastic.bindings import Binding, OnFailure, UnreadBinding
 from sidecar.elastic.index_catalog import IndexCatalog
+from sidecar.settings import UserError
 
 
 def bindings(
@@ -25,13 +27,22 @@ def bindings(
 ) -> None:
     """List the bindings of indices, those of semantic_text fields among them."""
     with user_errors():
-        print_whole(bindings_table(asyncio.run(_bindings(index, elasticsearch_url))), Console())
+        found = asyncio.run(_bindings(index, elasticsearch_url))
+        if not found:
+            tell(f"Nothing is bound in [{index}].")
+            return
+        print_whole(bindings_table(found), Console())
 
 
 async def _bindings(index: str, elasticsearch_url: str | None) -> dict[str, tuple[Binding | UnreadBinding, ...]]:
     async with open_client(elasticsearch_url) as client:
         found: dict[str, tuple[Binding | UnreadBinding, ...]] = {}
-        for view in await IndexCatalog(client).resolve(index):
+        catalog = IndexCatalog(client)
+        for name in index.split(","):
+            is_name = not ("*" in name or name.startswith(("-", "<")) or name in ("", "_all"))
+            if is_name and not await catalog.resolve(name):
+                raise UserError(f"There is no such index: [{name}].")
+        for view in await catalog.resolve(index):
             semantic = tuple(
                 Binding(tuple(dict.fromkeys((field.path, *field.sources))), field.name, field.inference_id)
                 for field in view.semantic

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import ElasticsearchUrl, require_cluster, user_errors
 from sidecar.core.tasks import TaskType
 from sidecar.elastic.outward_endpoints import (
@@ -157,7 +158,7 @@ def refusal(error: ApiError) -> str:
 
 def _show_roads(facts: ClusterFacts, found: tuple[Road, ...]) -> None:
     licence = facts.licence or "unknown"
-    Console().print(roads_table(found, f"Elasticsearch {facts.version}, licence {licence}"))
+    print_whole(roads_table(found, f"Elasticsearch {facts.version}, licence {licence}"), Console())
 
 
 def roads_table(found: Sequence[Road], title: str) -> Table:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.cli.search import origin, snippet
+from sidecar.cli.sentences import print_sentence
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.elastic.version import server_version
@@ -342,5 +343,5 @@ def _print_fit(fitted: Fitted, console: Console) -> None:
         said = "The fitted retriever is better than the default here:"
     else:
         said = "The default is not surely worse: keep it, unless more judgments say otherwise. The best on all queries:"
-    console.print(said, highlight=False)
+    print_sentence(said, console)
     typer.echo(orjson.dumps({"retriever": fitted.template}, option=orjson.OPT_INDENT_2).decode())

@@ -15,6 +15,8 @@ from rich.console import Console
 
 from sidecar.cli.backfill import BatchSize, ChunkTokens, Failures, Maps, Passages, RetryFailed, read_chunk_tokens
 from sidecar.cli.run_report import listing, summary_table, tell_cache, verdict, watch
+from sidecar.cli.sentences import print_sentence, tell
+from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import (
     GIVING_WAY,
     ElasticsearchUrl,
@@ -74,7 +76,7 @@ def index(
                     if fields:
                         plan = await make_plan(bench.embedder, fields, passages=passages, chunking=chunking)
                         if left := await left_empty(bench.client, index, plan):
-                            Console(stderr=True).print(_LEFT_EMPTY.format(index, ", ".join(left)), markup=False)
+                            tell(_LEFT_EMPTY.format(index, ", ".join(left)))
                     else:
                         plan = await bound_plan_for_writing(bench.client, bench.embedder, index)
                     job = IndexJob(
@@ -91,13 +93,13 @@ def index(
                     status = await watch(work.run(lines), work.summary, index, Console(stderr=True))
                     tell_cache(work.summary, bench.inference.cache_count)
                     for change in work.changes:
-                        console.print(f"Added to [{change.index}]: {', '.join(change.fields)}", markup=False)
-                    console.print(summary_table(work.summary, f"Indexing into {index}"))
+                        print_sentence(f"Added to [{change.index}]: {', '.join(change.fields)}", console)
+                    print_whole(summary_table(work.summary, f"Indexing into {index}"), console)
                     if work.summary.ok and not work.summary.read:
                         source = "Standard input" if file == "-" else f"The file {file}"
-                        console.print(f"{source} holds no documents.", style="yellow", markup=False, highlight=False)
+                        print_sentence(f"{source} holds no documents.", console, style="yellow")
                     else:
-                        console.print(verdict(work.summary))
+                        print_sentence(verdict(work.summary), console, markup=True)
                     return status
 
         raise typer.Exit(asyncio.run(run()))

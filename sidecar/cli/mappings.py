@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_client, user_errors
 from sidecar.elastic.fields import MOST_DIMENSIONS, dense_field, sparse_field
 from sidecar.elastic.templates import Applied, apply_index, apply_templates
@@ -54,7 +55,7 @@ def apply(
     table = Table(show_header=False)
     for line in report:
         table.add_row(line.kind, Text(line.name), Text(str(line.change)))
-    Console().print(table)
+    print_whole(table, Console())
 
 
 def _field_and_dims(text: str) -> tuple[str, int]:

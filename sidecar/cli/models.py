@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from sidecar.cli.sentences import print_sentence
 from sidecar.cli.whole_table import print_whole
 from sidecar.resources import runtime_config
 from sidecar.runtime.catalog import BUILT_IN, Catalog, LocalModelInfo
@@ -56,7 +57,7 @@ def list_models(*, as_json: _Json = False) -> None:
 
 def _print_line(console: Console, text: str) -> None:
     """A line as it is: names and reasons hold brackets, which are no markup."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    print_sentence(text, console)
 
 
 @models.command()

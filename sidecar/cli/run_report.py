@@ -131,6 +131,7 @@ def _progress(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,  # in a pipe it would leave an empty line
     )
 
 

@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.cli.query_option import read_query
+from sidecar.cli.sentences import tell
+from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.core.errors import IllegalArgumentError, RelayedError
 from sidecar.elastic.fields import field_at
@@ -116,7 +118,7 @@ def search(
         return
     console = Console()
     hits = answer["hits"]["hits"]
-    console.print(hits_table(hits, asked.shown_field, question, explain=explain, width=console.width))
+    print_whole(hits_table(hits, asked.shown_field, question, explain=explain, width=console.width), console)
 
 
 @dataclass(slots=True)
@@ -238,7 +240,7 @@ def _tell_failures(answer: Mapping[str, Any], warnings: Sequence[str]) -> None:
         )
         told.append(f"{shards['failed']} of {shards['total']} shards failed, hits may be missing: {'; '.join(reasons)}")
     for text in told:
-        Console(stderr=True).print(text, style="yellow", markup=False, highlight=False)
+        tell(text)
 
 
 def hits_table(
@@ -274,7 +276,7 @@ def origin(details: Mapping[str, Any]) -> str:
     """What ``_sidecar`` says of a hit, a line for each leg and its tokens."""
     lines = []
     if "relevance" in details:
-        lines.append(f"reranked {details['relevance']}, before #{details.get('place_before')}")
+        lines.append(f"reranked {details['relevance']:.4f}, before #{details.get('place_before')}")
     inner = details.get("of", details)
     for leg in inner.get("legs", ()):
         if leg.get("rank") is not None:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from sidecar.cli.bindings import bindings_table
+from sidecar.cli.sentences import tell
 from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_client, user_errors
 from sidecar.elastic.bindings import Binding, UnreadBinding, read_bindings, unbound
@@ -30,9 +31,7 @@ def unbind(
         found, absent = asyncio.run(_unbind(index, targets, elasticsearch_url))
     print_whole(bindings_table(found), Console())
     for what in absent:
-        Console(stderr=True).print(
-            f"Nothing was bound to {what} in [{index}].", style="yellow", markup=False, highlight=False
-        )
+        tell(f"Nothing was bound to {what} in [{index}].")
 
 
 async def _unbind(

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
-from rich.console import Console
 
+from sidecar.cli.sentences import tell
 from sidecar.core.errors import RelayedError, SidecarError
 from sidecar.elastic.client import create_client, failure_text, require_answer
 from sidecar.inference.embedder import Embedder
@@ -126,7 +126,7 @@ def user_errors() -> Iterator[None]:
             message = f"Elasticsearch answered [{error.status_code}]: {_reason(error.body)}"
     else:
         return
-    Console(stderr=True).print(message, style="red", markup=False, highlight=False)
+    tell(message, style="red")
     raise typer.Exit(EXIT_USAGE)
 
 

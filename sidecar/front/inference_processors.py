@@ -19,6 +19,7 @@ WANTS = "sidecar wants"
 SEPARATOR = "\0"
 _META, _DEFINITION = "sidecar", "definition"
 _COMMON = ("description", "if", "ignore_failure", "on_failure", "tag")
+_OWN = ("model_id", "input_output", "ignore_missing", "inference_config", "target_field", "field_map", "field_mappings")
 _RESULTS_FIELD = "predicted_value"
 
 SCRIPT = """
@@ -165,7 +166,11 @@ def _replaced(value: dict[str, Any], is_ours: Callable[[str], bool]) -> dict[str
         if isinstance(value.get(name), list):
             result[name] = [_replaced_entry(entry, is_ours) for entry in value[name]]
     if isinstance(value.get("processor"), dict):
-        result["processor"] = _replaced_entry(value["processor"], is_ours)
+        try:
+            result["processor"] = _replaced_entry(value["processor"], is_ours)
+        except ParseError as error:
+            error.metadata["processor_type"] = "foreach"  # of what it holds a cluster names the tag alone
+            raise
     return result
 
 
@@ -192,15 +197,18 @@ def _replaced_entry(entry: Any, is_ours: Callable[[str], bool]) -> Any:
 def _parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     model = settings["model_id"]
     if "input_output" in settings:
-        if "target_field" in settings or "field_map" in settings:
-            raise ParseError("option is incompatible with [input_output]. Use the [input_output] option", status=400)
+        if "target_field" in settings:
+            what = "option is incompatible with [input_output]. Use the [output_field] option to specify where to write"
+            raise _wrong(settings, f"{what} the inference results to.", "target_field")
         given = settings["input_output"]
         entries = given if isinstance(given, list) else [given]
-        fields = [_input_output(entry) for entry in entries]
+        fields = [_input_output(settings, entry) for entry in entries]
         if not fields:
-            raise ParseError("[input_output] property cannot be empty at least one is required", status=400)
+            raise _wrong(settings, "property cannot be empty at least one is required", "input_output")
+        _refuse_others(settings, {"field_map", "field_mappings"})
         ignore_missing = settings.get("ignore_missing") in (True, "true")
         return {"model": model, "fields": fields, "ignore_missing": ignore_missing, "separator": SEPARATOR}
+    _refuse_others(settings, set())
     inputs = settings.get("field_map")
     config = settings.get("inference_config")
     if not isinstance(inputs, dict) or not inputs or not isinstance(config, dict) or not config:
@@ -214,10 +222,23 @@ def _parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"model": model, "fields": fields, "ignore_missing": True, "separator": SEPARATOR}
 
 
-def _input_output(entry: Any) -> dict[str, str]:
+def _refuse_others(settings: Mapping[str, Any], unread: set[str]) -> None:
+    others = sorted(set(settings) - set(_COMMON) - set(_OWN) | set(settings) & unread)
+    if others:
+        what = "processor [inference] doesn't support one or more provided configuration parameters"
+        raise _wrong(settings, f"{what} [{', '.join(others)}]")
+
+
+def _input_output(settings: Mapping[str, Any], entry: Any) -> dict[str, str]:
     if not isinstance(entry, dict):
-        raise ParseError("[input_output] property isn't a list of maps", status=400)
+        raise _wrong(settings, "property isn't a list of maps", "input_output")
     for name in ("input_field", "output_field"):
         if not isinstance(entry.get(name), str):
-            raise ParseError(f"[{name}] required property is missing", status=400)
+            raise _wrong(settings, "required property is missing", name)
     return {"input": entry["input_field"], "output": entry["output_field"]}
+
+
+def _wrong(settings: Mapping[str, Any], text: str, option: str | None = None) -> ParseError:
+    named = {"property_name": option, "processor_type": "inference", "processor_tag": settings.get("tag")}
+    reason = text if option is None else f"[{option}] {text}"
+    return ParseError(reason, metadata={name: value for name, value in named.items() if value is not None})

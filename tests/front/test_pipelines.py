@@ -200,14 +200,33 @@ def test_only_what_is_ours_is_replaced_wherever_it_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "reason"),
     [
-        {"input_output": []},
-        {"input_output": "text"},
-        {"input_output": {"input_field": "a"}},
-        {"input_output": {"input_field": "a", "output_field": "b"}, "target_field": "c"},
+        ({"input_output": []}, "[input_output] property cannot be empty"),
+        ({"input_output": "text"}, "[input_output] property isn't a list of maps"),
+        ({"input_output": {"input_field": "a"}}, "[output_field] required property is missing"),
+        (
+            {"input_output": {"input_field": "a", "output_field": "b"}, "target_field": "c"},
+            "[target_field] option is incompatible with [input_output]. Use the [output_field] option",
+        ),
     ],
 )
-def test_what_elasticsearch_refuses_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ParseError):
+def test_what_elasticsearch_refuses_is_refused(wrong: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ParseError) as error:
         stand_in({"processors": [{"inference": {"model_id": "sparse", **wrong}}]}, lambda model: True)
+    assert str(error.value).startswith(reason)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("tag", [{}, {"tag": "mine"}])
+def test_options_that_there_are_not_are_refused_as_of_any_processor(
+    front: FilledFront, tag: dict[str, str], nested: bool
+) -> None:
+    def refusal(kind: str, options: dict[str, Any]) -> str:
+        processor: dict[str, Any] = {kind: {**options, **tag, "zoom": 1, "input_outputs": []}}
+        whole = {"foreach": {"field": "texts", "processor": processor}} if nested else processor
+        status, answer = front.send("PUT", "/_ingest/pipeline/odd", {"processors": [whole]})
+        assert status == 400
+        return json.dumps(answer).replace(kind, "KIND")
+
+    assert refusal("inference", {"model_id": "sparse"}) == refusal("uppercase", {"field": "text"})

@@ -195,6 +195,22 @@ async def test_unbinding_what_is_not_bound_is_said(
     assert await said("unbind", index) == f"Nothing was bound to any field in [{index}].\n"
 
 
+async def test_a_listing_tells_indices_that_are_not_bound_from_those_that_are_not_there(
+    client: AsyncElasticsearch, index: str, elasticsearch: str, tmp_path: Path
+) -> None:
+    await client.indices.create(index=index, mappings={"properties": {"text": {"type": "text"}}})
+
+    async def said(name: str) -> tuple[str, str, int]:
+        arguments = ("bindings", name, "--elasticsearch-url", elasticsearch)
+        ended = await asyncio.to_thread(run_command, tmp_path, *arguments)
+        return ended.stdout, ended.stderr, ended.exit_code
+
+    assert await said(index) == ("", f"Nothing is bound in [{index}].\n", 0)
+    assert await said(f"{index}-x*") == ("", f"Nothing is bound in [{index}-x*].\n", 0)
+    for name in (f"{index}x", f"{index},{index}x"):
+        assert await said(name) == ("", f"There is no such index: [{index}x].\n", 2)
+
+
 async def test_a_field_is_not_mapped_where_documents_hold_something_else(
     client: AsyncElasticsearch, index: str, elasticsearch: str, tmp_path: Path
 ) -> None:
