@@ -117,9 +117,12 @@ class Batch:
     guard alone; ``waiting``, those that can be done only behind earlier ones of the bulk; ``dependent``, places whose
     vectors are of what is stored as well.
     Without ``keeps_heads`` an action line was replaced for which the cluster might refuse the whole bulk.
+    ``plans`` are those that it was made by, by index and operation; ``fresh`` as of ``BatchMaker.prepare``.
     """
 
     parts: Sequence[Part]
+    plans: Mapping[_Key, WritePlan]
+    fresh: Collection[int]
     lines: list[tuple[bytes, ...]] = field(default_factory=list)
     items: int = 0
     failed: dict[int, FailedItem] = field(default_factory=dict)
@@ -162,13 +165,25 @@ class BatchMaker:
 
     async def prepare(self, parts: Sequence[Part], *, again: bool = False) -> Batch:
         """What goes to the cluster for some actions; ``again``, these are of different documents, none waits."""
-        fresh = set(range(len(parts))) if again else self._first_touches(parts)
+        return await self._made(parts, set(range(len(parts))) if again else self._first_touches(parts))
+
+    async def current(self, batch: Batch) -> Batch:
+        """The batch to be sent now: another one where mappings, aliases or endpoints changed while it was made."""
+        while not await self._holds(batch):
+            batch = await self._made(batch.parts, batch.fresh)
+        return batch
+
+    async def _holds(self, batch: Batch) -> bool:
+        return all([await self._context.holds(plan, *key) for key, plan in batch.plans.items()])
+
+    async def _made(self, parts: Sequence[Part], fresh: Collection[int]) -> Batch:
         keys = [self._key(part) if isinstance(part, BulkAction) else None for part in parts]
+        await self._context.finder.renew()
         plans = await self._plans(keys)
         self._concrete |= {name: plan.index for (name, _), plan in plans.items()}
         pipelines = await self._pipelines(parts, plans)
         if not pipelines and not any(plans.values()):
-            return _untouched(parts)
+            return _untouched(parts, plans, fresh)
         forbidden = {
             key for key, plan in plans.items() if pipelines and not plan and not await self._context.may_infer(*key)
         }
@@ -183,7 +198,7 @@ class BatchMaker:
         await self._look_up([works[position] for position in works.keys() & fresh])
         fillings = [d.filling for w in works.values() for d in w.documents if d.filling and not w.failure]
         vectors = await self._context.embed(fillings)
-        batch = Batch(parts)
+        batch = Batch(parts, plans, fresh)
         for position, part in enumerate(parts):
             if isinstance(part, Passage):
                 batch.lines.append((part.data,))
@@ -463,11 +478,11 @@ class BatchMaker:
         return changed(work.line.raw, changes) if changes else work.action.source
 
 
-def _untouched(parts: Sequence[Part]) -> Batch:
+def _untouched(parts: Sequence[Part], plans: Mapping[_Key, WritePlan], fresh: Collection[int]) -> Batch:
     lines: list[tuple[bytes, ...]] = [
         (part.data,) if isinstance(part, Passage) else (part.head, part.source) for part in parts
     ]
-    return Batch(parts, lines, sum(isinstance(part, BulkAction) for part in parts))
+    return Batch(parts, plans, fresh, lines, sum(isinstance(part, BulkAction) for part in parts))
 
 
 def _own_pipeline(plan: WritePlan, pipelines: Pipelines) -> tuple[str | None, bool]:

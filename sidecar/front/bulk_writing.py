@@ -102,7 +102,7 @@ class BulkWrite:
             refused = await self._refused_whole(list(chain.from_iterable(read)))
             if refused is not None:
                 return refused
-        batches = [batch async for batch in self._prepared(_one_by_one(read))]
+        batches = await self._all_current([batch async for batch in self._prepared(_one_by_one(read))])
         for batch in batches:
             self._count(batch)
         if not any(batch.is_changed for batch in batches):
@@ -115,6 +115,13 @@ class BulkWrite:
         if not self._has_own_items:
             return await self._exchange.forward(data, warnings=self._context.notes)
         return await self._send(data)
+
+    async def _all_current(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        while True:
+            now = [await self._batches.current(batch) for batch in batches]
+            if all(one is other for one, other in zip(now, batches, strict=True)):
+                return now
+            batches = now
 
     async def _is_untouched(self, body: bytes) -> bool:
         """Whether nothing can be wanted of any document, seen without reading the lines."""
@@ -173,7 +180,8 @@ class BulkWrite:
             return refused
 
         async def body() -> AsyncIterator[bytes]:
-            async for batch in self._prepared(self._read()):
+            async for made in self._prepared(self._read()):
+                batch = await self._batches.current(made)
                 self._count(batch)
                 yield batch.data
 
@@ -214,7 +222,8 @@ class BulkWrite:
         unfinished = Unfinished(self._guarded, self._waiting, self._batches.document_of)
         unfinished.heed(items)
         while places := unfinished.due():
-            batch = await self._batches.prepare([unfinished.action(place) for place in places], again=True)
+            prepared = await self._batches.prepare([unfinished.action(place) for place in places], again=True)
+            batch = await self._batches.current(prepared)
             target = without_shape(self._exchange.target)
             answer = await self._exchange.call("POST", target, batch.data, content_type="application/x-ndjson")
             told = answer.json()

@@ -237,7 +237,8 @@ async def _write(
         actions.append(BulkAction(copy.operation, meta, head, orjson.dumps(one.source) + b"\n"))
     if not actions:
         return
-    batch = await BatchMaker(exchange, context).prepare(actions)
+    maker = BatchMaker(exchange, context)
+    batch = await maker.current(await maker.prepare(actions))
     parameters = {name: exchange.parameters[name] for name in _OF_THE_WRITE if name in exchange.parameters}
     target = f"/_bulk?{urlencode(parameters)}" if parameters else "/_bulk"
     answer = await exchange.call("POST", target, batch.data, content_type="application/x-ndjson")

@@ -9,6 +9,7 @@ Elsewhere the vectors are put into the partial document, and the cluster merges.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -46,7 +47,7 @@ from sidecar.front.stored_documents import (
 from sidecar.front.targets import WritePlan
 from sidecar.front.update_request import UpdateRequest, inserts_its_doc
 from sidecar.front.value_places import Touch, touch_of
-from sidecar.front.write_context import WriteContext
+from sidecar.front.write_context import PlanChangedError, WriteContext
 from sidecar.ingest.marker import Marker
 from sidecar.ingest.semantic_field import INFERENCE_FIELDS
 
@@ -83,6 +84,12 @@ async def update_document(exchange: Exchange) -> web.StreamResponse:
     Raises:
         SidecarError: an inference failed; nothing was written.
     """
+    while True:
+        with suppress(PlanChangedError):
+            return await _update(exchange)
+
+
+async def _update(exchange: Exchange) -> web.StreamResponse:
     context = await WriteContext.of(exchange)
     if is_too_long(exchange.values["id"]):
         return await exchange.forward()
@@ -137,6 +144,7 @@ async def _forward_filled(
             # What is inserted must not meet a document that comes meanwhile, whose texts its vectors would lack.
             answered = await _Update(exchange, context, plan, pipelines, request).run()
             return answered if answered is not None else await exchange.forward(warnings=context.notes)
+        await context.check(plan, exchange.values["index"], "update")
         if written is body.raw:
             return await exchange.forward(warnings=context.notes)
         if stored is None or "if_seq_no" in exchange.parameters:
@@ -369,6 +377,7 @@ class _Update:
         source = SourceText(orjson.dumps(change.source), dict(change.source))
         written = await filled(self._context, self._plan, self._pipelines, source, self._id, change.unclaimed)
         self._errors = written.errors
+        await self._context.check(self._plan, self._exchange.values["index"], "update")
         route = "_create" if stored is None else "_doc"
         return await self._exchange.call("PUT", self._target(route, index, parameters), written.body)
 

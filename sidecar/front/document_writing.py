@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ from sidecar.front.simulation import Draft, Pipelines, explained
 from sidecar.front.source_text import SourceText, read_source
 from sidecar.front.targets import WritePlan
 from sidecar.front.vector_probes import heed, through_pipelines
-from sidecar.front.write_context import WriteContext
+from sidecar.front.write_context import PlanChangedError, WriteContext
 from sidecar.wire.body_formats import as_json
 
 
@@ -39,6 +40,12 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
     Raises:
         SidecarError: an inference failed; nothing was written.
     """
+    while True:
+        with suppress(PlanChangedError):
+            return await _write(exchange)
+
+
+async def _write(exchange: Exchange) -> web.StreamResponse:
     context = await WriteContext.of(exchange)
     operation = _operation(exchange)
     if is_too_long(exchange.values.get("id")):
@@ -64,6 +71,7 @@ async def write_document(exchange: Exchange) -> web.StreamResponse:
         if conflict is not None:
             return exchange.respond(VersionConflictError.default_status, conflict, filtered=False)
     written = await filled(context, plan, pipelines, source, exchange.values.get("id"), looked_at=looked_at)
+    await context.check(plan, exchange.values["index"], operation)
     if written.body is source.raw:
         return await exchange.forward(warnings=context.notes)
     if not pipelines.infers:

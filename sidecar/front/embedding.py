@@ -12,9 +12,8 @@ import structlog
 
 from sidecar.core.errors import SidecarError, StatusError
 from sidecar.core.results import SparseEmbeddings
-from sidecar.core.tasks import InputType
 from sidecar.elastic.version import ServerVersion
-from sidecar.inference.embedder import Embedder, EndpointProfile
+from sidecar.inference.embedder import Embedder, EndpointChangedError, EndpointProfile, embed_as_planned
 from sidecar.ingest.embedding import cut_into_calls, texts_per_call
 from sidecar.ingest.vector import UnusableVectorError, dense_values, sparse_values
 
@@ -85,7 +84,7 @@ class RequestEmbedder:
         refusals: _Refusals,
     ) -> None:
         try:
-            answer = await self._embedder.embed(profile.inference_id, texts, InputType.INGEST)
+            answer = await embed_as_planned(self._embedder, profile, texts)
             items: Sequence[Any] = answer.items if isinstance(answer, SparseEmbeddings) else answer.vectors
             if len(items) != len(texts):
                 raise StatusError(
@@ -95,7 +94,8 @@ class RequestEmbedder:
         except SidecarError as error:
             refusals.count += 1
             is_hopeless = error.status not in _OF_THE_TEXT and refusals.count > _MOST_REFUSALS
-            if len(texts) == 1 or is_hopeless or error.status in (401, 403, 404):
+            is_of_the_endpoint = error.status in (401, 403, 404) or isinstance(error, EndpointChangedError)
+            if len(texts) == 1 or is_hopeless or is_of_the_endpoint:
                 _log.warning(
                     "inference failed", inference_id=profile.inference_id, texts=len(texts), error=error.reason
                 )

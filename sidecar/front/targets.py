@@ -100,7 +100,7 @@ class Unfillable:
     ``place`` and ``sources`` are paths; ``None`` and none where the binding does not say which: it may be any field.
     """
 
-    error: SidecarError
+    error: SidecarError = field(compare=False)
     place: str | None = None
     sources: tuple[str, ...] = ()
     overwrite: bool = False
@@ -222,6 +222,18 @@ class TargetFinder:
         self._plans[id(view)] = (view, plan)
         return plan
 
+    async def renew(self) -> None:
+        """Forgets all plans where an endpoint of theirs is another one by now, or gone: a bulk may take an hour."""
+        for inference_id, known in list(self._profiles.items()):
+            try:
+                is_other = known is not None and await self._found(inference_id) != known
+            except SidecarError:  # the store is away: whoever calls the endpoint hears of it
+                continue
+            if is_other:
+                self._profiles.clear()
+                self._plans.clear()
+                return
+
     async def _is_the_clusters(self, mapped: SemanticText) -> bool:
         try:
             return await self._catalog.has_endpoint(mapped.inference_id)
@@ -231,11 +243,14 @@ class TargetFinder:
     async def profile(self, inference_id: str) -> EndpointProfile | None:
         """What is known of an endpoint; ``None`` where the sidecar has none of that id."""
         if inference_id not in self._profiles:
-            try:
-                self._profiles[inference_id] = await self._embedder.profile(inference_id)
-            except ResourceNotFoundError:
-                self._profiles[inference_id] = None
+            self._profiles[inference_id] = await self._found(inference_id)
         return self._profiles[inference_id]
+
+    async def _found(self, inference_id: str) -> EndpointProfile | None:
+        try:
+            return await self._embedder.profile(inference_id)
+        except ResourceNotFoundError:
+            return None
 
 
 def _semantic_target(mapped: SemanticText, profile: EndpointProfile, version: ServerVersion) -> SemanticTarget:

@@ -40,6 +40,10 @@ _OF_FATES = {
 }
 
 
+class PlanChangedError(Exception):
+    """What was planned for a write does not hold any more, and nothing was sent: it is to be planned anew."""
+
+
 class WriteContext:
     """Plans, vectors and notes of one request."""
 
@@ -78,6 +82,21 @@ class WriteContext:
             return WritePlan(view.name, has_semantic_text=plan.has_semantic_text)
         self.note(plan.complaints)
         return replace(plan, is_refused=True) if view.may_refuse and await self._is_refused(named) else plan
+
+    async def holds(self, plan: WritePlan, index: str, operation: str = "create") -> bool:
+        """Whether ``plan`` is still what is to be filled: a mapping, an alias or an endpoint may change meanwhile."""
+        await self._finder.renew()
+        now = await self.plan(index, operation)
+        return now is plan or now == plan
+
+    async def check(self, plan: WritePlan, index: str, operation: str) -> None:
+        """To be called when all is ready to be sent.
+
+        Raises:
+            PlanChangedError: ``plan`` does not hold any more.
+        """
+        if not await self.holds(plan, index, operation):
+            raise PlanChangedError
 
     def needs_places(self, plan: WritePlan) -> bool:
         """Whether it must be seen where vectors stand in stored documents, which 9.2 and later do not show unasked."""

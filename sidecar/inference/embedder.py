@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sidecar.core.chunking import TokenCounter
+from sidecar.core.errors import RejectedExecutionError
 from sidecar.core.results import DenseEmbeddings, Ranking, SparseEmbeddings
 from sidecar.core.tasks import ElementType, InputType, Similarity, TaskType
 
@@ -62,3 +63,27 @@ class Embedder(QueryEmbedder, Protocol):
     async def profile(self, inference_id: str) -> EndpointProfile:
         """What is known of the endpoint; ``ResourceNotFoundError`` when there is none of that id."""
         ...
+
+
+class EndpointChangedError(RejectedExecutionError):
+    """An endpoint is another one by now than what was planned with; clients send what it befell again by themselves."""
+
+    def __init__(self, inference_id: str) -> None:
+        super().__init__(f"Inference endpoint [{inference_id}] was changed while texts were on their way to it")
+
+
+async def embed_as_planned(
+    embedder: Embedder, profile: EndpointProfile, texts: Sequence[str]
+) -> SparseEmbeddings | DenseEmbeddings:
+    """One embedding per text to be stored, of the endpoint that ``profile`` is of.
+
+    Nothing is awaited between the look and the call, which goes to the endpoint that is there then.
+
+    Raises:
+        EndpointChangedError: of its id there is another model now, whose vectors would be taken for those of the first.
+        SidecarError: it is not there any more, or could not answer.
+    """
+    found = await embedder.profile(profile.inference_id)
+    if (found.model, found.task_type) != (profile.model, profile.task_type):
+        raise EndpointChangedError(profile.inference_id)
+    return await embedder.embed(profile.inference_id, texts, InputType.INGEST)

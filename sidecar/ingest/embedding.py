@@ -10,10 +10,9 @@ import structlog
 
 from sidecar.core.errors import RejectedExecutionError, RequestTimeoutError, SidecarError
 from sidecar.core.results import DenseEmbeddings, SparseEmbeddings
-from sidecar.core.tasks import InputType
 from sidecar.elastic.bindings import LongTexts
 from sidecar.elastic.version import ServerVersion
-from sidecar.inference.embedder import Embedder, EndpointProfile
+from sidecar.inference.embedder import Embedder, EndpointChangedError, EndpointProfile, embed_as_planned
 from sidecar.ingest.backoff import Backoff
 from sidecar.ingest.document import Candidate, Plan, Target
 from sidecar.ingest.marker import attempt_hash
@@ -208,7 +207,9 @@ class TextEmbedder:
         backoff = Backoff()
         while True:
             try:
-                answer = await self._embedder.embed(profile.inference_id, texts, InputType.INGEST)
+                answer = await embed_as_planned(self._embedder, profile, texts)
+            except EndpointChangedError as error:
+                raise RunStoppedError(f"{error.reason}: start again") from error
             except SidecarError as error:
                 if not is_transient(error):
                     raise
