@@ -207,7 +207,8 @@ class SearchEngine:
         loop = asyncio.get_running_loop()
         started = loop.time()
         explain = plan.explain or plan.details
-        requests = Requests(rewriter, [view.name for view in scope.views], explain)
+        is_one_shard = pit.shards == 1
+        requests = Requests(rewriter, [view.name for view in scope.views], explain, is_one_shard)
         header = {name: value for name, value in search.parameters.items() if name in _OF_THE_LEGS}
         evaluation = Evaluation(
             plan.tree,
@@ -217,7 +218,7 @@ class SearchEngine:
             pit.body,
             header,
             equal_is_one=scope.version.since(None, (9, 2)),
-            is_one_shard=pit.shards == 1 and scope.counts_once,
+            is_one_shard=is_one_shard and scope.counts_once,
         )
         await evaluation.run_legs(plan.legs)
         outcome = await self._page(search, executor, plan, evaluation)
@@ -233,7 +234,8 @@ class SearchEngine:
     async def _page(self, search: Search, executor: Executor, plan: Plan, evaluation: Evaluation) -> Outcome:
         tree, requests = plan.tree, evaluation.requests
         body = {**requests.rewriter.body(dict(plan.rest), plan.size), "pit": evaluation.pit}
-        if not isinstance(tree, Over):
+        if not isinstance(tree, Over) or tree.kind == "rescorer":
+            # A rescorer sees what its child ranked alone, not what else is counted.
             return await self._ranked_page(search, executor, plan, evaluation, body)
         found = await evaluation.ranking(tree.child, tree.filters)
         tails = requests.tails(tree.child, plan.size, tree.filters, evaluation.found)

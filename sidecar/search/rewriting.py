@@ -116,8 +116,11 @@ class Rewriter:
         body = changed_part(body, "sub_searches", lambda value: each(value, lambda item: self._sub(item, visit)))
         return changed_part(body, "retriever", lambda value: self.retriever(value, context))
 
-    def retriever(self, tree: Any, context: Context) -> Any:
-        """A retriever of any kind, with every query in it rewritten where it stands."""
+    def retriever(self, tree: Any, context: Context, *, is_ranked: bool = False) -> Any:
+        """A retriever of any kind, with every query in it rewritten where it stands.
+
+        ``is_ranked``: another one ranks its hits anew, by searches of its own.
+        """
         if not isinstance(tree, dict) or len(tree) != 1:
             return tree
         ((kind, body),) = tree.items()
@@ -136,10 +139,12 @@ class Rewriter:
         new = changed_part(new, "rescore", lambda value: in_rescore(value, visit))
         new = changed_part(new, "collapse", lambda value: self._collapse(value, visit))
         new = changed_part(new, "sort", lambda value: in_sort(value, visit))
-        new = changed_part(new, "retriever", lambda value: self.retriever(value, below))
+        ranks = kind in ("rescorer", "diversify")
+        new = changed_part(new, "retriever", lambda value: self.retriever(value, below, is_ranked=ranks))
         new = changed_part(new, "retrievers", lambda value: each(value, lambda item: self._child(item, context)))
         if kind == "standard" and _is_semantic(body.get("query")) and new is not body and "filter" not in body:
-            new = _under_its_own_name(new, body["query"]["semantic"])
+            name = _under_the_retrievers_name if is_ranked else _under_its_own_name
+            new = name(new, body["query"]["semantic"])
         return tree if new is body else {kind: new}
 
     def query(self, query: Any, context: Context) -> Any:
@@ -529,6 +534,14 @@ def _under_its_own_name(retriever: dict[str, Any], clause: Any) -> dict[str, Any
     if isinstance(clause, dict) and clause.get("_name") is not None:
         retriever = {**retriever, "query": {"bool": {"must": [retriever["query"]]}}}
     return retriever
+
+
+def _under_the_retrievers_name(retriever: dict[str, Any], clause: Any) -> dict[str, Any]:
+    """A ``standard`` whose name, or none, takes the place of that of its ``semantic`` query."""
+    if not isinstance(clause, dict) or clause.get("_name") is None:
+        return retriever
+    ((kind, body),) = retriever["query"].items()
+    return {**retriever, "query": {kind: {name: value for name, value in body.items() if name != "_name"}}}
 
 
 def _is_semantic(query: Any) -> bool:

@@ -345,6 +345,53 @@ def test_documents_of_one_id_in_two_shards_are_told_apart(found: FilledFront) ->
         found.send("DELETE", f"/{index}")
 
 
+def test_a_document_without_a_routing_is_not_one_of_its_id_that_has_one(found: FilledFront) -> None:
+    """What was routed elsewhere is neither shown nor scored for it, whether a leg found it or not."""
+    index = "find-half-routed"
+    found.send("DELETE", f"/{index}?ignore_unavailable=true")
+    settings = {"number_of_shards": 3, "number_of_replicas": 0}
+    assert found.send("PUT", f"/{index}", {"settings": settings})[0] == 200
+    try:
+        shards: dict[int, str] = {}
+        for value in "abcdefgh":
+            about = found.send("GET", f"/{index}/_search_shards?routing={value}")[1]
+            shards.setdefault(about["shards"][0][0]["shard"], value)
+        first, second, _ = shards.values()
+        for place in range(16):
+            for routing, word in (("", "keeper"), (first, ""), (second, "bell")):
+                story = "bell" if routing == second else "lamp " * (place + 1) + word
+                target = f"/{index}/_doc/{place}?refresh=true" + (f"&routing={routing}" if routing else "")
+                assert found.send("PUT", target, {"story": story})[0] in (200, 201)
+        everything = found.send("POST", f"/{index}/_search", {"size": 50}, base=found.node)[1]["hits"]["hits"]
+        names = [hit["_id"] for hit in everything]
+        assert any("_routing" not in hit and names.count(hit["_id"]) > 1 for hit in everything)
+        legs = [standard(match("keeper lamp")), standard(match("keeper"))]
+        rankings = [
+            found.send("POST", f"/{index}/_search", {**leg["standard"], "size": 50}, base=found.node)[1]["hits"]["hits"]
+            for leg in legs
+        ]
+        wanted: dict[tuple[str, str | None], float] = {}
+        for ranking in rankings:
+            for rank, hit in enumerate(ranking, 1):
+                key = hit["_id"], hit.get("_routing")
+                wanted[key] = wanted.get(key, 0.0) + 1 / (60 + rank)
+        tree = {"rrf": {"retrievers": legs, "rank_window_size": 50}}
+        judged = {"field": "story", "inference_id": "judge", "inference_text": "keeper", "rank_window_size": 50}
+        reranked = {"retriever": {"text_similarity_reranker": {"retriever": legs[1], **judged}}}
+        for beside in ({}, {"aggs": {"n": {"value_count": {"field": "_index"}}}}, {"min_score": 0.001}):
+            got = found.send("POST", f"/{index}/_search", {"retriever": tree, **beside})[1]["hits"]
+            scores = {(hit["_id"], hit.get("_routing")): hit["_score"] for hit in got["hits"]}
+            assert scores == pytest.approx(wanted)
+            assert got["total"]["value"] == len(wanted)
+            expected, ours = (
+                found.send("POST", f"/{index}/_search", {**reranked, **beside}, base=base)[1]["hits"]
+                for base in (found.node, None)
+            )
+            assert ours == expected
+    finally:
+        found.send("DELETE", f"/{index}")
+
+
 def test_places_among_equals_do_not_depend_on_which_shards_a_leg_skips(found: FilledFront) -> None:
     """A search that sorts by a field looks at the shards beforehand, and counts those last in which nothing matches."""
     names = ("find-0", "find-1", "find-2")

@@ -43,6 +43,13 @@ def standard(query: Any, **more: Any) -> dict[str, Any]:
     return {"standard": {"query": query, **more}}
 
 
+def rescored(child: Any, *windows: Any, **more: Any) -> dict[str, Any]:
+    by = {"query": {"rescore_query": match("lamp")}}
+    rescore = [by if window is None else {**by, "window_size": window} for window in windows or (10,)]
+    return {"retriever": {"rescorer": {"retriever": child, "rescore": rescore, **more}}}
+
+
+_EVERYTHING: dict[str, Any] = {"match_all": {}}  # some of it has no text to be reranked by
 BODIES: dict[str, Any] = {
     "sparse": {"query": semantic()},
     "dense": {"query": semantic("sense")},
@@ -192,6 +199,23 @@ BODIES: dict[str, Any] = {
             }
         }
     },
+    **{
+        f"rescored over reranked, windows of {windows}{beside or ''}": rescored(
+            reranked(standard(_EVERYTHING), rank_window_size=20)["retriever"], *windows
+        )
+        | beside
+        for windows in ((10,), (3,), (12, 15), (None, 15), ("12",), (12.7,), (0,), (-1,))
+        for beside in ({}, {"size": 3}, {"from": 2, "size": 12}, {"aggs": {"k": {"terms": {"field": "kind"}}}})
+    },
+    "reranked over rescored over reranked": reranked(
+        rescored(reranked(standard(semantic("sense")), rank_window_size=20)["retriever"], 8)["retriever"],
+        rank_window_size=3,
+    ),
+    **{
+        f"rescored semantic, {own} in {outer}": rescored(standard(semantic(**own), **outer), _name="r")
+        for own in ({}, {"_name": "m"})
+        for outer in ({}, {"_name": "s"}, {"filter": {"term": {"kind": "a"}}})
+    },
     "semantic and standard, both named, sorted": {
         "retriever": standard(semantic(_name="m"), _name="s", sort=[{"n": "asc"}, "_doc"])
     },
@@ -248,6 +272,20 @@ _SINCE_NINE: dict[str, Any] = {
                 "retriever": reranked(standard(match("lamp keeper storm")), rank_window_size=4)["retriever"],
             }
         }
+    },
+    **{
+        f"diversified semantic, {own} in {outer}": {
+            "retriever": {
+                "diversify": {
+                    "type": "mmr",
+                    "field": "v",
+                    "lambda": 0.3,
+                    "retriever": standard(semantic(**own), **outer),
+                }
+            }
+        }
+        for own in ({}, {"_name": "m"})
+        for outer in ({}, {"_name": "s"})
     },
     "diversified": {
         "retriever": {

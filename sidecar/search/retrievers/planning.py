@@ -93,7 +93,7 @@ class Plan:
 
 def plan_of(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, str]) -> Plan:
     """The plan of a checked search."""
-    window = window_of(tree) or 10
+    window = over_window(tree) if tree.kind == "rescorer" and isinstance(tree, Over) else window_of(tree) or 10
     start = _number(parameters.get("from", body.get("from")), 0)
     asked = _number(parameters.get("size", body.get("size")), None)
     size = window if asked is None else asked

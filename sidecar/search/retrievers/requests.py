@@ -30,6 +30,7 @@ _WITH_NUMBERS = (*BY_SCORE, {"_seq_no": "asc"})
 LEAST_SCORE = 1.4e-45
 """The smallest float: a fused document with score 0 still stands before what was not fused."""
 
+_ROUTED = {"exists": {"field": "_routing"}}
 _LEAF_QUERIES = frozenset(
     {"term", "terms", "match", "match_phrase", "match_phrase_prefix", "match_bool_prefix", "prefix", "wildcard"}
     | {"fuzzy", "range", "regexp", "terms_set", "rank_feature"}
@@ -73,11 +74,15 @@ def over_window(node: Over) -> int:
 
 @dataclass(slots=True)
 class Requests:
-    """Bodies for the legs and the page. ``indices`` are the concrete ones of the search."""
+    """Bodies for the legs and the page. ``indices`` are the concrete ones of the search.
+
+    ``is_one_shard``: all is in a single shard, which has an id but once, however its documents are routed.
+    """
 
     rewriter: Rewriter
     indices: Sequence[str]
     explain: bool = False
+    is_one_shard: bool = False
 
     # --- legs
 
@@ -176,10 +181,7 @@ class Requests:
         ``scored`` are the first of them that need their scores, ``None``: all do. ``is_matched``: the tails match every
         one of them. ``only_scored``: what is not scored is left out, so that tails only tell what is shown with hits.
         """
-        clauses = [
-            {"constant_score": {"filter": self.one(document.key), "boost": max(document.score, LEAST_SCORE)}}
-            for document in (found if scored is None else scored)
-        ]
+        clauses = self._scored(found if scored is None else scored)
         if not (clauses if tails is None else found or tails):
             return {"match_none": {}}
         body: dict[str, Any] = {"should": clauses}
@@ -192,6 +194,20 @@ class Requests:
         if name is not None:
             body["_name"] = name
         return {"bool": body}
+
+    def _scored(self, found: Iterable[Found]) -> list[dict[str, Any]]:
+        """A clause for each document; those without a routing below one that leaves out the others of their ids."""
+        routed: list[dict[str, Any]] = []
+        others: list[dict[str, Any]] = []
+        for one in found:
+            clause = {"constant_score": {"filter": self.one(one.key), "boost": max(one.score, LEAST_SCORE)}}
+            (others if self._may_be_another(one.key) else routed).append(clause)
+        return [*routed, {"bool": {"should": others, "must_not": [_ROUTED]}}] if others else routed
+
+    def _may_be_another(self, key: Key) -> bool:
+        """Whether a document of the same name, but routed, may be in another shard."""
+        _, name, routing = key
+        return not (self.is_one_shard or routing) and isinstance(name, str)
 
     def matched(self, found: Sequence[Found], tails: Sequence[Any], *, is_matched: bool = False) -> Any:
         """What the documents and ``tails`` match together; ``is_matched`` as in :meth:`ranked`."""
@@ -233,6 +249,8 @@ class Requests:
         parts = []
         for (index, routing), names in by_place.items():
             part = _routed(_with_names(names), routing)
+            if self._may_be_another((index, names[0], routing)):
+                part = {"bool": {"filter": [part], "must_not": [_ROUTED]}}
             parts.append(part if len(self.indices) == 1 else _inside(index, part))
         any_of: dict[str, Any] = _any_of(parts)
         return any_of

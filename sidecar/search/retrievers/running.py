@@ -305,8 +305,9 @@ class Evaluation:
     # --- over a child of ours
 
     async def _over(self, node: Over, child: Sequence[Found], filters: Filters) -> list[Found]:
+        seen = child if node.kind == "rescorer" else child[: over_window(node)]  # it has a window in every shard
         body = {
-            "retriever": self.requests.over(node, child[: over_window(node)], (), ()),
+            "retriever": self.requests.over(node, seen, (), ()),
             "size": over_window(node),
             "_source": False,
             "track_total_hits": False,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sidecar.core.errors import ActionRequestValidationError, IllegalArgumentError
-from sidecar.search.retrievers.tree import DEFAULT_WINDOW, Native, Node, Over, Reranked, children
-from sidecar.search.retrievers.windows import inner_window
+from sidecar.search.retrievers.tree import Native, Node, Over, Reranked, children
+from sidecar.search.retrievers.windows import inner_window, rescored_window
 
 # In the order in which they are named together.
 _NOT_BESIDE = ("query", "knn", "search_after", "terminate_after", "sort", "rescore")
@@ -42,10 +42,10 @@ def _refusals(node: Node, size: int, *, is_scroll: bool, is_root: bool = True) -
     if window is not None:
         if window < size:
             found.append(f"[{node.kind}] requires [{name}: {window}] be greater than or equal to [size: {size}]")
-        if window == 0 and is_root:
+        if window == 0 and is_root and node.kind != "rescorer":
             found.append("[rank] requires [size] greater than [0]")
         if window < 0:
-            found.append(f"[rank_window_size] parameter cannot be negative, found [{window}]")
+            found.append(f"[{name}] parameter cannot be negative, found [{window}]")
         if is_scroll:
             found.append(f"cannot specify [{node.kind}] and [scroll]")
     is_measured = isinstance(node, Reranked | Over)  # of fusions no node has shown that it is
@@ -75,15 +75,8 @@ def _window_size(node: Node) -> int | None:
     if not isinstance(node, Native | Over):
         return node.window
     if node.kind == "rescorer":
-        return min(_rescored_windows(node), default=DEFAULT_WINDOW)
+        return rescored_window(node.body)
     return inner_window(node.body) if node.kind == "diversify" else None
-
-
-def _rescored_windows(node: Native | Over) -> list[int]:
-    rescore = node.body.get("rescore")
-    items = rescore if isinstance(rescore, list) else [rescore]
-    sizes = [item.get("window_size") for item in items if isinstance(item, dict)]
-    return [size for size in sizes if isinstance(size, int) and not isinstance(size, bool)]
 
 
 def _check_number(name: str, value: Any) -> None:
