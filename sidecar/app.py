@@ -146,6 +146,7 @@ def _process_state(resources: Resources, watch: ProcessWatch) -> ProcessState:
         store_up=health.serves == "store" and health.blocked is None,
         endpoints=health.endpoints,
         left_aside=len(health.left_aside),
+        without_secrets=len({*health.without_secrets, *health.unreadable_secrets}),
         loop_delay=watch.loop_delay,
         upstream_calls=resources.sender.calls_in_flight,
         open_streams=resources.sender.open_streams,

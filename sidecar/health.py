@@ -116,7 +116,7 @@ class Health:
 
 
 def _store_check(health: RegistryHealth) -> dict[str, Any]:
-    """``ok`` unless endpoints do not come from the store, cannot be written to it, or lack their secrets.
+    """``ok`` unless endpoints do not come from the store, cannot be written to it, or are without usable secrets.
 
     A record that this version cannot read is told and no fault: a newer version may have written it.
     """
@@ -124,9 +124,10 @@ def _store_check(health: RegistryHealth) -> dict[str, Any]:
         "cause": health.cause,
         "blocked": health.blocked,
         "without_secrets": list(health.without_secrets),
+        "unreadable_secrets": list(health.unreadable_secrets),
         "left_aside": dict(health.left_aside),
     }
-    is_ok = not (health.cause or health.blocked or health.without_secrets)
+    is_ok = not (health.cause or health.blocked or health.without_secrets or health.unreadable_secrets)
     return {"ok": is_ok, "serves": health.serves, **{name: fact for name, fact in facts.items() if fact}}
 
 

@@ -51,7 +51,8 @@ class RegistryHealth:
     """``serves`` is what reads come from: ``store``, ``copy`` (the store is away) or ``nothing``.
 
     ``cause`` says why it is not the store, ``blocked`` why writes fail although reads do not. ``left_aside`` are ids of
-    records that this version cannot read, with the reason; ``without_secrets`` those whose secrets are missing.
+    records that this version cannot read, with the reason; ``without_secrets`` those whose secrets are missing;
+    ``unreadable_secrets`` those whose secrets no key of this process opens.
     """
 
     serves: str
@@ -59,6 +60,7 @@ class RegistryHealth:
     blocked: str | None = None
     left_aside: Mapping[str, str] = field(default_factory=dict)
     without_secrets: tuple[str, ...] = ()
+    unreadable_secrets: tuple[str, ...] = ()
     endpoints: int = 0
 
 
@@ -69,6 +71,11 @@ class _Known:
     record: Record
     stored: StoredEndpoint | None
     cause: str = ""
+
+    @property
+    def has_unreadable_secrets(self) -> bool:
+        """Whether there are secrets, and no key of this process opens them."""
+        return self.stored is not None and not self.stored.secrets.is_readable and not self.record.lacks_secrets
 
 
 # Seconds between two tries to reach a store that is away, at most; it is back that much later for this replica.
@@ -265,6 +272,7 @@ class Registry:
             self._blocked or self._refused,
             {inference_id: known.cause for inference_id, known in self._cache.items() if known.stored is None},
             tuple(sorted(self._torn | {name for name, known in self._cache.items() if known.record.lacks_secrets})),
+            self._with_unreadable_secrets(),
             sum(known.stored is not None for known in self._cache.values()),
         )
 
@@ -407,6 +415,9 @@ class Registry:
         self._cache[inference_id] = fresh = self._known(record)
         if fresh.stored is None and (known is None or known.cause != fresh.cause):
             _log.warning("registry_record_left_aside", inference_id=inference_id, cause=fresh.cause)
+        is_running = self._poll_task is not None  # at the start all are told together
+        if is_running and fresh.has_unreadable_secrets and (known is None or not known.has_unreadable_secrets):
+            _log.error("registry_secrets_unreadable", inference_ids=[inference_id])
 
     async def _lost(self, error: StoreUnavailableError, defect: Exception | None = None) -> None:
         if self._cause is None or self._cause.reason != error.reason:
@@ -459,15 +470,14 @@ class Registry:
     # --- keys
 
     def _check_key(self) -> None:
-        unreadable = sorted(
-            inference_id
-            for inference_id, known in self._cache.items()
-            if known.stored is not None and not known.stored.secrets.is_readable and not known.record.lacks_secrets
-        )
+        unreadable = self._with_unreadable_secrets()
         if unreadable and not self._allow_unreadable:
             raise UserError(other_key_sentence(unreadable, is_generated=self._cipher.is_generated))
         if unreadable and not self._is_guest:
-            _log.error("registry_secrets_unreadable", inference_ids=unreadable)
+            _log.error("registry_secrets_unreadable", inference_ids=list(unreadable))
+
+    def _with_unreadable_secrets(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name, known in self._cache.items() if known.has_unreadable_secrets))
 
 
 class UnreadableEndpointError(StatusError):

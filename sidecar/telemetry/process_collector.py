@@ -18,6 +18,7 @@ class ProcessState:
     store_up: bool
     endpoints: int
     left_aside: int
+    without_secrets: int
     loop_delay: float
     upstream_calls: int
     open_streams: int
@@ -27,6 +28,11 @@ _GAUGES = (
     ("store_up", "1 while endpoints come from the store and can be written to it.", "store_up"),
     ("endpoints", "Stored endpoints that this sidecar knows.", "endpoints"),
     ("endpoints_left_aside", "Stored endpoints that this version cannot read.", "left_aside"),
+    (
+        "endpoints_without_secrets",
+        "Stored endpoints whose secrets are missing or were encrypted with a key that this sidecar does not have.",
+        "without_secrets",
+    ),
     ("event_loop_delay_seconds", "The most by which the event loop was late in the last ten seconds.", "loop_delay"),
     ("upstream_calls_in_flight", "Calls to providers under way, streams among them.", "upstream_calls"),
     ("upstream_open_streams", "Streams of providers that are open.", "open_streams"),

@@ -228,6 +228,23 @@ async def test_a_key_that_does_not_fit_stops_the_start(services: Services, provi
     assert "Traceback" not in error
 
 
+async def test_secrets_of_a_lost_key_are_told_for_as_long_as_they_stay(services: Services, provider: Provider) -> None:
+    service = await services.start()
+    await service.request("PUT", "/_inference/text_embedding/remote", remote(provider))
+    service.stop()
+    await service.ended()
+    (services.directory / "data" / "secret.key").unlink()
+    service = await services.start(allow_unreadable_secrets="true")
+    ready = await service.ready()
+    assert (ready["status"], ready["checks"]["store"]["unreadable_secrets"]) == ("degraded", ["remote"])
+    assert [event["inference_ids"] for event in service.events("registry_secrets_unreadable")] == [["remote"]]
+    assert "sidecar_endpoints_without_secrets 1.0" in (await service.request("GET", "/metrics"))[1]
+    status, body = await service.request("DELETE", "/_inference/remote")
+    assert status == 200, body
+    assert (await service.ready())["status"] == "ready"
+    assert "sidecar_endpoints_without_secrets 0.0" in (await service.request("GET", "/metrics"))[1]
+
+
 async def test_a_file_that_is_no_database_is_named(services: Services) -> None:
     file = services.directory / "data" / "endpoints.db"
     file.parent.mkdir()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.core.endpoint import Secrets
 from sidecar.registry import SecretCipher
@@ -70,6 +72,7 @@ async def test_with_a_lost_key_endpoints_can_be_mended(replicas: Replicas) -> No
     await registry.create(endpoint("a"), {"api_key": SECRET})
     await registry.create(endpoint("b"), {"api_key": SECRET})
     late = await replicas.start(new_key(), allow_unreadable=True)
+    assert late.health().unreadable_secrets == ("a", "b")
     stored = await late.get("a")
     assert stored is not None
     assert stored.endpoint == endpoint("a")
@@ -78,7 +81,23 @@ async def test_with_a_lost_key_endpoints_can_be_mended(replicas: Replicas) -> No
         stored.secrets.get("api_key")
     mended = await late.update(endpoint("a"), {"api_key": "new"})
     assert mended.secrets["api_key"] == "new"
+    assert late.health().unreadable_secrets == ("b",)
     await late.delete("b")
+    assert late.health().unreadable_secrets == ()
+
+
+async def test_secrets_of_another_key_are_told_when_they_come(replicas: Replicas) -> None:
+    late = await replicas.start(new_key())
+    registry = await replicas.start()
+    with capture_logs() as events:
+        await registry.create(endpoint("a"), {"api_key": SECRET})
+        await registry.create(endpoint("without"))
+        async with asyncio.timeout(30):
+            while late.health().endpoints < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    assert late.health().unreadable_secrets == ("a",)
+    assert late.health().without_secrets == ()
+    assert [event["inference_ids"] for event in events if event["event"] == "registry_secrets_unreadable"] == [["a"]]
 
 
 async def test_keys_rotate_without_an_outage(replicas: Replicas) -> None:
