@@ -5,7 +5,8 @@
 The parts are one embedding of the question for each vector leg (side by side, as the front makes them), one
 ``_msearch`` of the same legs with these vectors sent straight to the node, and where hits are reranked one rerank call
 of as many texts. Both ways get the same questions by turns, no two alike, and nothing is remembered (no cache).
-Processor time is the sidecar's own in both ways. One caller, then 16.
+Processor time is the sidecar's own in both ways, then that of all three together: sidecar, node and caller, as the
+caller of the parts reads hundreds of hits that the front otherwise reads. One caller, then 16.
 
 Then the fused search, one at a time, alone and while ``sidecar backfill`` fills another index as fast as it can, by
 turns. Any Elasticsearch that knows the ``sparse_vector`` query will do. The indices are the program's own and are
@@ -39,6 +40,8 @@ from bench.service import Service, started_service
 ROUNDS = 4
 CALLERS = (1, 16)
 TURNS = 2
+# A node reckons its own processor time once a second.
+_NODE_SECONDS = 1.1
 NO_CACHE = {"SIDECAR_CACHE_SIZE": "0", "SIDECAR_CACHE_DISK_SIZE": "0"}
 _EMBEDDINGS: Mapping[str, tuple[str, str, dict[str, str]]] = {
     "sparse": ("sparse_embedding", SPARSE, {}),
@@ -49,10 +52,11 @@ _Search = Callable[[str], Awaitable[None]]
 
 @dataclass(slots=True)
 class Taken:
-    """Seconds of each search, and the processor seconds of the sidecar for all of them."""
+    """Seconds of each search, and the processor seconds for all of them: the sidecar's, and everybody's."""
 
     seconds: list[float] = field(default_factory=list)
     processor: float = 0.0
+    all_processors: float = 0.0
 
     def percentile(self, which: float) -> float:
         """Milliseconds."""
@@ -61,6 +65,10 @@ class Taken:
     def processor_each(self) -> float:
         """Milliseconds."""
         return self.processor / len(self.seconds) * 1000
+
+    def all_each(self) -> float:
+        """Milliseconds."""
+        return self.all_processors / len(self.seconds) * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,14 @@ class Stage:
     def backlog(self) -> str:
         """The index that waits for its vectors."""
         return f"{self.index}-backlog"
+
+    async def others_seconds(self) -> float:
+        """Processor time that the node and this program have used."""
+        own = time.process_time()
+        await asyncio.sleep(_NODE_SECONDS)
+        async with self.node.get("/_nodes/_local/stats/process") as response:
+            (node,) = (await response.json())["nodes"].values()
+        return own + float(node["process"]["cpu"]["total_in_millis"]) / 1000
 
     async def through_front(self, kind: Kind, question: str) -> None:
         """Raises ``RuntimeError`` where nothing is found, which would be no search to measure."""
@@ -145,10 +161,11 @@ async def _fill(session: aiohttp.ClientSession, index: str, texts: Sequence[str]
             raise RuntimeError(f"[{index}] could not be filled: {answer['items'][0]}")
 
 
-async def measure(service: Service, search: _Search, asked: Sequence[str], callers: int, taken: Taken) -> None:
+async def measure(stage: Stage, search: _Search, asked: Sequence[str], callers: int, taken: Taken) -> None:
     """All questions by so many callers, each its next one as soon as the last is answered."""
     waiting = iter(asked)
-    used = service.processor_seconds()
+    others = await stage.others_seconds()
+    used = stage.service.processor_seconds()
 
     async def caller() -> None:
         for question in waiting:
@@ -157,7 +174,9 @@ async def measure(service: Service, search: _Search, asked: Sequence[str], calle
             taken.seconds.append(time.perf_counter() - started)
 
     await asyncio.gather(*(caller() for _ in range(callers)))
-    taken.processor += service.processor_seconds() - used
+    own = stage.service.processor_seconds() - used
+    taken.processor += own
+    taken.all_processors += own + await stage.others_seconds() - others
 
 
 async def side_by_side(
@@ -173,11 +192,11 @@ async def side_by_side(
 
     taken = (Taken(), Taken())
     for search in (front, parts):
-        await measure(stage.service, search, list(itertools.islice(feed, callers)), callers, Taken())
+        await measure(stage, search, list(itertools.islice(feed, callers)), callers, Taken())
     for _ in range(ROUNDS):
         asked = list(itertools.islice(feed, max(callers, queries // ROUNDS)))
         for search, one in zip((front, parts), taken, strict=True):
-            await measure(stage.service, search, asked, callers, one)
+            await measure(stage, search, asked, callers, one)
     return taken
 
 
@@ -258,7 +277,7 @@ async def _run(url: str, queries: int, documents: int, backlog: int, seconds: fl
 
 def _print_ways(found: Sequence[tuple[Kind, Taken, Taken]], callers: int) -> None:
     table = Table(title=f"through the front / by parts, ms, {callers} caller{'s' if callers > 1 else ''}")
-    for column in ("", "p50", "added", "ratio", "p99", "ratio", "processor", "ratio"):
+    for column in ("", "p50", "added", "ratio", "p99", "ratio", "processor", "ratio", "of all", "ratio"):
         table.add_column(column, justify="right" if column else "left")
     for kind, front, parts in found:
         cells: list[str] = []
@@ -269,8 +288,10 @@ def _print_ways(found: Sequence[tuple[Kind, Taken, Taken]], callers: int) -> Non
         here, there = front.processor_each(), parts.processor_each()
         # the parts of a forwarded search do not touch the sidecar
         ratio = f"{here / there:.2f}" if there else "-"
-        table.add_row(kind.name, *cells, f"{here:.1f} / {there:.1f}", ratio)
-    Console(width=120).print(table)
+        cells += [f"{here:.1f} / {there:.1f}", ratio]
+        here, there = front.all_each(), parts.all_each()
+        table.add_row(kind.name, *cells, f"{here:.1f} / {there:.1f}", f"{here / there:.2f}")
+    Console(width=150).print(table)
 
 
 def _print_backfill(alone: Taken, beside: Taken, documents: int) -> None:
@@ -281,7 +302,7 @@ def _print_backfill(alone: Taken, beside: Taken, documents: int) -> None:
         table.add_row(name, str(len(taken.seconds)), f"{taken.percentile(50):.1f}", f"{taken.percentile(99):.1f}")
     ratios = (beside.percentile(which) / alone.percentile(which) for which in (50, 99))
     table.add_row("ratio", "", *(f"{ratio:.2f}" for ratio in ratios))
-    Console(width=120).print(table)
+    Console(width=150).print(table)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ Condorcet and individual rank learning methods", SIGIR 2009.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -55,6 +56,10 @@ class Found(NamedTuple):
     relevance: float | None = None
     reranked: bool = False
     before: int | None = None
+
+
+found_of: Callable[[tuple[Any, ...]], Found] = partial(tuple.__new__, Found)
+"""A document of all its fields at once, in a third of the time that their names and defaults take."""
 
 
 def key_of(hit: Mapping[str, Any]) -> Key:
@@ -166,7 +171,7 @@ def _summed(
     for _, order, key, place in best[:window]:
         one = found[place]
         ranked.append(
-            Found._make((key, totals[place], order, tuple(terms.get(key, ())), one.raw, None, False, one.before))
+            found_of((key, totals[place], order, tuple(terms.get(key, ())), one.raw, None, False, one.before))
         )
     return ranked
 

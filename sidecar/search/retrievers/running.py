@@ -24,6 +24,7 @@ from sidecar.search.retrievers.chunk_scoring import best_chunks
 from sidecar.search.retrievers.fusing import (
     LAST,
     Found,
+    found_of,
     has_order,
     key_of,
     pinned_before,
@@ -437,8 +438,7 @@ def _all_found(answer: Mapping[str, Any]) -> list[Found]:
         sort = hit.get("sort")
         order = sort[-1] if sort and type(sort[-1]) is int else LAST
         score = hit.get("_score") or 0.0
-        # All fields at once, as half of the time goes into defaults.
-        found.append(Found._make((key_of(hit), score, order, (), hit, None, False, None)))
+        found.append(found_of((key_of(hit), score, order, (), hit, None, False, None)))
     return found
 
 
@@ -450,7 +450,7 @@ def _numbered(answer: Mapping[str, Any]) -> list[Found] | None:
     if len(numbers) < len(sorts) or not {type(number) for number in numbers} <= {int}:
         return None
     return [
-        Found._make(((hit["_index"], sort[2], ""), hit["_score"], sort[1], (), hit, None, False, None))
+        found_of(((hit["_index"], sort[2], ""), hit["_score"], sort[1], (), hit, None, False, None))
         for hit, sort in zip(hits, sorts, strict=True)
     ]
 
