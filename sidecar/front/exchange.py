@@ -256,7 +256,7 @@ class Exchange:
             body = await self._own_body()
         elif body is None:
             sent.popall("Expect", None)
-        added = [("Warning", warning_header(text, self.front.generation)) for text in warnings]
+        added = [("Warning", warning_header(text, self.front.generation)) for text in dict.fromkeys(warnings)]
         to = self.target if target is None else target
         try:
             async with self.front.cluster.send(self.request.method, to, replaced(sent, headers), body) as answer:
@@ -377,7 +377,7 @@ class Exchange:
         return headers
 
     def _warn(self, headers: CIMultiDict[str], warnings: Iterable[str]) -> None:
-        for text in warnings:
+        for text in dict.fromkeys(warnings):  # a clause may be rewritten in two places
             headers.add("Warning", warning_header(text, self.front.generation))
 
     def _flag(self, name: str) -> bool:

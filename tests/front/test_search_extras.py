@@ -212,3 +212,15 @@ async def test_no_system_index_is_asked_for(elasticsearch: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert await IndexCatalog(client).resolve("*") is not None
+
+
+@pytest.mark.parametrize("filters", [[], [{"match_all": {}}]])
+def test_a_deprecation_is_told_once_however_often_its_clause_is_rewritten(
+    filled_front: FilledFront, filters: list[Any]
+) -> None:
+    filled_front.index("old", mappings={"properties": {"tokens": {"type": "sparse_vector"}}})
+    clause = {"text_expansion": {"tokens": {"model_id": "sparse", "model_text": "fog"}}}
+    body = {"query": {"bool": {"must": [clause, clause], "filter": filters}}}
+    told = [text for name, text in filled_front.headers("POST", "/old/_search", body) if name == "Warning"]
+    assert len(told) == 1
+    assert "text_expansion is deprecated. Use sparse_vector instead." in told[0]
