@@ -17,8 +17,15 @@ from typing import Any
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMethod, BadStatusLine, HttpProcessingError, InvalidHeader, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.http_exceptions import (
+    BadHttpMessage,
+    BadHttpMethod,
+    BadStatusLine,
+    HttpProcessingError,
+    InvalidHeader,
+    LineTooLong,
+)
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from sidecar.core.errors import IllegalArgumentError, OtherError, SidecarError
 from sidecar.core.generations import DEFAULT_GENERATION
@@ -145,6 +152,14 @@ class Connection(RequestHandler):
         """Ends."""
         self._stop_clock()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on; whoever waits for the rest of a body whose form is broken is told, which aiohttp leaves out."""
+        super().data_received(data)
+        request = self._current_request
+        is_broken = bool(self._messages) and isinstance(self._messages[-1][0], _ErrInfo)
+        if is_broken and request is not None and not request.content.is_eof() and request.content.exception() is None:
+            request.content.set_exception(BadHttpMessage("the form of the body is broken"))
 
     def pause_writing(self) -> None:
         """The caller does not read: it has ``write_timeout`` to go on."""

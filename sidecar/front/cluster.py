@@ -49,6 +49,22 @@ class Answer:
         return orjson.loads(self.body) if self.body else None
 
 
+class _Sent:
+    """A stream on its way; ``error`` is what its source failed with."""
+
+    def __init__(self, parts: AsyncIterable[bytes]) -> None:
+        self.error: Exception | None = None
+        self._parts = parts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for part in self._parts:
+                yield part
+        except Exception as error:
+            self.error = error
+            raise
+
+
 class Node:
     """One address of the cluster and how it fared lately."""
 
@@ -96,9 +112,16 @@ class Cluster:
 
         Raises:
             aiohttp.ClientError: no node answers.
+            Exception: what a ``body`` that is a stream failed with; the node was not sent its end.
         """
-        async with await self._answer(method, target, headers, body) as response:
-            yield response
+        sent = _Sent(body) if isinstance(body, AsyncIterable) else body
+        try:
+            async with await self._answer(method, target, headers, sent) as response:
+                yield response
+        except aiohttp.ClientError:
+            if isinstance(sent, _Sent) and sent.error is not None:
+                raise sent.error from None
+            raise
 
     async def call(self, method: str, target: str, headers: Headers, body: Body = None) -> Answer:
         """One request with its whole answer.
@@ -109,7 +132,9 @@ class Cluster:
         async with self.send(method, target, headers, body) as response:
             return Answer(response.status, response.headers, await response.read(), response.raw_headers)
 
-    async def _answer(self, method: str, target: str, headers: Headers, body: Body) -> aiohttp.ClientResponse:
+    async def _answer(
+        self, method: str, target: str, headers: Headers, body: bytes | _Sent | None
+    ) -> aiohttp.ClientResponse:
         may_repeat = method in _READING and body is None
         nodes = list(self._in_turn())
         for node in nodes:
@@ -117,6 +142,8 @@ class Cluster:
             try:
                 response = await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
             except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError, UnansweredError) as error:
+                if isinstance(body, _Sent) and body.error is not None:
+                    raise  # the node is not to blame for what it was not sent
                 node.failed()
                 is_last = node is nodes[-1]
                 _log.warning("node does not answer", url=node.url, error=str(error), goes_on=not is_last)

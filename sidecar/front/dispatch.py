@@ -123,8 +123,8 @@ async def _handler(exchange: Exchange) -> FrontHandler:
         return forward
     exchange.changes_indices = changes_indices(exchange.request.method, segments)
     match = _ROUTES.find(exchange.request.method, segments)
-    if match is None:
-        return forward
+    if match is None or exchange.request.headers.get("Expect", "100-continue").lower() != "100-continue":
+        return forward  # what else is expected the cluster refuses
     await exchange.front.learn_generation()
     try:
         exchange.read_target()

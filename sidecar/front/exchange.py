@@ -108,7 +108,6 @@ class Exchange:
     _caller_headers: CIMultiDict[str] | None = None
     _continued: bool = False
     _interim: int = 0
-    _broken: Exception | None = None
 
     def read_target(self) -> None:
         """Reads parameters and media types; raises ``SidecarError`` for those that the cluster will refuse."""
@@ -153,11 +152,7 @@ class Exchange:
             async for part in self.request.content.iter_any():
                 yield part
         except _BROKEN_BODY as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> PlainError:
-        self._broken = PlainError(f"the request body cannot be read: {error}", status=400)
-        return self._broken
+            raise _unreadable(error) from error
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body as it comes, unzipped, of any size.
@@ -196,7 +191,7 @@ class Exchange:
         try:
             return await self.request.content.read()
         except _BROKEN_BODY as error:
-            raise self._unreadable(error) from error
+            raise _unreadable(error) from error
 
     async def _collected(self, limit: int) -> bytes:
         """A body of unknown length."""
@@ -258,17 +253,12 @@ class Exchange:
             sent.popall("Expect", None)
         added = [("Warning", warning_header(text, self.front.generation)) for text in dict.fromkeys(warnings)]
         to = self.target if target is None else target
-        try:
-            async with self.front.cluster.send(self.request.method, to, replaced(sent, headers), body) as answer:
-                if self.changes_indices:
-                    self.front.catalog.drop()
-                if instead is not None and answer.status >= 400 and (other := await instead()) is not None:
-                    return other
-                return await relay(self.request, answer, added)
-        except aiohttp.ClientError:
-            if self._broken is not None:
-                raise self._broken from None  # the node is not to blame for what the caller did not send
-            raise
+        async with self.front.cluster.send(self.request.method, to, replaced(sent, headers), body) as answer:
+            if self.changes_indices:
+                self.front.catalog.drop()
+            if instead is not None and answer.status >= 400 and (other := await instead()) is not None:
+                return other
+            return await relay(self.request, answer, added)
 
     async def _own_body(self) -> Body:
         length = self.request.headers.get("Content-Length", "")
@@ -386,6 +376,10 @@ class Exchange:
 
 EXCHANGE: web.RequestKey[Exchange] = web.RequestKey("EXCHANGE", Exchange)
 FrontHandler: TypeAlias = Callable[[Exchange], Awaitable[web.StreamResponse]]
+
+
+def _unreadable(error: Exception) -> PlainError:
+    return PlainError(f"the request body cannot be read: {error}", status=400)
 
 
 def _too_large(limit: int) -> PlainError:

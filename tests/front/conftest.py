@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from sidecar.app import create_app
-from sidecar.server import HTTP_OPTIONS
+from sidecar.server import HTTP_OPTIONS, create_runner
 from sidecar.settings import load_settings
 from tests.front.provider import provider
 
@@ -35,8 +35,7 @@ async def start_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
         async def start(*urls: str, **settings: object) -> str:
             values = {**SHARED, "elasticsearch_url": ",".join(urls), "data_dir": str(tmp_path), **settings}
-            app = create_app(load_settings(values))
-            runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1, **HTTP_OPTIONS)
+            runner = create_runner(load_settings(values))
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, "127.0.0.1", 0).start()
