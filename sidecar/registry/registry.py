@@ -385,6 +385,9 @@ class Registry:
         changed = {name for name, revision in revisions.items() if is_read_whole or cached.get(name) != revision}
         loaded = {record.inference_id: record for record in await self._store.load(changed)} if changed else {}
         gone = (before - set(revisions)) | (changed - set(loaded))
+        if removed := sorted(name for name in gone & before if self._written.get(name, 0) <= started):
+            # By another sidecar, or by somebody in the store itself: nothing tells which.
+            _log.info("registry_endpoints_removed", inference_ids=removed, store=self._store.description)
         for inference_id in changed | gone:
             if self._written.get(inference_id, 0) <= started:
                 self._take_over(inference_id, loaded.get(inference_id))

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.core.errors import OtherError, ResourceExistsError, ResourceNotFoundError
 from sidecar.core.tasks import TaskType
@@ -150,6 +151,28 @@ async def test_replicas_see_each_others_endpoints(replicas: Replicas) -> None:
         return await here.get("my-endpoint") is None and await ids(here) == []
 
     await eventually(gone)
+
+
+async def test_what_others_remove_is_named_in_the_log(replicas: Replicas) -> None:
+    here, there = await replicas.start(), await replicas.start()
+    for name in ("a", "b", "mine"):
+        await here.create(endpoint(name))
+
+    async def all_known() -> bool:
+        return await ids(there) == ["a", "b", "mine"]
+
+    async def all_gone() -> bool:
+        return not await ids(there)
+
+    await eventually(all_known)
+    with capture_logs() as events:
+        await there.delete("mine")
+        await here.delete("a")
+        await here.delete("b")
+        await eventually(all_gone)
+    removed = [event["inference_ids"] for event in events if event["event"] == "registry_endpoints_removed"]
+    # `here` tells of the one that went on the other replica, if its poll came to it by now
+    assert sorted(name for names in removed for name in names if name != "mine") == ["a", "b"]
 
 
 async def test_an_endpoint_created_anew_elsewhere_is_the_new_one(replicas: Replicas) -> None:
