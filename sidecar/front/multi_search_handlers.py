@@ -30,7 +30,10 @@ from sidecar.search.failures import with_own_reasons
 from sidecar.wire.envelopes import render_error
 
 _OF_THE_WHOLE = ("rest_total_hits_as_int", "typed_keys", "ignore_unavailable", "allow_no_indices", "expand_wildcards")
-_OF_A_HEADER = ("preference", "routing", "search_type", "ignore_unavailable", "allow_no_indices", "expand_wildcards")
+_OF_A_HEADER = (
+    *("preference", "routing", "search_type", "ignore_unavailable", "allow_no_indices", "expand_wildcards"),
+    *("request_cache", "allow_partial_search_results"),
+)
 _NDJSON = {"Content-Type": "application/x-ndjson"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,14 @@ EXPANSION_KEYS = {"model_id", "model_text", "pruning_config", "boost", "_name"}
 
 def fits(body: Mapping[str, Any]) -> bool:
     """Whether boost and name are such that the cluster will not complain of them."""
-    boost, name = body.get("boost"), body.get("_name")
-    good_boost = boost is None or (isinstance(boost, int | float) and not isinstance(boost, bool) and boost >= 0)
-    return good_boost and (name is None or isinstance(name, str))
+    return ("_name" not in body or isinstance(body["_name"], str)) and ("boost" not in body or _is_boost(body["boost"]))
+
+
+def _is_boost(value: Any) -> bool:
+    """A number from 0, also as text, as the cluster reads it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False
+    try:
+        return 0 <= float(value) < math.inf
+    except ValueError:
+        return False

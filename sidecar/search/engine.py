@@ -46,7 +46,7 @@ DEFAULT_SIZE = 10
 _OF_THE_INDICES = frozenset(
     {"ignore_unavailable", "allow_no_indices", "expand_wildcards", "ignore_throttled", "routing", "preference"}
 )
-_OF_THE_LEGS = frozenset({"search_type", "request_cache"})
+_OF_THE_LEGS = frozenset({"search_type", "request_cache", "allow_partial_search_results"})
 OWN_PARAMETERS = frozenset({"sidecar.plan", "sidecar.explain"})
 """Parameters that the cluster does not know."""
 _NOT_FOR_THE_PAGE = (_OF_THE_INDICES | OWN_PARAMETERS) | {

@@ -216,6 +216,24 @@ BODIES: dict[str, Any] = {
         for own in ({}, {"_name": "m"})
         for outer in ({}, {"_name": "s"}, {"filter": {"term": {"kind": "a"}}})
     },
+    "slice without a point in time": reranked(standard(match("lamp"))) | {"slice": {"id": 0, "max": 2}},
+    "slice beside what is wrong besides": reranked(standard(match("lamp")))
+    | {"slice": {"id": 0, "max": 2}, "size": 20, "sort": ["n"]},
+    **{
+        f"semantic with {more}": {"query": semantic(**more)}
+        for more in (
+            {"boost": "2.5"},
+            {"boost": ""},
+            {"boost": None},
+            {"boost": "-1"},
+            {"_name": None},
+            {"_name": ["x"]},
+        )
+    },
+    **{
+        f"match with {more}": {"query": {"match": {"sense": {"query": TEXT, **more}}}}
+        for more in ({"boost": "1e1"}, {"boost": None}, {"boost": "x"}, {"_name": None})
+    },
     "semantic and standard, both named, sorted": {
         "retriever": standard(semantic(_name="m"), _name="s", sort=[{"n": "asc"}, "_doc"])
     },
@@ -343,6 +361,32 @@ def test_addresses_mean_what_they_mean_to_the_cluster(found: FilledFront, addres
 def test_boosts_of_indices_do_not_touch_what_was_ranked(found: FilledFront, boosts: Any) -> None:
     for body in (reranked(standard(match("lamp keeper"))), {"query": semantic()}, {"retriever": standard(semantic())}):
         agree(found, f"/{BOTH}/_search", {**body, "indices_boost": boosts})
+
+
+@pytest.mark.parametrize("allowed", ["true", "false"])
+@pytest.mark.parametrize("beside", [{}, {"track_total_hits": False}, {"size": 1, "track_total_hits": 1}])
+def test_a_leg_of_which_a_shard_fails_is_no_answer_where_none_in_part_is_wanted(
+    found: FilledFront, allowed: str, beside: dict[str, Any]
+) -> None:
+    """Whether or not the last search would look at that shard again."""
+    script = "if (doc['_index'].value == 'find-b') { throw new IllegalArgumentException('no') } return 1"
+    failing = {"script_score": {"query": match("lamp keeper"), "script": {"source": script}}}
+    tree = reranked(standard(failing))
+    fused = {"retriever": {"rrf": {"retrievers": [standard(failing), standard(match("fog"))]}}}
+    path = f"/{BOTH}/_search?allow_partial_search_results={allowed}"
+    wanted = 200 if allowed == "true" else 400
+    if is_nine(found):  # 8.19.8 refuses the parameter where it is true, and heeds it nowhere
+        assert found.send("POST", path, {**tree, **beside}, base=found.node)[0] == wanted
+    for body in (tree, fused):
+        status, answer = found.send("POST", path, {**body, **beside})
+        assert status == wanted
+        header = {"index": BOTH, "allow_partial_search_results": allowed == "true"}
+        lines = "".join(json.dumps(line) + "\n" for line in (header, {**body, **beside}))
+        (one,) = found.send("POST", "/_msearch", lines.encode())[1]["responses"]
+        assert one["status"] == status
+        if status == 200:
+            assert one["hits"]["hits"] == answer["hits"]["hits"]
+            assert answer["hits"]["hits"]
 
 
 _WRAPPED: list[Any] = [

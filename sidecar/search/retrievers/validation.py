@@ -29,6 +29,8 @@ def check_search(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, s
     found = list(_refusals(tree, size, is_scroll="scroll" in parameters))
     if given:
         found.append(f"cannot specify [retriever] and [{', '.join(given)}]")
+    if body.get("slice") is not None and body.get("pit") is None and "scroll" not in parameters:
+        found.append("[slice] can only be used with [scroll] or [point-in-time] requests")
     if found:
         raise ActionRequestValidationError(*found)
 
