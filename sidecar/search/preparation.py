@@ -132,10 +132,13 @@ class Preparation:
             answer = await self._embedder.embed(want.inference_id, [want.text], InputType.SEARCH)
         except SidecarError as error:
             return error
+        made = len(answer.items if isinstance(answer, SparseEmbeddings) else answer.vectors)
+        if made != 1:  # whose vector any of them is cannot be known
+            many = f"[{made}] query inference results" if made else "No query inference results"
+            status = HTTPStatus.INTERNAL_SERVER_ERROR if made else HTTPStatus.BAD_REQUEST
+            return StatusError(f"{many} retrieved for inference ID [{want.inference_id}]", status=status)
         if isinstance(answer, SparseEmbeddings):
             return answer.items[0].tokens
-        if not answer.vectors:
-            return StatusError(f"[{want.inference_id}] made no vector", status=500)
         is_float = answer.element_type is ElementType.FLOAT
         numbers = np.asarray(answer.vectors[0], dtype=np.float32 if is_float else np.int8)
         return numbers  # type: ignore[return-value]

@@ -57,13 +57,22 @@ def parse_sparse(answer: ProviderAnswer, call: Call) -> SparseEmbeddings:
 
 def _token_weights(item: Any) -> dict[str, float]:
     if isinstance(item, list):
-        item = {str(entry.get("index")): entry.get("value") for entry in item if isinstance(entry, dict)}
+        item = dict(_token_weight(entry) for entry in item)
     if not isinstance(item, dict):
         raise unexpected_token("START_OBJECT", item)
     for weight in item.values():
         if not is_number(weight):
             raise unexpected_token("VALUE_NUMBER", weight)
     return item
+
+
+def _token_weight(entry: Any) -> tuple[str, Any]:
+    if not isinstance(entry, dict):
+        raise unexpected_token("START_OBJECT", entry)
+    for name in ("index", "value"):
+        if name not in entry:
+            raise field_missing(name, "Hugging Face sparse embedding")
+    return str(entry["index"]), entry["value"]
 
 
 def sparse_task(service_title: str, since: str) -> RemoteTask:

@@ -1,4 +1,7 @@
-"""A provider of vectors, which stands in for real ones: the same text, the same vector; ``fail`` in a text, 400."""
+"""A provider of vectors, which stands in for real ones: the same text, the same vector; ``fail`` in a text, 400.
+
+``twice`` in a text, every answer two times; ``never``, no answers at all.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,10 @@ def provider() -> tuple[web.Application, list[str]]:
         asked.extend(texts)
         if any("fail" in text for text in texts):
             return web.json_response({"error": "as asked"}, status=400)
+        if any("never" in text for text in texts):
+            return web.json_response([])
+        if any("twice" in text for text in texts):
+            texts = [*texts, *texts]
         make = tokens_of if request.match_info["kind"] == "sparse" else vector_of
         return web.json_response([make(text) for text in texts])
 
@@ -44,6 +51,8 @@ def provider() -> tuple[web.Application, list[str]]:
         if "fail" in body["query"]:
             return web.json_response({"error": "as asked"}, status=400)
         rows = [{"index": at, "score": relevance(body["query"], text)} for at, text in enumerate(body["texts"])]
+        if "twice" in body["query"]:
+            rows += rows
         return web.json_response(sorted(rows, key=lambda row: -float(row["score"])))
 
     app = web.Application()

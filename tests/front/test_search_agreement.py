@@ -363,6 +363,18 @@ def test_boosts_of_indices_do_not_touch_what_was_ranked(found: FilledFront, boos
         agree(found, f"/{BOTH}/_search", {**body, "indices_boost": boosts})
 
 
+@pytest.mark.parametrize("text", ["lamp twice", "lamp never"])
+def test_an_endpoint_that_makes_more_or_less_than_was_asked_is_not_searched_with(found: FilledFront, text: str) -> None:
+    bodies = [{"query": semantic(name, text)} for name in ("words", "sense")]
+    if "twice" in text:
+        bodies.append(reranked(standard(match("lamp")), inference_text=text))
+    for body in bodies:
+        expected = found.send("POST", "/find-a/_search", body, base=found.node)[0]
+        status, got = found.send("POST", "/find-a/_search", body)
+        assert status == expected >= 400
+        assert any(words in json.dumps(got) for words in ("query inference results retrieved", "count mismatch"))
+
+
 @pytest.mark.parametrize("allowed", ["true", "false"])
 @pytest.mark.parametrize("beside", [{}, {"track_total_hits": False}, {"size": 1, "track_total_hits": 1}])
 def test_a_leg_of_which_a_shard_fails_is_no_answer_where_none_in_part_is_wanted(

@@ -87,6 +87,7 @@ def test_text_after_the_answer_is_not_read(service: str) -> None:
 @pytest.mark.parametrize(
     ("service", "task_type", "body", "reason"),
     [
+        ("hugging_face", "sparse_embedding", "[[0.5, 1.5]]", "[START_OBJECT] but found [VALUE_NUMBER]"),
         ("cohere", "text_embedding", "null", "[START_OBJECT] but found [VALUE_NULL]"),
         ("googleaistudio", "text_embedding", '{"embeddings": 7}', "[START_ARRAY] but found [VALUE_NUMBER]"),
         ("googleaistudio", "completion", "[]", "[START_OBJECT] but found [START_ARRAY]"),

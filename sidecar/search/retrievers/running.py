@@ -273,10 +273,10 @@ class Evaluation:
         pieces, owners = _pieces(node, texts)
         ranking = await self.embedder.rerank(node.inference_id, node.text, pieces)
         by_piece = {document.index: float(document.relevance_score) for document in ranking.documents}
-        if set(by_piece) != set(range(len(pieces))):
+        if len(ranking.documents) != len(pieces) or set(by_piece) != set(range(len(pieces))):
             raise StatusError(
                 "Reranker input document count and returned score count mismatch: "
-                f"[{len(pieces)}] vs [{len(by_piece)}]",
+                f"[{len(pieces)}] vs [{len(ranking.documents)}]",
                 status=500,
             )
         return [max(by_piece[at] for at in own) for own in owners]
