@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import orjson
 from aiohttp import web
@@ -22,7 +21,7 @@ from sidecar.front.first_complaint import check_text_of_tree
 from sidecar.front.multi_search_complaints import first_unread, whole_refusal
 from sidecar.front.multi_search_items import Item
 from sidecar.front.search_bodies import effective_size, read_body, without_parameters
-from sidecar.front.search_calls import executed, may_be_ours, rewritten, searched
+from sidecar.front.search_calls import OF_A_HEADER, executed, may_be_ours, refusal, rewritten, searched
 from sidecar.front.search_templates import rendered
 from sidecar.search.bodies import read_object, write_object
 from sidecar.search.engine import ForeignEndpointError, is_ours
@@ -30,10 +29,6 @@ from sidecar.search.failures import with_own_reasons
 from sidecar.wire.envelopes import render_error
 
 _OF_THE_WHOLE = ("rest_total_hits_as_int", "typed_keys", "ignore_unavailable", "allow_no_indices", "expand_wildcards")
-_OF_A_HEADER = (
-    *("preference", "routing", "search_type", "ignore_unavailable", "allow_no_indices", "expand_wildcards"),
-    *("request_cache", "allow_partial_search_results"),
-)
 _NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -90,10 +85,10 @@ async def _prepared(exchange: Exchange, item: Item) -> bool:
         item.is_tree = is_ours(body)
         if item.is_tree:
             parameters = {name: exchange.parameters[name] for name in _OF_THE_WHOLE if name in exchange.parameters}
-            parameters |= {name: _parameter(header[name]) for name in _OF_A_HEADER if name in header}
+            parameters |= {name: _parameter(header[name]) for name in OF_A_HEADER if name in header}
             outcome = await executed(exchange, index, body, parameters, data=item.body, is_plain=True)
             if outcome is None:
-                item.answer = await _refusal(exchange, index, parameters)
+                item.answer = await refusal(exchange, index, parameters)
                 item.is_refused = item.answer is not None
                 return item.is_refused
             item.warnings = outcome.warnings
@@ -111,14 +106,6 @@ async def _prepared(exchange: Exchange, item: Item) -> bool:
     if new.is_changed:
         item.body, item.planted, item.warnings = write_object(new.body), tuple(new.planted), tuple(new.warnings)
     return new.is_changed
-
-
-async def _refusal(exchange: Exchange, index: str, parameters: Mapping[str, str]) -> dict[str, Any] | None:
-    """What the cluster says to a caller who may not search ``index``: a tree of ours would spoil all other searches."""
-    path = f"/{quote(index, safe='')}/_search?" if index else "/_search?"
-    given = {name: value for name, value in parameters.items() if name in _OF_A_HEADER}
-    answer = await exchange.call("POST", path + urlencode(given), b'{"size":0}')
-    return {"error": answer.json().get("error"), "status": answer.status} if answer.status in (403, 404) else None
 
 
 async def _rendered(exchange: Exchange, item: Item) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
@@ -24,6 +25,11 @@ from sidecar.search.preparation import Preparation, known_vectors
 from sidecar.search.rewriting import Planted, Rewriter
 
 BODY_PARAMETERS = frozenset({"source", "source_content_type"})
+OF_A_HEADER = (
+    *("preference", "routing", "search_type", "ignore_unavailable", "allow_no_indices", "expand_wildcards"),
+    *("request_cache", "allow_partial_search_results"),
+)
+"""Parameters of a search that a multi search has in the header of each."""
 DELETES = "indices:data/write/delete/byquery"
 """Privileges are named by the actions themselves, which several named ones grant."""
 _UPDATES, _INDEXES = "indices:data/write/update/byquery", "indices:data/write/index"
@@ -152,6 +158,23 @@ async def executed(
     search = Search(index, body, parameters, place_in(data))
     executor = CallerExecutor(exchange, is_plain)
     return await exchange.front.searches.search(search, executor, await cluster_version(exchange))
+
+
+async def refusal(exchange: Exchange, index: str, parameters: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the cluster says to a caller who may not search ``index``; ``None``: nothing against it.
+
+    Of a tree of ours it would say that it does not know, or is not licensed for, the retriever.
+    """
+    path = f"/{quote(index, safe='')}/_search?" if index else "/_search?"
+    given = {name: value for name, value in parameters.items() if name in OF_A_HEADER}
+    answer = await exchange.call("POST", path + urlencode(given), b'{"size":0}')
+    return {"error": answer.json().get("error"), "status": answer.status} if answer.status in (403, 404) else None
+
+
+async def refused(exchange: Exchange, index: str, body: Mapping[str, Any]) -> web.StreamResponse:
+    """The answer to a tree of ours over what the caller may not search: the cluster's, in its own words."""
+    said = None if _point_in_time(body) else await refusal(exchange, index, exchange.parameters)
+    return await exchange.forward() if said is None else exchange.respond(said["status"], said)
 
 
 def _point_in_time(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

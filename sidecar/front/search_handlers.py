@@ -28,6 +28,7 @@ from sidecar.front.search_calls import (
     DELETES,
     Rewritten,
     executed,
+    refused,
     rewritten,
     searched,
     shown,
@@ -96,7 +97,7 @@ async def _searched_asynchronously(exchange: Exchange, index: str, body: dict[st
         except ForeignEndpointError:
             return await exchange.forward()
         if outcome is None:
-            return await exchange.forward()
+            return await refused(exchange, index, body)
         status, value = outcome.status, _value(outcome)
     else:
         new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters))
@@ -173,12 +174,14 @@ async def _searched(
         data = await body_bytes(exchange)
         outcome = await executed(exchange, index, body, exchange.parameters, data=data)
     except ForeignEndpointError:
-        outcome = None
+        return await exchange.forward()
     except SidecarError as error:
         return await _complaint_or(exchange, error)
-    if outcome is not None and outcome.status >= 400:
+    if outcome is None:
+        return await refused(exchange, index, body)
+    if outcome.status >= 400:
         return await first_complaint(exchange) or shown(exchange, outcome)
-    return await exchange.forward() if outcome is None else shown(exchange, outcome)
+    return shown(exchange, outcome)
 
 
 async def _complaint_or(exchange: Exchange, error: SidecarError) -> web.StreamResponse:

@@ -180,6 +180,21 @@ async def test_rights_go_by_the_name_that_is_used(caller: Caller) -> None:
         assert (status, answer["hits"]["hits"][0]["_id"]) == (200, "1")
 
 
+@pytest.mark.parametrize("index", ["rights-other", "rights-none", "rights-bound,rights-other"])
+async def test_who_may_not_search_hears_that_whatever_the_retriever(
+    caller: Caller, elasticsearch_secured: str, index: str
+) -> None:
+    legs = [{"standard": question()}, {"standard": question()}]
+    user = caller["of_one"]
+    straight = await user.send("POST", f"/{index}/_search", {"size": 0}, base=elasticsearch_secured)
+    assert straight[0] == 403
+    for tree in ({"auto": {"query": "boat"}}, {"rrf": {"retrievers": legs}}):
+        assert await user.send("POST", f"/{index}/_search", {"retriever": tree}) == straight
+        status, answer = await user.send("POST", f"/{index}/_async_search", {"retriever": tree})
+        assert (status, answer["error"]["type"]) == (403, "security_exception")
+    assert caller.asked == []
+
+
 async def test_one_refused_search_of_several_spoils_no_other(caller: Caller) -> None:
     tree = {"retriever": {"rrf": {"retrievers": [{"standard": question("boat")}, {"standard": question("boat")}]}}}
     lines = [
