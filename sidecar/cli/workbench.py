@@ -34,6 +34,10 @@ Niceness = Annotated[
 GIVING_WAY = 10
 
 EXIT_USAGE = 2
+_CREDENTIALS = {
+    401: ": check SIDECAR_ELASTICSEARCH_API_KEY or _USERNAME and _PASSWORD",
+    403: "; the privileges that it takes stand in docs/settings.md",
+}
 
 
 def index_name(value: str | None) -> str | None:
@@ -123,7 +127,8 @@ def user_errors() -> Iterator[None]:
     except (ApiError, TransportError) as error:
         message = f"Elasticsearch: {failure_text(error)}."
         if isinstance(error, ApiError) and isinstance(error.body, dict):
-            message = f"Elasticsearch answered [{error.status_code}]: {_reason(error.body)}"
+            hint = _CREDENTIALS.get(error.status_code, "")
+            message = f"Elasticsearch answered [{error.status_code}]: {_reason(error.body)}{hint}"
     else:
         return
     tell(message, style="red")

@@ -228,11 +228,11 @@ class Settings(BaseSettings):
                 f" {self.host}: unset it or listen on 127.0.0.1"
             )
         if self.elasticsearch_api_key is not None and self.elasticsearch_username is not None:
-            raise ValueError("set either SIDECAR_ELASTICSEARCH_API_KEY or SIDECAR_ELASTICSEARCH_USERNAME, not both")
+            raise ValueError("Set either SIDECAR_ELASTICSEARCH_API_KEY or SIDECAR_ELASTICSEARCH_USERNAME, not both")
         if self.front and self.elasticsearch_url is None:
             raise ValueError("SIDECAR_FRONT needs a cluster to stand in front of: set SIDECAR_ELASTICSEARCH_URL")
         if (self.elasticsearch_username is None) != (self.elasticsearch_password is None):
-            raise ValueError("set SIDECAR_ELASTICSEARCH_USERNAME and SIDECAR_ELASTICSEARCH_PASSWORD together")
+            raise ValueError("Set SIDECAR_ELASTICSEARCH_USERNAME and SIDECAR_ELASTICSEARCH_PASSWORD together")
         if self.elasticsearch_ca_certs is not None and not self.elasticsearch_ca_certs.expanduser().is_file():
             raise ValueError(f"SIDECAR_ELASTICSEARCH_CA_CERTS: there is no file {self.elasticsearch_ca_certs}")
         if self.max_bodies_size < self.max_body_size:

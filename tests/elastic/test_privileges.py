@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,9 @@ async def test_each_road_is_open_to_who_has_its_privileges(cluster: Cluster, tmp
         ("backfill", ("backfill", "filled", *fill)),
         ("backfill", ("index", "filled", str(lines), *fill)),
         ("search", ("search", "filled", "whales", "--json")),
+        ("backfill", ("bind", "filled", *fill)),
+        ("search", ("bindings", "filled")),
+        ("backfill", ("unbind", "filled")),
     ):
         done = await asyncio.to_thread(sidecar, cluster, road, tmp_path / road, *arguments)
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
@@ -103,6 +106,13 @@ async def test_each_road_is_open_to_who_has_its_privileges(cluster: Cluster, tmp
 
 
 async def test_what_is_missing_is_named(cluster: Cluster, tmp_path: Path) -> None:
+    done = await asyncio.to_thread(sidecar, cluster, "search", tmp_path, "unbind", "others")
+    assert done.returncode == 2
+    assert done.stderr.endswith("; the privileges that it takes stand in docs/settings.md\n")
+    wrong = replace(cluster, keys={"search": "d3Jvbmc6d3Jvbmc="})
+    done = await asyncio.to_thread(sidecar, wrong, "search", tmp_path, "bindings", "filled")
+    assert done.returncode == 2
+    assert done.stderr.endswith(": check SIDECAR_ELASTICSEARCH_API_KEY or _USERNAME and _PASSWORD\n")
     done = await asyncio.to_thread(sidecar, cluster, "search", tmp_path, "endpoints", "list")
     assert done.returncode == 2
     assert cluster.keys["search"] not in done.stderr
