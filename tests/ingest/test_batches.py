@@ -33,6 +33,7 @@ from sidecar.ingest.line import PROVIDER_CALLS
 from sidecar.ingest.marker import Marker
 from sidecar.ingest.pieces import Piece
 from sidecar.ingest.planning import make_plan
+from sidecar.ingest.stop import RunStoppedError
 from sidecar.resources import open_resources
 from sidecar.settings import load_settings
 
@@ -104,6 +105,15 @@ async def test_every_endpoint_of_a_plan_has_its_own_calls() -> None:
     (made,) = await TextEmbedder(embedder, plan, VERSION).embed([Candidate(Ref("i", "1"), Marker(), pieces)])
     assert embedder.sizes == [2, 2, 1, 5]
     assert {name: len(values) for name, values in made.values.items()} == {"v": 5, "w": 5}
+
+
+async def test_a_run_ends_where_its_endpoint_became_another() -> None:
+    (field_map,) = parse_field_maps(["a:v=dense"])
+    plan = Plan((Target(field_map, replace(PROFILE, revision="0")),))
+    embedder = CountingEmbedder()
+    with pytest.raises(RunStoppedError, match=r"Inference endpoint \[dense\] was changed"):
+        await TextEmbedder(embedder, plan, VERSION).embed([candidate(1, ["a text"])])
+    assert embedder.sizes == []
 
 
 async def test_documents_are_taken_by_their_texts() -> None:
