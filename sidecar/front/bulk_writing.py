@@ -29,6 +29,7 @@ from sidecar.front.request_target import SHAPING, without_shape
 from sidecar.front.simulation import explained
 from sidecar.front.targets import WritePlan
 from sidecar.front.write_context import WriteContext
+from sidecar.front.written_places import WrittenPlaces
 from sidecar.wire.content_codings import Decoder, decoded
 from sidecar.wire.media_types import Format
 from sidecar.wire.warning_header import warning_header
@@ -84,6 +85,8 @@ class BulkWrite:
         self._waiting: dict[int, BulkAction] = {}
         self._items = 0
         self._is_opaque = False
+        self._planned: dict[tuple[str, str], WritePlan] = {}
+        self._places = WrittenPlaces(context, self._planned)
 
     async def answer(self) -> web.StreamResponse:
         """The cluster's answer with the items in it that never reached the cluster."""
@@ -94,7 +97,7 @@ class BulkWrite:
 
     async def _answer_whole(self, body: bytes) -> web.StreamResponse:
         if await self._is_untouched(body):
-            return await self._exchange.forward(warnings=self._context.notes)
+            return await self._exchange.forward(warnings=self._context.notes, seen=self._places)
         if (refused := await self._refused_for_parameters()) is not None:
             return refused
         read = [parts async for parts in self._read()]
@@ -106,14 +109,14 @@ class BulkWrite:
         for batch in batches:
             self._count(batch)
         if not any(batch.is_changed for batch in batches):
-            return await self._exchange.forward(warnings=self._context.notes)
+            return await self._exchange.forward(warnings=self._context.notes, seen=self._places)
         if len(body) <= _MOST_AT_ONCE and any(not batch.keeps_heads for batch in batches):
             refused = await self._refused_line(list(chain.from_iterable(read)))
             if refused is not None:
                 return refused
         data = b"".join(chain.from_iterable(chain.from_iterable(batch.lines for batch in batches)))
         if not self._has_own_items:
-            return await self._exchange.forward(data, warnings=self._context.notes)
+            return await self._exchange.forward(data, warnings=self._context.notes, seen=self._places)
         return await self._send(data)
 
     async def _all_current(self, batches: Sequence[Batch]) -> Sequence[Batch]:
@@ -130,7 +133,13 @@ class BulkWrite:
         if parameters.get("pipeline") not in (None, "_none") or (index and _touches(await self._context.plan(index))):
             return False
         names = named_indices(body, index)
-        return names is not None and not any([_touches(await self._context.plan(name)) for name in names])
+        if names is None:
+            return False
+        for name in names:
+            plan = self._planned[name, "create"] = await self._context.plan(name)
+            if _touches(plan):
+                return False
+        return True
 
     @property
     def _has_own_items(self) -> bool:
@@ -199,11 +208,13 @@ class BulkWrite:
         async with exchange.front.cluster.send(exchange.request.method, target, headers, body) as answer:
             if not (is_shaped or self._has_own_items):
                 added = [("Warning", warning_header(text, exchange.front.generation)) for text in self._context.notes]
-                return await relay(exchange.request, answer, added)
+                return await relay(exchange.request, answer, added, self._places)
             return await self._respond(answer)
 
     async def _respond(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        body = orjson.loads(decoded(await answer.read(), answer.headers.get("Content-Encoding")))
+        told = decoded(await answer.read(), answer.headers.get("Content-Encoding"))
+        self._context.note(await self._places.strays(told))
+        body = orjson.loads(told)
         warnings = answer.headers.getall("Warning", ())
         if answer.status == 200:
             body = _explained(merged(body, self._failed), self._errors, self._exchange.front.generation)
@@ -244,6 +255,7 @@ class BulkWrite:
 
     def _count(self, batch: Batch) -> None:
         self._batches.keep_order(batch)
+        self._planned |= batch.plans
         for place, item in batch.failed.items():
             self._failed[self._items + place] = item
         for place, errors in batch.errors.items():

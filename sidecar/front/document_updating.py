@@ -48,6 +48,7 @@ from sidecar.front.targets import WritePlan
 from sidecar.front.update_request import UpdateRequest, inserts_its_doc
 from sidecar.front.value_places import Touch, touch_of
 from sidecar.front.write_context import PlanChangedError, WriteContext
+from sidecar.front.written_places import WrittenPlaces
 from sidecar.ingest.marker import Marker
 from sidecar.ingest.semantic_field import INFERENCE_FIELDS
 
@@ -100,7 +101,7 @@ async def _update(exchange: Exchange) -> web.StreamResponse:
     body = await read_body(exchange, strict=True) if plan or pipelines.infers else None
     request = UpdateRequest.read(body.document, exchange.parameters) if body is not None else None
     if body is None:
-        return await exchange.forward(warnings=context.notes)
+        return await exchange.forward(warnings=context.notes, seen=_places(context, plan))
     if (refused := await refused_for_parameters(exchange, "_update")) is not None:
         return respond(context, refused, {})
     if "require_alias" in exchange.parameters:
@@ -145,16 +146,21 @@ async def _forward_filled(
             answered = await _Update(exchange, context, plan, pipelines, request).run()
             return answered if answered is not None else await exchange.forward(warnings=context.notes)
         await context.check(plan, exchange.values["index"], "update")
+        seen = _places(context, plan)
         if written is body.raw:
-            return await exchange.forward(warnings=context.notes)
+            return await exchange.forward(warnings=context.notes, seen=seen)
         if stored is None or "if_seq_no" in exchange.parameters:
-            return await exchange.forward(written, warnings=context.notes)
+            return await exchange.forward(written, warnings=context.notes, seen=seen)
         guard = {"if_seq_no": str(stored.seq_no), "if_primary_term": str(stored.primary_term)}
         target = with_parameters(without_shape(exchange.target), guard, without={"retry_on_conflict", "doc_as_upsert"})
         answer = await exchange.call("POST", target, written)
         if answer.status != _CONFLICT or not retries.isdecimal() or int(retries) == 0:
             return respond(context, answer, {})
         retries = str(int(retries) - 1)
+
+
+def _places(context: WriteContext, plan: WritePlan) -> WrittenPlaces:
+    return WrittenPlaces(context, {(context.exchange.values["index"], "update"): plan})
 
 
 def _doc_of(body: SourceText) -> SourceText | None:

@@ -31,6 +31,7 @@ from sidecar.front.source_text import SourceText, read_source
 from sidecar.front.targets import WritePlan
 from sidecar.front.vector_probes import heed, through_pipelines
 from sidecar.front.write_context import PlanChangedError, WriteContext
+from sidecar.front.written_places import WrittenPlaces
 from sidecar.wire.body_formats import as_json
 
 
@@ -54,8 +55,9 @@ async def _write(exchange: Exchange) -> web.StreamResponse:
     if plan.is_refused:
         return await told(context, plan, "_doc", b"{}")
     pipelines = await pipelines_of(exchange, plan, exchange.parameters.get("pipeline"))
+    seen = None if pipelines.run else WrittenPlaces(context, {(exchange.values["index"], operation): plan})
     if not (plan or pipelines.infers):
-        return await exchange.forward(warnings=context.notes)
+        return await exchange.forward(warnings=context.notes, seen=seen)
     if not plan and not await context.may_infer(exchange.values["index"], operation):
         return await exchange.forward()
     source = await read_body(exchange, strict=plan.has_semantic_text)
@@ -73,10 +75,10 @@ async def _write(exchange: Exchange) -> web.StreamResponse:
     written = await filled(context, plan, pipelines, source, exchange.values.get("id"), looked_at=looked_at)
     await context.check(plan, exchange.values["index"], operation)
     if written.body is source.raw:
-        return await exchange.forward(warnings=context.notes)
+        return await exchange.forward(warnings=context.notes, seen=seen)
     if not pipelines.infers:
         headers = {"Content-Type": _json_type(exchange)}
-        return await exchange.forward(written.body, headers=headers, warnings=context.notes)
+        return await exchange.forward(written.body, headers=headers, warnings=context.notes, seen=seen)
     answer = await exchange.call(exchange.request.method, without_shape(exchange.target), written.body)
     return respond(context, answer, written.errors)
 

@@ -22,7 +22,7 @@ from sidecar.core.generations import DEFAULT_GENERATION, Generation, generation_
 from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.elastic.version import ServerVersion
 from sidecar.front.cluster import Answer, Body, Cluster
-from sidecar.front.forwarding import OF_THE_BODY, OF_THE_ENCODING, end_to_end, relay, replaced
+from sidecar.front.forwarding import OF_THE_BODY, OF_THE_ENCODING, Seen, end_to_end, relay, replaced
 from sidecar.front.privileges import Privileges
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.inference.facade import Inference
@@ -236,12 +236,14 @@ class Exchange:
         headers: Mapping[str, str] | None = None,
         warnings: Iterable[str] = (),
         instead: Callable[[], Awaitable[web.StreamResponse | None]] | None = None,
+        seen: Seen | None = None,
     ) -> web.StreamResponse:
         """Sends the request on and streams the answer to the caller, whatever its status.
 
         ``body`` replaces the caller's, plain and not zipped (default: the caller's, byte for byte, also after
         :meth:`body`); ``target`` is another raw path and query; ``headers`` replace those of the caller;
         ``warnings`` are texts added to the answer. ``instead`` is asked for another answer when the cluster refuses.
+        ``seen`` is that of ``relay``.
 
         Raises:
             aiohttp.ClientError: no node answers; shown as 503.
@@ -258,7 +260,7 @@ class Exchange:
                 self.front.catalog.drop()
             if instead is not None and answer.status >= 400 and (other := await instead()) is not None:
                 return other
-            return await relay(self.request, answer, added)
+            return await relay(self.request, answer, added, seen)
 
     async def _own_body(self) -> Body:
         length = self.request.headers.get("Content-Length", "")

@@ -5,7 +5,7 @@ Sources: RFC 9110, section 7.6.1 (Connection); section 10.1.1 (Expect); RFC 9112
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 # Up to here an answer is read before it is sent on.
 _SMALL = 64 * 1024
 RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
+Seen: TypeAlias = Callable[[aiohttp.ClientResponse, bytes], Awaitable[Iterable[tuple[str, str]]]]
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "proxy-connection"}
@@ -87,19 +88,31 @@ def replaced(headers: CIMultiDict[str], by: Mapping[str, str] | None) -> CIMulti
 
 
 async def relay(
-    request: web.Request, answer: aiohttp.ClientResponse, added: Iterable[tuple[str, str]] = ()
+    request: web.Request,
+    answer: aiohttp.ClientResponse,
+    added: Iterable[tuple[str, str]] = (),
+    seen: Seen | None = None,
 ) -> web.StreamResponse:
     """Streams ``answer`` to the caller, with ``added`` behind its headers.
 
+    ``seen`` is shown the beginning of its body before its headers are sent, and says what else is to be added.
     An answer that breaks off at the cluster breaks off at the caller as well.
     """
     headers = end_to_end(answer.raw_headers)
     headers.extend(list(added))
     if request.method != "HEAD" and 0 < (answer.content_length or 0) <= _SMALL:
-        return RelayedAnswer(answer.status, answer.reason, headers, await answer.read())
+        body = await answer.read()
+        headers.extend(list(await seen(answer, body)) if seen else ())
+        return RelayedAnswer(answer.status, answer.reason, headers, body)
+    first = b""
+    if seen is not None:
+        first = await answer.content.readany()
+        headers.extend(list(await seen(answer, first)))
     response = RelayedStream(answer.status, answer.reason, headers)
     await response.prepare(request)
     try:
+        if first:
+            await response.write(first)
         async for part in answer.content.iter_any():
             await response.write(part)
     except aiohttp.ClientError:

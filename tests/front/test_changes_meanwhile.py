@@ -246,3 +246,28 @@ async def test_what_changes_while_texts_are_embedded(stage: Stage, change: str, 
     if change != "unbound":
         (model,) = source["sidecar"]["model"]
         assert model.startswith(f"vector={name}@" if change == "endpoint" else f"vector={name}-other@")
+
+
+@pytest.mark.parametrize("binding", ["other", "none", "same"])
+@pytest.mark.parametrize("write", [*WRITES, "long bulk"])
+async def test_an_alias_that_was_led_elsewhere_past_the_front_is_told(stage: Stage, write: str, binding: str) -> None:
+    name = stage.name
+    await stage.endpoint("a")
+    await stage.endpoint("b", name=f"{name}-other")
+    maps = {"other": [f"text:vector={name}-other"], "none": ["x:y=z"], "same": []}[binding]
+    await stage.index(name=f"{name}-1", aliases={name: {}})
+    await stage.index(*maps, name=f"{name}-2")
+    assert (await stage.send("PUT", f"/{name}/_doc/0", {"text": "before"}))[0] == 201  # now it is remembered
+    actions = [{"remove": {"index": f"{name}-1", "alias": name}}, {"add": {"index": f"{name}-2", "alias": name}}]
+    assert (await stage.send("POST", "/_aliases", {"actions": actions}, past=True))[0] == 200
+    stage.models.free.set()
+    many = b"".join(ndjson({"index": {}}, {"text": f"text {n}", "more": "x" * 1000}) for n in range(2000))
+    method, path, body = writes(stage).get(write, ("POST", f"/{name}/_bulk", many))
+    status, told, warnings = await stage.send(method, path, body)
+    assert status in (200, 201) and not (told or {}).get("errors")
+    said = [text for text in warnings if f"written to index [{name}-2]" in text]
+    assert len(said) == (0 if binding == "same" else 1)
+    status, _, warnings = await stage.send("PUT", f"/{name}/_doc/after", {"text": "after"})
+    assert status == 201 and not [text for text in warnings if "written to index" in text]
+    source = (await stage.sources(f"{name}-2"))["after"]
+    assert maker(source.get("vector"), "after") == {"other": "b", "none": None, "same": "a"}[binding]
