@@ -96,6 +96,8 @@ async def rewritten(
     scope = await preparation.scope(
         index, body, await cluster_version(exchange), expand_wildcards or expanded(exchange)
     )
+    if scope.foreign:
+        exchange.facts["foreign_endpoints"] = list(scope.foreign)  # the log tells a slip of the pen by it
     shown = DEFAULT_SIZE if size is None else size
     collecting = Rewriter(scope)
     collecting.body(body, shown)

@@ -84,9 +84,11 @@ class Preparation:
         """What rewriting ``body`` over ``expression`` must know."""
         views = await self.views(expression, body, expand_wildcards)
         bare = SearchScope(views, {}, version)
-        ids = list(dict.fromkeys((*bare.inference_ids(), *named_endpoints(body))))
+        named = tuple(dict.fromkeys(named_endpoints(body)))
+        ids = dict.fromkeys((*bare.inference_ids(), *named))
         found = await asyncio.gather(*(self._kind(inference_id) for inference_id in ids))
-        return SearchScope(views, {kind.inference_id: kind for kind in found if kind is not None}, version)
+        endpoints = {kind.inference_id: kind for kind in found if kind is not None}
+        return SearchScope(views, endpoints, version, tuple(name for name in named if name not in endpoints))
 
     async def _kind(self, inference_id: str) -> EndpointKind | None:
         try:

@@ -43,11 +43,15 @@ class EndpointKind:
 
 @dataclass(frozen=True, slots=True)
 class SearchScope:
-    """The concrete indices of a search, the endpoints that it may name and the sidecar has, the cluster's version."""
+    """The concrete indices of a search, the endpoints that it may name and the sidecar has, the cluster's version.
+
+    ``foreign`` are endpoints that its body names and the sidecar does not have.
+    """
 
     views: tuple[IndexView, ...] = ()
     endpoints: Mapping[str, EndpointKind] = field(default_factory=dict)
     version: ServerVersion = NEWEST
+    foreign: tuple[str, ...] = ()
 
     @property
     def has_semantic_fields(self) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from elasticsearch import AsyncElasticsearch
+from structlog.testing import capture_logs
 
 from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.search.preparation import names_in_point_in_time
@@ -224,3 +225,14 @@ def test_a_deprecation_is_told_once_however_often_its_clause_is_rewritten(
     told = [text for name, text in filled_front.headers("POST", "/old/_search", body) if name == "Warning"]
     assert len(told) == 1
     assert "text_expansion is deprecated. Use sparse_vector instead." in told[0]
+
+
+def test_the_log_names_endpoints_that_the_sidecar_does_not_have(filled_front: FilledFront) -> None:
+    filled_front.index("old", mappings={"properties": {"tokens": {"type": "sparse_vector"}}})
+    said = []
+    for name in ("sparse", "sparze"):
+        clause = {"sparse_vector": {"field": "tokens", "inference_id": name, "query": "fog"}}
+        with capture_logs() as events:
+            filled_front.send("POST", "/old/_search", {"query": clause})
+        said += [event.get("foreign_endpoints") for event in events if event["event"] == "request"]
+    assert said == [None, ["sparze"]]
