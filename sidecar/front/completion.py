@@ -234,11 +234,22 @@ class _Place:
             return
         free, forms = keys_for(self.document, path), forms_of(self.document, path)
         is_beside_null = free not in forms and free != (path,) and in_the_way(self.document, path) is not None
-        first, *others = [free, *forms] if is_beside_null or not forms else forms
+        if forms and is_beside_null:  # a null that empties this form would be a second value, behind another one
+            self._open(free[:-1])
+        first, *others = forms or [free]
         put_along(self.tree, first, value)
         for keys in others:
             put_along(self.tree, keys, emptied if self.is_partial else None)
         self._clear_arrays(path)
+
+    def _open(self, parents: Sequence[str]) -> None:
+        """Puts an object, with nothing in it unless something comes, in the place of a ``null``."""
+        place = self.tree
+        for name in parents:
+            below = place.setdefault(name, {})
+            if not isinstance(below, dict):
+                return  # it is rewritten already
+            place = below
 
     def clear(self, path: str, emptied: bytes) -> None:
         """Takes away what stands at ``path``."""

@@ -142,3 +142,23 @@ def test_a_value_goes_into_the_objects_that_there_are() -> None:
     assert keys_for({"a": {"b": [{}]}}, "a.b.c") == ("a", "b.c")
     assert keys_for({"a.x": 1}, "a.b") == ("a.b",)
     assert without([{"a": {"b": 1, "c": 2}}, {"a.b": 3}, 4, None], "a.b") == [{"a": {"c": 2}}, {}, 4]
+
+
+@pytest.mark.parametrize("way", ["single", "bulk"])
+@pytest.mark.parametrize("is_indexed", [True, False])
+@pytest.mark.parametrize("last", [{"o": None}, {"o": None, "n": 1}])
+def test_an_object_that_becomes_null_leaves_one_vector_beside_dotted_names(
+    filled_front: FilledFront, way: str, is_indexed: bool, last: dict[str, Any]
+) -> None:
+    vector = {**DENSE, "index": is_indexed}
+    filled_front.index("bound", **mapping("o.text:o.v=dense", o={"properties": {"text": TEXT, "v": vector}}))
+    filled_front.send("PUT", "/bound/_doc/1", {"o": [{"text": "boat"}]})
+    for doc in ({"o.text": "lamp"}, {"o": {"text": "train"}}, last):
+        update(filled_front, way, doc)
+    source = filled_front.source("bound", "1")
+    assert (source["o.text"], source["o.v"]) == ("lamp", pytest.approx(vector_of("lamp")))
+    update(filled_front, way, {"o.text": None})
+    assert not filled_front.source("bound", "1").get("o.v")
+    update(filled_front, way, {"o.text": "sail"})
+    found = filled_front.source("bound", "1")
+    assert (found.get("o.v") or found["o"]["v"]) == pytest.approx(vector_of("sail"))
