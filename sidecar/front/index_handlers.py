@@ -79,7 +79,7 @@ async def write_inside(exchange: Exchange) -> web.StreamResponse:
     if bound:
         warnings.append(
             f"documents are written to [{', '.join(bound)}] inside the cluster, where the sidecar makes no vectors:"
-            " run [sidecar backfill] or keep [sidecar watch] running"
+            " [sidecar backfill] makes those that are missing"
         )
     body = await rewritten_inside(exchange)
     return await exchange.forward(body, warnings=warnings)

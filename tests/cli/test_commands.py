@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,14 @@ def test_a_command_that_is_not_there_is_named() -> None:
     result = CliRunner().invoke(build(), ["backfil"])
     assert result.exit_code == 2
     assert "Did you mean 'backfill'?" in result.output
+
+
+def test_commands_that_messages_and_docs_name_are_there() -> None:
+    root = Path(__file__).parents[2]
+    texts = [root / "README.md", *root.glob("docs/**/*.md"), *root.glob("sidecar/**/*.py")]
+    named = {name for text in texts for name in re.findall(r"[\[`(]sidecar ([a-z]+)", text.read_text("utf-8"))}
+    assert len(named) > 8
+    assert named - COMMANDS.keys() == set()
 
 
 @pytest.mark.parametrize(("arguments", "needed"), [(["--help"], set()), (["config", "--json"], {"pydantic"})])
