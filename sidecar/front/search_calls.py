@@ -19,7 +19,7 @@ from sidecar.front.search_bodies import body_bytes, json_for, read_body
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.search.bodies import write_object
 from sidecar.search.endpoint_words import may_match_semantic_text, may_need_rewriting
-from sidecar.search.engine import DEFAULT_SIZE, Outcome, Search
+from sidecar.search.engine import DEFAULT_SIZE, OWN_PARAMETERS, Outcome, Search
 from sidecar.search.executor import Reply
 from sidecar.search.preparation import Preparation, known_vectors
 from sidecar.search.rewriting import Planted, Rewriter
@@ -193,12 +193,13 @@ def shown(exchange: Exchange, outcome: Outcome) -> web.StreamResponse:
 
 
 async def wanted_body(exchange: Exchange, index: str) -> dict[str, Any] | None:
-    """The body, parsed, where something in it may be ours."""
+    """The body, parsed, where something in it may be ours or something is asked that the cluster does not know."""
     try:
         data = await body_bytes(exchange)
     except SidecarError:
         return None
-    return read_body(data) if await may_be_ours(exchange, data, index) else None
+    asks_us = not OWN_PARAMETERS.isdisjoint(exchange.parameters)
+    return read_body(data or b"{}") if asks_us or await may_be_ours(exchange, data, index) else None
 
 
 def expanded(exchange: Exchange) -> str:

@@ -36,7 +36,7 @@ from sidecar.front.search_calls import (
 )
 from sidecar.front.search_templates import rendered
 from sidecar.search.bodies import write_object
-from sidecar.search.engine import OWN_PARAMETERS, ForeignEndpointError, Outcome, is_ours
+from sidecar.search.engine import OWN_PARAMETERS, ForeignEndpointError, Outcome, is_ours, wants_plan
 from sidecar.search.failures import with_own_reasons
 from sidecar.search.matching_tokens import add_matching_tokens
 from sidecar.search.retrievers.parsing import kinds_of
@@ -204,14 +204,15 @@ async def _rewritten(
         new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters), changes=changes)
     except SidecarError as error:
         return await _complaint_or(exchange, error)
-    if "sidecar.plan" in exchange.parameters:
+    if wants_plan(exchange.parameters):
         return exchange.respond(200, orjson.loads(write_object({"forward": new.body})))
     target = without_parameters(other_target or exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
-    if not new.is_changed and other_target is None and "sidecar.explain" not in exchange.parameters:
+    explains = exchange.parameters.get("sidecar.explain") in ("", "true")
+    if not new.is_changed and other_target is None and not explains:
         is_same = not (OWN_PARAMETERS & exchange.parameters.keys())
         instead = _complaint_about_tree(exchange, body)
         return await exchange.forward(target=None if is_same else target, instead=instead)
-    if "sidecar.explain" in exchange.parameters:
+    if explains:
         return await _explained(exchange, target, new)
     if not new.planted:
         return await exchange.forward(

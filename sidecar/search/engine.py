@@ -97,6 +97,11 @@ def is_ours(body: Mapping[str, Any]) -> bool:
     return needs_us(body.get("retriever"))
 
 
+def wants_plan(parameters: Mapping[str, str]) -> bool:
+    """Whether a search is to be told how it would be done, and not done."""
+    return parameters.get("sidecar.plan") in ("", "true")
+
+
 class SearchEngine:
     """Executes retriever trees for callers of the API and of the command line alike."""
 
@@ -117,7 +122,7 @@ class SearchEngine:
         check_search(tree, body, search.parameters)
         plan = plan_of(tree, body, search.parameters)
         await self._check_rerankers(tree, executor)
-        if "sidecar.plan" in search.parameters:
+        if wants_plan(search.parameters):
             requests = Requests(await self._rewriter(scope, plan, body), [view.name for view in scope.views])
             return Outcome(200, value=orjson.loads(write_object(shown_plan(plan, requests))))
         if body.get("pit") is not None:
@@ -145,7 +150,7 @@ class SearchEngine:
         rewriter = await self._preparation.rewriter(scope, search.body, shown)
         body = rewriter.body(search.body, shown)
         warnings = (*rewriter.warnings, *scope.complaints)
-        if "sidecar.plan" in search.parameters:
+        if wants_plan(search.parameters):
             return Outcome(200, value=orjson.loads(write_object({"forward": body})), warnings=warnings)
         tells = search.parameters.get("sidecar.explain") == "true"
         path = f"/{quote(search.expression, safe=',*')}/_search" if search.expression else "/_search"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from typing import Any
 from urllib.parse import quote
@@ -39,6 +40,62 @@ def test_a_plan_is_shown_and_nothing_is_searched(found: FilledFront) -> None:
     assert plan["fusion"]["retriever"] == "rrf"
     forwarded = search(found, {"query": semantic(text="bell")}, "?sidecar.plan=true")["forward"]
     assert forwarded["query"]["sparse_vector"]["field"] == "words"
+
+
+def test_a_plan_tells_all_that_it_takes_to_do_it_by_hand(found: FilledFront) -> None:
+    """The legs' bodies sent as they are shown, the texts to the reranker, its scores to the rescorer: the same hits."""
+    judged = {"field": "story", "inference_id": "judge", "inference_text": "keeper bread", "min_score": 0.01}
+    child = {"text_similarity_reranker": {"retriever": standard(semantic("sense")), **judged, "_name": "judged"}}
+    rescore = {"window_size": 8, "query": {"rescore_query": semantic(text="lamp")}}
+    tree = {"rescorer": {"retriever": child, "rescore": rescore}}
+    plan = search(found, {"retriever": tree}, "?sidecar.plan=true")
+    (leg,) = plan["legs"]
+    over, below = plan["fusion"], plan["fusion"]["children"][0]
+    assert (below["retriever"], below["_name"]) == ("text_similarity_reranker", "judged")
+    hits = search(found, leg["body"])["hits"]["hits"][: below["rank_window_size"]]
+    texts = [(hit["_id"], hit["fields"][below["field"]][0]) for hit in hits if "fields" in hit]
+    status, answer = found.send(
+        "POST",
+        f"/_inference/rerank/{below['inference_id']}",
+        {"query": below["inference_text"], "input": [text for _, text in texts]},
+    )
+    assert status == 200
+    scores = {texts[row["index"]][0]: row["relevance_score"] for row in answer["rerank"]}
+    ranked = [
+        {"constant_score": {"filter": {"ids": {"values": [name]}}, "boost": max(score, 0) + min(math.exp(score), 1)}}
+        for name, score in scores.items()
+        if score >= below["min_score"]
+    ]
+    own = over["over_what_its_child_ranked"]["rescorer"]
+    by_hand = {"rescorer": {**own, "retriever": standard({"bool": {"should": ranked}})}}
+    body = {"retriever": by_hand, "size": over["rank_window_size"]}
+    wanted = found.send("POST", "/find-a/_search", body, base=found.node)[1]["hits"]["hits"]
+    got = search(found, {"retriever": tree})["hits"]["hits"]
+    assert len(got) > 2
+    assert [hit["_id"] for hit in got] == [hit["_id"] for hit in wanted]
+    assert [hit["_score"] for hit in got] == pytest.approx([hit["_score"] for hit in wanted])
+
+
+def test_pins_and_least_scores_stand_in_a_plan(found: FilledFront) -> None:
+    pins = [{"_index": "find-a", "_id": "a3"}, {"_index": "find-b", "_id": "b1"}]
+    fused = {"linear": {"retrievers": [{"retriever": standard(match("lamp"))}], "min_score": 0.5}}
+    shown = search(found, {"retriever": {"pinned": {"docs": pins, "retriever": fused}}}, "?sidecar.plan=true")["fusion"]
+    assert shown["pins"] == pins
+    assert shown["children"][0]["min_score"] == 0.5
+
+
+@pytest.mark.parametrize("query", [{"match_all": {}}, match("lamp"), semantic()])
+def test_a_plan_may_be_asked_of_any_search_or_not(found: FilledFront, query: Any) -> None:
+    plan = search(found, {"query": query, "size": 2}, "?sidecar.plan")
+    assert plan["forward"]["size"] == 2
+    if query != semantic():
+        assert plan["forward"]["query"] == query
+    plain = search(found, {"query": query, "size": 2})
+    for off in ("?sidecar.plan=false", "?sidecar.explain=false"):
+        assert search(found, {"query": query, "size": 2}, off)["hits"] == plain["hits"]
+    explained = search(found, {"query": query, "size": 2}, "?sidecar.explain=true")["hits"]["hits"]
+    assert [hit["_score"] for hit in explained] == [hit["_score"] for hit in plain["hits"]["hits"]]
+    assert "forward" in search(found, {}, "?sidecar.plan=true")
 
 
 def test_a_text_is_embedded_once(found: FilledFront) -> None:

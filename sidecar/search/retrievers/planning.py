@@ -117,26 +117,30 @@ def plan_of(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, str]) 
 
 
 def shown_plan(plan: Plan, requests: Requests) -> dict[str, Any]:
-    """The plan as JSON: the legs with their bodies, the fusion, the page."""
+    """The plan as JSON: the legs with their bodies, the fusion, the page; enough to do it by hand."""
     return {
         "point_in_time": True,
         "legs": [
             {"retriever": leg.node.label, "window": leg.window, "of": leg.above.label, "body": requests.leg(leg)}
             for leg in plan.legs
         ],
-        "fusion": _shown(plan.tree),
+        "fusion": _shown(plan.tree, requests),
         "page": {"from": plan.start, "size": plan.size, "counts_everything": plan.needs_tails(0), **dict(plan.rest)},
     }
 
 
-def _shown(node: Node) -> dict[str, Any]:
-    shown: dict[str, Any] = {"retriever": node.label}
+def _shown(node: Node, requests: Requests) -> dict[str, Any]:
+    shown: dict[str, Any] = {"retriever": node.kind}
+    if node.name is not None:
+        shown["_name"] = node.name
     if isinstance(node, Native):
         return {**shown, "runs_in": "cluster"}
     shown["rank_window_size"] = over_window(node) if isinstance(node, Over) else node.window
+    if node.min_score is not None:
+        shown["min_score"] = node.min_score
     if isinstance(node, Fused):
         shown["children"] = [
-            {**_shown(child.node), "weight": child.weight}
+            {**_shown(child.node, requests), "weight": child.weight}
             | ({"normalizer": child.normalizer.value} if node.kind == "linear" else {})
             for child in node.children
         ]
@@ -144,10 +148,26 @@ def _shown(node: Node) -> dict[str, Any]:
             shown["rank_constant"] = node.rank_constant
         return shown
     if isinstance(node, Reranked):
-        shown |= {"inference_id": node.inference_id, "field": node.field}
+        shown |= _shown_reranking(node)
     if isinstance(node, Pinned):
-        shown["pins"] = [name for _, name in node.pins]
-    return {**shown, "children": [_shown(child) for child in children(node)]}
+        shown["pins"] = [name if index is None else {"_index": index, "_id": name} for index, name in node.pins]
+    if isinstance(node, Over):
+        shown |= {"runs_in": "cluster", "over_what_its_child_ranked": requests.own_part(node)}
+    return {**shown, "children": [_shown(child, requests) for child in children(node)]}
+
+
+def _shown_reranking(node: Reranked) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "inference_id": node.inference_id,
+        "inference_text": node.text,
+        "field": node.field,
+        "allow_rerank_failures": node.allows_failures or node.keeps_order,
+    }
+    if node.chunks is not None:
+        shown["chunk_rescorer"] = {"size": node.chunks.size, "chunking_settings": node.chunks.settings}
+    if node.budget is not None:
+        shown["budget_in_seconds"] = node.budget
+    return shown
 
 
 def _counts_to(tracked: Any) -> float:

@@ -151,6 +151,12 @@ class Requests:
             body["must"] = [query]
         return {"bool": body}
 
+    def own_part(self, node: Over) -> dict[str, Any]:
+        """A retriever of the cluster's without its child, texts replaced by vectors."""
+        body = {name: value for name, value in node.body.items() if name != "retriever"}
+        rewritten: dict[str, Any] = self.rewriter.retriever({node.kind: body}, Context(over_window(node)))
+        return rewritten
+
     def over(self, node: Over, child: Sequence[Found], tails: Sequence[Any], filters: Filters) -> dict[str, Any]:
         """A retriever of the cluster's over documents that are ranked already."""
         own = dict(node.body)
