@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.cli.search import origin, snippet
-from sidecar.cli.sentences import print_sentence
+from sidecar.cli.sentences import print_sentence, tell
 from sidecar.cli.workbench import ElasticsearchUrl, index_name, open_workbench, user_errors
 from sidecar.elastic.index_catalog import IndexCatalog
 from sidecar.elastic.version import server_version
@@ -96,6 +96,9 @@ def eval(  # noqa: A001
         typer.echo(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode())
         return
     _print(report, asked, Console())
+    if not any(one.mean for row in report.rows for one in row.estimates.values()):
+        ids = "[_id]" if id_field is None else f"[{id_field}]"
+        tell(f"No way of searching found a document that answers a query: are the judgments' ids those in {ids}?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,8 @@ def estimate(values: Sequence[float]) -> Estimate:
 def significance(values: Sequence[float], others: Sequence[float]) -> float:
     """How often chance alone gives means of the same queries that differ so much: two-sided p, 1 where none differ."""
     differences = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
-    if not np.any(differences):
-        return 1.0
+    if len(differences) < 2 or not np.any(differences):
+        return 1.0  # of one difference, turned round, both ways are as far from nothing
     found = _statistics().permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, batch=_BATCH, rng=_SEED
     )

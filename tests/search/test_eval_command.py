@@ -92,6 +92,17 @@ def test_judgments_of_another_kind_and_ids_in_a_field(elasticsearch: str, filled
     assert found["queries"]["bm25"] == {"P@1": {"a": 1.0, "b": 1.0}, "RR": {"a": 1.0, "b": 1.0}}
 
 
+def test_ids_that_no_document_has_are_told(elasticsearch: str, filled: str, tmp_path: Path) -> None:
+    path = tmp_path / "judged.csv"
+    path.write_text("query_id,query,document_id,grade\n1,songs of whales,elsewhere,1\n")
+    for options, ids in (((), "_id"), (("--id-field", "n"), "n")):
+        ended = run_command(tmp_path, "eval", filled, str(path), *options, "--elasticsearch-url", elasticsearch)
+        assert (ended.exit_code, ended.stderr.splitlines()[-1:]) == (
+            0,
+            [f"No way of searching found a document that answers a query: are the judgments' ids those in [{ids}]?"],
+        )
+
+
 def test_for_people_it_gives_tables_and_a_retriever(
     elasticsearch: str, filled: str, judgments: Path, tmp_path: Path
 ) -> None:

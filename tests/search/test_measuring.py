@@ -63,7 +63,7 @@ def test_significance_is_near_that_of_the_t_test() -> None:
     other = one + draw.normal(0.02, 0.1, 150)
     wanted = float(stats.ttest_rel(one, other).pvalue)
     assert significance(one.tolist(), other.tolist()) == pytest.approx(wanted, abs=0.02)
-    assert significance([0.1, 0.2], [0.1, 0.2]) == 1.0
+    assert significance([0.1, 0.2], [0.1, 0.2]) == significance([0.1], [0.9]) == 1.0
     # all the ways to change three signs: two of eight are as far from nothing
     assert significance([1.0, 1.0, 1.0], [0.0, 0.0, 0.0]) == pytest.approx(0.25)
 
