@@ -14,6 +14,7 @@ from sidecar.wire.json_scanner import JsonScanner
 from sidecar.wire.media_types import Format
 
 _VERSION = re.compile(r"compatible-with\s*=\s*(\d+)")
+_BATCH = 1000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -71,3 +72,14 @@ def effective_size(body: Mapping[str, Any], parameters: Mapping[str, str]) -> in
     """How many hits are asked for; a parameter wins over the body. ``None`` where neither says it."""
     value = parameters.get("size", body.get("size"))
     return whole_number(value)
+
+
+def batch_size(body: Mapping[str, Any], parameters: Mapping[str, str], asked: Any = None) -> int:
+    """How many hits ``_delete_by_query`` and the like search for at a time, no more than the most that they change.
+
+    ``asked`` is what stands in the source of a ``_reindex``; otherwise ``scroll_size`` says it.
+    """
+    sizes = (asked if asked is not None else parameters.get("scroll_size"), _BATCH)
+    batch = next(number for number in map(whole_number, sizes) if number is not None)
+    most = whole_number(parameters.get("max_docs", body.get("max_docs")))
+    return batch if most is None or most < 0 else min(batch, most)

@@ -15,7 +15,7 @@ from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
 from sidecar.front.places import place_in
-from sidecar.front.search_bodies import body_bytes, json_for, read_body
+from sidecar.front.search_bodies import batch_size, body_bytes, json_for, read_body
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.search.bodies import write_object
 from sidecar.search.endpoint_words import may_match_semantic_text, may_need_rewriting
@@ -132,7 +132,9 @@ async def rewritten_inside(exchange: Exchange) -> bytes | None:
     changes = None if index is None else (index, _UPDATES)
     if index is None and isinstance(body.get("dest"), dict):
         changes = str(body["dest"].get("index", "")), _INDEXES
-    new = await rewritten(exchange, expression, {"query": source["query"]}, None, changes=changes)
+    asked = source.get("size") if index is None else None
+    size = batch_size(body, exchange.parameters, asked)
+    new = await rewritten(exchange, expression, {"query": source["query"]}, size, changes=changes)
     if not new.is_changed:
         return None
     whole = {**source, "query": new.body["query"]}

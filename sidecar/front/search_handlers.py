@@ -22,7 +22,7 @@ from sidecar.front.first_complaint import first_complaint, refuse_broken_tree
 from sidecar.front.multi_search_handlers import multi_search, multi_search_templates
 from sidecar.front.request_target import SHAPING
 from sidecar.front.routes import FrontRoute, route
-from sidecar.front.search_bodies import body_bytes, effective_size, json_type, read_body, without_parameters
+from sidecar.front.search_bodies import batch_size, body_bytes, effective_size, json_type, read_body, without_parameters
 from sidecar.front.search_calls import (
     BODY_PARAMETERS,
     DELETES,
@@ -71,7 +71,8 @@ async def delete_by_query(exchange: Exchange) -> web.StreamResponse:
     body = await wanted_body(exchange, index)
     if body is None:
         return await exchange.forward()
-    return await _rewritten(exchange, index, body, changes=(index, DELETES))
+    size = batch_size(body, exchange.parameters)
+    return await _rewritten(exchange, index, body, changes=(index, DELETES), size=size)
 
 
 async def async_search(exchange: Exchange) -> web.StreamResponse:
@@ -199,9 +200,12 @@ async def _rewritten(
     other_target: str | None = None,
     *,
     changes: tuple[str, str] | None = None,
+    size: int | None = None,
 ) -> web.StreamResponse:
+    """``size`` is how many hits are searched for where neither body nor parameters say it in a search's way."""
+    wanted = effective_size(body, exchange.parameters) if size is None else size
     try:
-        new = await rewritten(exchange, index, body, effective_size(body, exchange.parameters), changes=changes)
+        new = await rewritten(exchange, index, body, wanted, changes=changes)
     except SidecarError as error:
         return await _complaint_or(exchange, error)
     if wants_plan(exchange.parameters):

@@ -363,6 +363,40 @@ def test_boosts_of_indices_do_not_touch_what_was_ranked(found: FilledFront, boos
         agree(found, f"/{BOTH}/_search", {**body, "indices_boost": boosts})
 
 
+@pytest.mark.parametrize(
+    ("parameters", "size", "most"),
+    [
+        *(("", None, {}), ("&scroll_size=12", 12, {}), ("&scroll_size=4", 4, {})),
+        *(("", None, {"max_docs": 11}), ("&scroll_size=12", 12, {"max_docs": 14}), ("", None, {"max_docs": 3})),
+    ],
+)
+def test_what_changes_by_query_finds_as_many_neighbours_as_it_reads_at_a_time(
+    found: FilledFront, parameters: str, size: int | None, most: dict[str, int]
+) -> None:
+    """And never fewer than ten."""
+    query = semantic("sense", "lamp")
+    script = {"script": {"source": "ctx._source.n = 1"}}
+    source = {"index": "find-a", "query": query} | ({} if size is None else {"size": size})
+    mapping = found.send("GET", "/find-a/_mapping")[1]["find-a"]
+    totals = []
+    for base in (found.node, None):
+        for name in ("find-copy", "find-part"):
+            found.send("DELETE", f"/{name}?ignore_unavailable=true")
+            assert found.send("PUT", f"/{name}", {"settings": {"number_of_replicas": 0}, **mapping})[0] == 200
+        for path, body in (
+            ("/_reindex?refresh=true", {"source": {"index": "find-a"}, "dest": {"index": "find-copy"}}),
+            ("/_reindex?refresh=true", {"source": source, "dest": {"index": "find-part"}, **most}),
+            (f"/find-copy/_update_by_query?refresh=true{parameters}", {"query": query, **script, **most}),
+            (f"/find-copy/_delete_by_query?{parameters.strip('&')}", {"query": query, **most}),
+        ):
+            status, answer = found.send("POST", path, body, base=base)
+            assert status == 200, answer
+            totals.append(answer["total"])
+    found.send("DELETE", "/find-copy,find-part")
+    assert totals[:4] == totals[4:]
+    assert 0 < totals[1] < totals[0]
+
+
 @pytest.mark.parametrize("text", ["lamp twice", "lamp never"])
 def test_an_endpoint_that_makes_more_or_less_than_was_asked_is_not_searched_with(found: FilledFront, text: str) -> None:
     bodies = [{"query": semantic(name, text)} for name in ("words", "sense")]
