@@ -83,6 +83,15 @@ STOPPING_TYPES = {
 }
 
 
+# What the cluster says where it adds the results of its own endpoints to a document that brings some.
+_RESULTS_TWICE = "Duplicate field '_inference_fields'"
+_OF_BOTH = (
+    "it has texts for [semantic_text] fields of the sidecar's endpoints and of the cluster's own, and results are taken"
+    " or made by Elasticsearch, not both: give the fields endpoints of the sidecar, or of the cluster, or leave one kind"
+    " of texts for an update in a bulk"
+)
+
+
 def read_item(item: Mapping[str, Any]) -> ItemAnswer:
     """``item`` is one element of ``items``: ``{"update": {"status": ..., "error": ...}}``."""
     answer = next(iter(item.values()))
@@ -113,6 +122,8 @@ def describe_error(error: Mapping[str, Any] | str) -> str:
     if isinstance(error, str):
         return error[:300]
     text = f"{error.get('type', 'error')}: {error.get('reason', '')}"
+    if _RESULTS_TWICE in text:
+        return f"{error.get('type', 'error')}: {_OF_BOTH}"
     cause = error.get("caused_by")
     while isinstance(cause, Mapping):
         if cause.get("reason") and str(cause["reason"]) not in text:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from elasticsearch import AsyncElasticsearch
 
+from sidecar.core.errors import ResourceNotFoundError
+from sidecar.inference.embedder import EndpointProfile
+from sidecar.ingest.bound import bound_plan_for_writing
+from sidecar.ingest.indexing import Indexing, IndexJob
+from sidecar.ingest.summary import Summary
 from tests.front.conftest import FilledFront
 from tests.front.test_bound_writes import ndjson
 from tests.front.test_search_agreement import is_nine
+from tests.ingest.word_embedder import WordEmbedder
 
 INDEX = "filled-by-two"
 _MINE, _THEIRS = "dense", "of-the-cluster"
@@ -96,3 +104,26 @@ def test_texts_for_both_are_refused_before_anything_is_embedded(front: FilledFro
     items = front.send("POST", f"/{INDEX}/_bulk", lines)[1]["items"]
     assert [next(iter(item.values()))["status"] for item in items] == [400, 201, 400]
     assert front.asked == ["a keeper nobody knows"]
+
+
+class OnlyMine(WordEmbedder):
+    """Knows the sidecar's endpoint alone."""
+
+    async def profile(self, inference_id: str) -> EndpointProfile:
+        if inference_id != _MINE:
+            raise ResourceNotFoundError(f"Inference endpoint not found [{inference_id}]")
+        return await super().profile(inference_id)
+
+
+def test_lines_of_a_file_with_texts_for_both_are_told_why(front: FilledFront) -> None:
+    async def run() -> Summary:
+        async with AsyncElasticsearch(front.node) as client:
+            plan = await bound_plan_for_writing(client, OnlyMine(), INDEX)
+            lines = [b'{"id":"1","mine":"boat","theirs":"bread"}', b'{"id":"2","mine":"storm"}', b'{"id":"3","n":1}']
+            return await Indexing(client, OnlyMine(), IndexJob(INDEX, plan, id_field="id")).run(lines)
+
+    summary = asyncio.run(run())
+    assert (summary.written, summary.failed) == (2, 1)
+    (reason,) = summary.failures
+    assert "boat" not in reason
+    assert "fields of the sidecar's endpoints and of the cluster's own, and results are taken or made" in reason
