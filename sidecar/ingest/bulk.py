@@ -87,8 +87,8 @@ STOPPING_TYPES = {
 _RESULTS_TWICE = "Duplicate field '_inference_fields'"
 _OF_BOTH = (
     "it has texts for [semantic_text] fields of the sidecar's endpoints and of the cluster's own, and results are taken"
-    " or made by Elasticsearch, not both: give the fields endpoints of the sidecar, or of the cluster, or leave one kind"
-    " of texts for an update in a bulk"
+    " or made by Elasticsearch, not both: give the fields endpoints of the sidecar, or of the cluster, or leave the"
+    " texts of one kind for an update in a bulk"
 )
 
 
