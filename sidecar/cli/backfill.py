@@ -166,5 +166,6 @@ def _show(work: Backfill, index: str, console: Console) -> None:
     for change in work.changes:
         said = "Lacks" if summary.dry_run else "Added to"
         print_sentence(f"{said} [{change.index}]: {', '.join(change.fields)}", console)
-    print_whole(summary_table(summary, f"Backfill of {index}"), console)
+    if summary.has_begun:
+        print_whole(summary_table(summary, f"Backfill of {index}"), console)
     print_sentence(verdict(summary), console, markup=True)

@@ -94,7 +94,8 @@ def index(
                     tell_cache(work.summary, bench.inference.cache_count)
                     for change in work.changes:
                         print_sentence(f"Added to [{change.index}]: {', '.join(change.fields)}", console)
-                    print_whole(summary_table(work.summary, f"Indexing into {index}"), console)
+                    if work.summary.has_begun:
+                        print_whole(summary_table(work.summary, f"Indexing into {index}"), console)
                     if work.summary.ok and not work.summary.read:
                         source = "Standard input" if file == "-" else f"The file {file}"
                         print_sentence(f"{source} holds no documents.", console, style="yellow")

@@ -20,7 +20,7 @@ from sidecar.front.exchange import Exchange
 from sidecar.front.search_bodies import body_bytes
 from sidecar.front.stand_in import StandIn, stand_in, status_of
 from sidecar.search.bodies import read_object
-from sidecar.search.engine import OWN_PARAMETERS
+from sidecar.search.own_parameters import OWN_PARAMETERS
 from sidecar.search.retrievers.parsing import kinds_of
 from sidecar.search.retrievers.tree import OURS
 from sidecar.wire.json_scanner import JsonScanner

@@ -19,8 +19,9 @@ from sidecar.front.search_bodies import batch_size, body_bytes, json_for, read_b
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.search.bodies import write_object
 from sidecar.search.endpoint_words import may_match_semantic_text, may_need_rewriting
-from sidecar.search.engine import DEFAULT_SIZE, OWN_PARAMETERS, Outcome, Search
+from sidecar.search.engine import DEFAULT_SIZE, Outcome, Search
 from sidecar.search.executor import Reply
+from sidecar.search.own_parameters import OWN_PARAMETERS
 from sidecar.search.preparation import Preparation, known_vectors
 from sidecar.search.rewriting import Planted, Rewriter
 

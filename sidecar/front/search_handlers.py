@@ -36,9 +36,10 @@ from sidecar.front.search_calls import (
 )
 from sidecar.front.search_templates import rendered
 from sidecar.search.bodies import write_object
-from sidecar.search.engine import OWN_PARAMETERS, ForeignEndpointError, Outcome, is_ours, wants_plan
+from sidecar.search.engine import ForeignEndpointError, Outcome, is_ours, wants_plan
 from sidecar.search.failures import with_own_reasons
 from sidecar.search.matching_tokens import add_matching_tokens
+from sidecar.search.own_parameters import EXPLAIN, OWN_PARAMETERS, is_asked_for
 from sidecar.search.retrievers.parsing import kinds_of
 from sidecar.search.retrievers.tree import OURS
 
@@ -211,7 +212,7 @@ async def _rewritten(
     if wants_plan(exchange.parameters):
         return exchange.respond(200, orjson.loads(write_object({"forward": new.body})))
     target = without_parameters(other_target or exchange.target, BODY_PARAMETERS | OWN_PARAMETERS)
-    explains = exchange.parameters.get("sidecar.explain") in ("", "true")
+    explains = is_asked_for(EXPLAIN, exchange.parameters)
     if not new.is_changed and other_target is None and not explains:
         is_same = not (OWN_PARAMETERS & exchange.parameters.keys())
         instead = _complaint_about_tree(exchange, body)

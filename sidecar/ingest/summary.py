@@ -111,6 +111,11 @@ class Summary:
         return not (left or self.stopped or self.interrupted)
 
     @property
+    def has_begun(self) -> bool:
+        """False for a run that was stopped before its first document: there is nothing to count."""
+        return not self.stopped or bool(self.read or self.settled)
+
+    @property
     def commonest_failure(self) -> str:
         """The kind of most failures, in words."""
         return max(self.failures.items(), key=lambda item: item[1].count, default=("", None))[0]

@@ -25,6 +25,7 @@ from sidecar.search.bodies import whole_number, write_object
 from sidecar.search.executor import Executor, Reply
 from sidecar.search.failures import with_own_reasons
 from sidecar.search.matching_tokens import add_matching_tokens
+from sidecar.search.own_parameters import EXPLAIN, OWN_PARAMETERS, PLAN, is_asked_for
 from sidecar.search.preparation import Catalog, Preparation, known_vectors
 from sidecar.search.retrievers.counting import TARGET, page_beside_count, page_with_total
 from sidecar.search.retrievers.fusing import Found
@@ -47,7 +48,6 @@ _OF_THE_INDICES = frozenset(
     {"ignore_unavailable", "allow_no_indices", "expand_wildcards", "ignore_throttled", "routing", "preference"}
 )
 _OF_THE_LEGS = frozenset({"search_type", "request_cache", "allow_partial_search_results"})
-OWN_PARAMETERS = frozenset({"sidecar.plan", "sidecar.explain"})
 """Parameters that the cluster does not know."""
 _NOT_FOR_THE_PAGE = (_OF_THE_INDICES | OWN_PARAMETERS) | {
     "index",
@@ -99,7 +99,7 @@ def is_ours(body: Mapping[str, Any]) -> bool:
 
 def wants_plan(parameters: Mapping[str, str]) -> bool:
     """Whether a search is to be told how it would be done, and not done."""
-    return parameters.get("sidecar.plan") in ("", "true")
+    return is_asked_for(PLAN, parameters)
 
 
 class SearchEngine:
@@ -152,7 +152,7 @@ class SearchEngine:
         warnings = (*rewriter.warnings, *scope.complaints)
         if wants_plan(search.parameters):
             return Outcome(200, value=orjson.loads(write_object({"forward": body})), warnings=warnings)
-        tells = search.parameters.get("sidecar.explain") == "true"
+        tells = is_asked_for(EXPLAIN, search.parameters)
         path = f"/{quote(search.expression, safe=',*')}/_search" if search.expression else "/_search"
         kept = {name: value for name, value in search.parameters.items() if name not in OWN_PARAMETERS}
         target = f"{path}?{urlencode(kept)}" if kept else path

@@ -293,3 +293,14 @@ def test_the_log_names_endpoints_that_the_sidecar_does_not_have(filled_front: Fi
             filled_front.send("POST", "/old/_search", {"query": clause})
         said += [event.get("foreign_endpoints") for event in events if event["event"] == "request"]
     assert said == [None, ["sparze"]]
+
+
+@pytest.mark.parametrize("body", [{"retriever": {"auto": {"query": "fog"}}}, {"query": {"match_all": {}}}])
+@pytest.mark.parametrize("name", ["sidecar.explain", "sidecar.plan"])
+def test_a_flag_is_true_or_false(found: FilledFront, name: str, body: Any) -> None:
+    status, answer = found.send("POST", f"/find-a/_search?{name}=maybe", body)
+    assert (status, answer) == found.send("POST", "/find-a/_search?track_scores=maybe", {})
+    plain = {key: value for key, value in search(found, body, f"?{name}=false").items() if key != "took"}
+    assert plain == {key: value for key, value in search(found, body).items() if key != "took"}
+    for given in ("", "=true"):
+        assert search(found, body, f"?{name}{given}").keys() == search(found, body, f"?{name}=true").keys()

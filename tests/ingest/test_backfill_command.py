@@ -179,6 +179,17 @@ async def test_the_last_line_says_what_became_of_the_file(
     assert ended.exit_code == status
 
 
+async def test_a_run_that_is_refused_counts_nothing(
+    client: AsyncElasticsearch, index: str, elasticsearch: str, tmp_path: Path
+) -> None:
+    await client.indices.create(index=index, mappings={"properties": {"text": {"type": "text"}}})
+    arguments = ("backfill", index, "--map", f"txet:{FIELD}={ENDPOINT}", "--elasticsearch-url", elasticsearch)
+    ended = await asyncio.to_thread(run_command, tmp_path, *arguments)
+    assert ended.exit_code == 1
+    (line,) = ended.stdout.splitlines()
+    assert line.startswith(f"Stopped: source [txet] is in no mapping of [{index}]")
+
+
 async def test_unbinding_what_is_not_bound_is_said(
     client: AsyncElasticsearch, index: str, elasticsearch: str, tmp_path: Path
 ) -> None:

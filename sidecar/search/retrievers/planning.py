@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.search.own_parameters import EXPLAIN, is_asked_for
 from sidecar.search.retrievers.fusing import Found, key_of
 from sidecar.search.retrievers.hit_details import Run, add_details, add_explanations
 from sidecar.search.retrievers.requests import Leg, Requests, legs_of, over_window
@@ -112,7 +113,7 @@ def plan_of(tree: Node, body: Mapping[str, Any], parameters: Mapping[str, str]) 
         _counts_to(parameters.get("track_total_hits", rest.get("track_total_hits"))),
         explain or bool(rest.get("profile")) or "aggs" in rest or "aggregations" in rest,
         explain,
-        parameters.get("sidecar.explain") in ("", "true"),
+        is_asked_for(EXPLAIN, parameters),
     )
 
 
