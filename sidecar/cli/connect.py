@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.cli.sentences import tell
 from sidecar.cli.whole_table import print_whole
 from sidecar.cli.workbench import ElasticsearchUrl, require_cluster, user_errors
 from sidecar.core.tasks import TaskType
@@ -86,18 +88,22 @@ async def _connect(
         facts = await cluster_facts(client)
         _show_roads(facts, roads(facts))
         sources = await _sources(resources.inference, wanted)
-        offered = [e for source in sources for e in outward_endpoints(source, sidecar_url, facts.version, prefix)]
+        offered = {source: outward_endpoints(source, sidecar_url, facts.version, prefix) for source in sources}
+        may_call = facts.calls_endpoints and facts.has("x-pack-inference")
         if dry_run:
-            for each in offered:
+            for each in itertools.chain.from_iterable(offered.values()):
                 print(each.request)
+            if not may_call:
+                tell("Elasticsearch may not call the sidecar here: it would refuse these requests.")
             return False
-        if not facts.calls_endpoints or not facts.has("x-pack-inference"):
+        if not may_call:
             print("Elasticsearch may not call the sidecar here: no endpoints were set up.")
             return False
-        outcomes = [await _put(client, each) for each in offered]
-    _show(outcomes)
-    _show_fields(sources, prefix)
-    return any(outcome.is_failure for outcome in outcomes)
+        outcomes = {source: [await _put(client, each) for each in wished] for source, wished in offered.items()}
+    failed = {source for source, of_source in outcomes.items() if any(outcome.is_failure for outcome in of_source)}
+    _show(itertools.chain.from_iterable(outcomes.values()))
+    _show_fields([source for source in sources if source not in failed], prefix)
+    return bool(failed)
 
 
 def reachable_url(settings: Settings, url: str | None) -> str:
@@ -169,7 +175,7 @@ def roads_table(found: Sequence[Road], title: str) -> Table:
     return table
 
 
-def _show(outcomes: list[Outcome]) -> None:
+def _show(outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
         print(f"{outcome.inference_id}: {outcome.result}")
 

@@ -9,6 +9,7 @@ import typer
 from elasticsearch import ApiError
 
 from sidecar.cli.connect import Prefix, SidecarUrl, reachable_url, refusal
+from sidecar.cli.sentences import tell
 from sidecar.cli.workbench import ElasticsearchUrl, open_client, user_errors
 from sidecar.elastic.outward_endpoints import PREFIX, pointing_at
 from sidecar.settings import load_settings
@@ -37,7 +38,10 @@ async def _disconnect(
     sidecar_url = reachable_url(load_settings({"elasticsearch_url": elasticsearch_url}), url)
     failed = False
     async with open_client(elasticsearch_url) as client:
-        for endpoint in await pointing_at(client, sidecar_url, prefix):
+        pointing = await pointing_at(client, sidecar_url, prefix)
+        if not pointing:
+            tell(f"No endpoint of the cluster calls {sidecar_url}.")
+        for endpoint in pointing:
             task_type, inference_id = endpoint["task_type"], endpoint["inference_id"]
             if dry_run:
                 print(f"DELETE /_inference/{task_type}/{inference_id}{'?force=true' if force else ''}")

@@ -70,6 +70,14 @@ async def test_a_cluster_is_connected_used_and_disconnected(
         code, out, _ = await services.finish("disconnect", *arguments, "--force", elasticsearch_url=clean_cluster)
         assert (code, out.count(": deleted\n")) == (0, 2)
         assert await _ids(cluster, prefix) == set()
+        code, out, error = await services.finish("disconnect", *arguments, elasticsearch_url=clean_cluster)
+        assert (code, out, error) == (0, "", f"No endpoint of the cluster calls {service.url}.\n")
+
+        service.stop()
+        await service.ended()
+        code, out, _ = await services.finish(*connect, elasticsearch_url=clean_cluster)
+        assert (code, out.count(": refused: status 400"), "A field for" in out) == (1, 4, False)
+        assert await _ids(cluster, prefix) == set()
 
 
 async def _ids(cluster: AsyncElasticsearch, prefix: str) -> set[str]:
@@ -83,6 +91,9 @@ async def test_a_basic_cluster_is_told_which_roads_are_left(services: Services, 
     assert code == 0
     assert "closed" in out
     assert "no endpoints were set up" in out
+    code, out, error = await services.finish("connect", "--dry-run", elasticsearch_url=elasticsearch_basic)
+    assert (code, error) == (0, "Elasticsearch may not call the sidecar here: it would refuse these requests.\n")
+    assert "PUT /_inference/" in out
     async with AsyncElasticsearch(elasticsearch_basic) as client:
         indices = ["sidecar-endpoints-1", "sidecar-secrets-1"]
         await client.indices.delete(index=indices, ignore_unavailable=True)
