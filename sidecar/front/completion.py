@@ -14,7 +14,7 @@ import orjson
 
 from sidecar.core.errors import SidecarError, StatusError
 from sidecar.elastic.bindings import LongTexts, OnFailure
-from sidecar.elastic.source import forms_of, in_the_way, put_along
+from sidecar.elastic.source import cuts, forms_of, in_the_way, put_along
 from sidecar.front.embedding import Vectors, inference_failure
 from sidecar.front.filling import Filling, SemanticWork, VectorWork
 from sidecar.front.json_members import Change, Into, appended, changed
@@ -106,7 +106,8 @@ def _put_vectors(
 
     ``written`` is the source that goes to the cluster.
     """
-    place = _Place(tree, written if filling.whole is None else filling.whole.document, is_partial=filling.is_partial)
+    whole = written if filling.whole is None else filling.whole.document
+    place = _Place(tree, whole, written, is_partial=filling.is_partial)
     failures: list[str] = []
     passages: dict[str, list[dict[str, Any]]] = {}
     for work in filling.vectors:
@@ -130,9 +131,10 @@ def _put_vectors(
         if target.binding.passages:
             _add_passages(passages.setdefault(target.place, []), target, work.pieces, value)
         elif may_pack and target.takes_packed:
-            place.put(target.place, _packed(value), b"null")
+            place.put(target.place, _packed(value), b"null", into_arrays=target.is_kept_apart)
         else:
-            place.put(target.place, _dumps(value if filling.is_partial else _bare(value)), _dumps(_emptied(target)))
+            made_of = _dumps(value if filling.is_partial else _bare(value))
+            place.put(target.place, made_of, _dumps(_emptied(target)), into_arrays=target.is_kept_apart)
     for path, held in passages.items():
         place.put(path, _dumps(held), b"[]")
     return failures
@@ -221,16 +223,28 @@ def _bare(value: Any) -> Any:
 
 @dataclass(slots=True)  # one a document: freezing it would cost more than what it does for most
 class _Place:
-    """Puts values into ``tree``, where they stand or belong in ``document``; of an update, in what it will leave."""
+    """Puts values into ``tree``, where they stand or belong in ``document``; of an update, in what it will leave.
+
+    ``written`` is the source that ``tree`` will change.
+    """
 
     tree: Tree
     document: Mapping[str, Any]
+    written: Mapping[str, Any]
     is_partial: bool
 
-    def put(self, path: str, value: bytes, emptied: bytes) -> None:
-        """Sets the one value at ``path``; whatever else stands there goes, in an update by an ``emptied`` value."""
+    def put(self, path: str, value: bytes, emptied: bytes, *, into_arrays: bool = False) -> None:
+        """Sets the one value at ``path``; whatever else stands there goes, in an update by an ``emptied`` value.
+
+        With ``into_arrays`` one that stands nowhere yet goes into the first object of an array on its way, where that
+        is written. 9.x shows one that stands beside it, under a name with dots, twice before the next refresh, and to
+        its own updates too, which fail then.
+        """
         if "." not in path:
             self.tree[path] = value
+            return
+        if into_arrays and not forms_of(self.document, path) and (keys := self._first_of_array(path)) is not None:
+            put_along(self.tree, keys, value)
             return
         free, forms = keys_for(self.document, path), forms_of(self.document, path)
         is_beside_null = free not in forms and free != (path,) and in_the_way(self.document, path) is not None
@@ -241,6 +255,18 @@ class _Place:
         for keys in others:
             put_along(self.tree, keys, emptied if self.is_partial else None)
         self._clear_arrays(path)
+
+    def _first_of_array(self, path: str) -> tuple[str, ...] | None:
+        """The keys to ``path`` in the first object of an array that is written whole and holds nothing else of it."""
+        if any(True for _ in arrays_with(self.document, path)):
+            return None
+        keys = _into_first(self.written, self.document, path)
+        place: Any = self.tree
+        for name in (keys or ())[:-1]:
+            place = place.get(name, {})
+            if not isinstance(place, dict):
+                return None  # it is rewritten already
+        return keys
 
     def _open(self, parents: Sequence[str]) -> None:
         """Puts an object, with nothing in it unless something comes, in the place of a ``null``."""
@@ -263,8 +289,23 @@ class _Place:
             parent = self.tree
             for name in above:
                 parent = parent.setdefault(name, {})
-            cleared = orjson.loads(parent[leaf]) if leaf in parent else items  # of another field's values
-            parent[leaf] = _dumps(without(cleared, rest))
+            held = parent.get(leaf)
+            cleared = _dumps(without(orjson.loads(held) if isinstance(held, bytes) else items, rest))
+            # what another field has put there, or its values taken away
+            parent[leaf] = changed(cleared, dict(held)) if isinstance(held, dict) else cleared
+
+
+def _into_first(written: Mapping[str, Any], document: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
+    """The keys to ``path`` through an array of ``written`` that is that of ``document``, and begins with an object."""
+    for name, rest in cuts(path):
+        items, there = written.get(name), document.get(name)
+        if isinstance(items, dict) and isinstance(there, Mapping):
+            keys = _into_first(items, there, rest)
+            return None if keys is None else (name, *keys)
+        if isinstance(items, list) and items and isinstance(items[0], dict) and items == there:
+            is_plain = "." not in rest and not any(other.startswith(f"{name}.") for other in written)
+            return (name, rest) if is_plain else None
+    return None
 
 
 def put_value(tree: Tree, document: Mapping[str, Any], path: str, value: bytes) -> None:
@@ -282,6 +323,8 @@ def _changes(document: Mapping[str, Any], tree: Tree, *, is_partial: bool) -> di
         held = document.get(name)
         if not isinstance(value, dict):
             changes[name] = value
+        elif isinstance(held, list) and held and isinstance(held[0], dict):
+            changes[name] = Into(_changes(held[0], value, is_partial=is_partial))
         elif isinstance(held, dict) or name not in document:
             changes[name] = Into(_changes(held or {}, value, is_partial=is_partial))
         else:

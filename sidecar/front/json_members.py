@@ -65,7 +65,7 @@ def _member(raw: bytes, name: bytes, start: int, value: int, end: int) -> Member
 
 @dataclass(frozen=True, slots=True)
 class Into:
-    """Members to be put into the object that a member holds."""
+    """Members to be put into the object that a member holds, into the first of an array."""
 
     changes: Mapping[str, Change]
 

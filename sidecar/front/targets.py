@@ -73,6 +73,7 @@ class VectorTarget:
 
     Made once for many documents: ``name`` is the field's, ``place`` the path that is written (``Binding.place``),
     ``model`` and ``origin`` what the marker says of the vector. With ``takes_packed`` the cluster reads it in base64.
+    ``is_kept_apart``: the cluster keeps it beside the document, and puts it in where one reads.
     """
 
     binding: Binding
@@ -81,6 +82,7 @@ class VectorTarget:
     circumstances: tuple[str, ...] = ()
     counts_tokens: bool = False
     takes_packed: bool = False
+    is_kept_apart: bool = False
     name: str = field(init=False)
     place: str = field(init=False)
     model: str = field(init=False)
@@ -198,7 +200,11 @@ class TargetFinder:
                     unfillable.append(Unfillable(error, binding.place, binding.sources, binding.overwrite))
             elif profile is not None:
                 target = _vector_target(binding, profile)
-                vectors.append(replace(target, takes_packed=_takes_packed(view, target)))
+                vectors.append(
+                    replace(
+                        target, takes_packed=_takes_packed(view, target), is_kept_apart=_is_kept_apart(view, target)
+                    )
+                )
                 complaints += _without_texts(view, binding)
         vectors, misfits = _sharing_passages(view, vectors)
         complaints += misfits
@@ -273,6 +279,12 @@ def _takes_packed(view: IndexView, target: VectorTarget) -> bool:
     is_indexed_float = mapped.get("index", True) is True and mapped.get("element_type", "float") == "float"
     is_plain = mapped.get("type") == "dense_vector" and not target.binding.passages and not mapped.get("copy_to")
     return view.packs_vectors and is_plain and is_indexed_float and target.profile.element_type is ElementType.FLOAT
+
+
+def _is_kept_apart(view: IndexView, target: VectorTarget) -> bool:
+    mapped = field_at(view.mapping, target.name) or {}
+    is_indexed = mapped.get("type") == "dense_vector" and mapped.get("index", True) is True
+    return view.packs_vectors and is_indexed and not target.binding.passages
 
 
 def _sharing_passages(view: IndexView, vectors: Sequence[VectorTarget]) -> tuple[list[VectorTarget], list[str]]:

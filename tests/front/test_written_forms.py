@@ -162,3 +162,46 @@ def test_an_object_that_becomes_null_leaves_one_vector_beside_dotted_names(
     update(filled_front, way, {"o.text": "sail"})
     found = filled_front.source("bound", "1")
     assert (found.get("o.v") or found["o"]["v"]) == pytest.approx(vector_of("sail"))
+
+
+@pytest.mark.parametrize("way", ["single", "bulk"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'{"o":[{"text":"boat","big":123456789012345678901234567890},{"text":"lamp"}]}',
+        b'{"o":[{"text":"boat","deep":[{"x":[1.0]}]},{},{"text":"lamp"}]}',
+        b'{"o":[{},{"text":["boat","lamp"]}]}',
+    ],
+)
+def test_updates_of_documents_with_arrays_that_no_refresh_has_seen(
+    filled_front: FilledFront, way: str, written: bytes
+) -> None:
+    vector = {**DENSE, "index": True}
+    inner = {"properties": {"text": TEXT, "w": SPARSE, "v": vector, "big": {"type": "keyword"}}}
+    maps = mapping("o.text:o.v=dense", "o.text:o.w=sparse", o=inner)
+    filled_front.index("bound", **maps, settings={"refresh_interval": "-1"})
+    for _ in range(2):  # from now on its shard reads such documents out of the log of writes
+        if way == "single":
+            assert filled_front.send("PUT", "/bound/_doc/1", written)[0] in (200, 201)
+        else:
+            answer = filled_front.send("POST", "/bound/_bulk", b'{"index":{"_id":"1"}}\n' + written + b"\n")[1]
+            assert not answer["errors"], answer
+        update(filled_front, way, {"n": 1})
+    source = filled_front.source("bound", "1")
+    assert vectors_in(source) == [pytest.approx(vector_of("boat\nlamp"))]
+    if b"big" in written:
+        assert source["o"][0]["big"] == 123456789012345678901234567890
+    update(filled_front, way, {"o": [{"text": "sail"}, {"n": 3}]})
+    update(filled_front, way, {"n": 2})
+    assert vectors_in(filled_front.source("bound", "1")) == [pytest.approx(vector_of("sail"))]
+
+
+def vectors_in(value: Any, path: str = "") -> list[Any]:
+    """Every vector at ``o.v`` of a stored document."""
+    if path == "o.v" and value:
+        return [value]
+    if isinstance(value, list):
+        return [found for item in value for found in vectors_in(item, path)]
+    if not isinstance(value, dict):
+        return []
+    return [found for name, held in value.items() for found in vectors_in(held, f"{path}.{name}".lstrip("."))]
