@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import orjson
 from aiohttp import web
 
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import RelayedError, SidecarError
 from sidecar.front.bulk_batches import BatchMaker
 from sidecar.front.bulk_lines import BulkAction
 from sidecar.front.bulk_writing import BulkWrite
@@ -29,6 +29,11 @@ from sidecar.wire.body_formats import as_json
 
 _KEEP_SCROLL = "5m"
 _BATCH = 1000
+_BAD_REQUEST = 400
+_UNKNOWN = {
+    "type": "illegal_argument_exception",
+    "reason": "the script asks of a document for what is not done here; documents before it were written",
+}
 _NO_VERSION = -3  # of a simulated document that was given none
 _OF_THE_WRITE = ("timeout", "wait_for_active_shards", "pipeline")
 _SHAPE = frozenset({"pretty", "human", "error_trace", "filter_path", "format"})
@@ -81,8 +86,12 @@ class _Made:
     routing: str | None
 
 
-class _ScriptFailedError(Exception):
-    """The cluster is to say what is wrong with the script."""
+class _LeftToClusterError(Exception):
+    """The cluster is to do it, or to say what is wrong with it; ``error`` is what is known of that."""
+
+    def __init__(self, error: Any = None) -> None:
+        super().__init__()
+        self.error = error
 
 
 async def copy_documents(exchange: Exchange) -> web.StreamResponse | None:
@@ -98,8 +107,11 @@ async def copy_documents(exchange: Exchange) -> web.StreamResponse | None:
     count = _Count()
     try:
         await _run(exchange, context, copy, count)
-    except _ScriptFailedError:
-        return None
+    except _LeftToClusterError as left:
+        if not (count.updated or count.created or count.deleted):
+            return None
+        # What is written already must not be done a second time.
+        raise RelayedError(_BAD_REQUEST, {"error": left.error or _UNKNOWN, "status": _BAD_REQUEST}) from left
     if exchange.parameters.get("refresh", "false") in ("", "true"):
         await exchange.call("POST", f"/{quote(copy.into or copy.source, safe='')}/_refresh")
     body: dict[str, Any] = {
@@ -206,7 +218,7 @@ async def _run(exchange: Exchange, context: WriteContext, copy: _Copy, count: _C
                 return
             again = orjson.dumps({"scroll": _KEEP_SCROLL, "scroll_id": scroll})
             answer = await exchange.call("POST", "/_search/scroll", again)
-        raise _ScriptFailedError  # the search is refused: the cluster says why
+        raise _LeftToClusterError((answer.json() or {}).get("error"))  # the search is refused: the cluster says why
     finally:
         if scroll is not None:
             await exchange.call("DELETE", "/_search/scroll", orjson.dumps({"scroll_id": scroll}))
@@ -272,7 +284,7 @@ async def _scripted(exchange: Exchange, copy: _Copy, hits: Sequence[Mapping[str,
     """What is to be written of every document, behind the script where there is one.
 
     Raises:
-        _ScriptFailedError: it fails, or asks for what is not done here.
+        _LeftToClusterError: it fails, or asks for what is not done here.
     """
     found = []
     for hit in hits:
@@ -288,18 +300,18 @@ async def _scripted(exchange: Exchange, copy: _Copy, hits: Sequence[Mapping[str,
     answer = await exchange.call("POST", "/_ingest/pipeline/_simulate", orjson.dumps(body))
     made = answer.json().get("docs", []) if answer.status == 200 else []
     if len(made) != len(docs) or any("doc" not in one for one in made):
-        raise _ScriptFailedError
+        raise _LeftToClusterError(next((one["error"] for one in made if "error" in one), None))
     results = []
     for one, hit, doc in zip(found, hits, (one["doc"] for one in made), strict=True):
         source = doc["_source"].get("_source")
         operation = doc["_source"].get("op")
         if not isinstance(source, dict) or operation not in ("index", "delete", "noop"):
-            raise _ScriptFailedError
+            raise _LeftToClusterError
         if doc["_version"] != str(hit.get("_version", _NO_VERSION)):
-            raise _ScriptFailedError
+            raise _LeftToClusterError
         result = _Made(operation, dict(source), doc["_index"], doc.get("_id"), doc.get("_routing"))
         if copy.into is None and (result.index, result.id, result.routing) != (one.index, one.id, one.routing):
-            raise _ScriptFailedError  # only copies may get another name
+            raise _LeftToClusterError  # only copies may get another name
         results.append(result)
     return results
 

@@ -145,6 +145,16 @@ def test_documents_are_copied_and_changed_by_query(front: FilledFront) -> None:
     assert (status, answer["error"]["type"]) == (400, "script_exception")
 
 
+def test_a_script_that_fails_late_is_run_on_no_document_twice(front: FilledFront) -> None:
+    lines = [line for n in range(5) for line in ({"index": {"_id": str(n)}}, {"n": n, "runs": 0})]
+    front.send("POST", f"/{INDEX}/_bulk?refresh=true", ndjson(*lines))
+    script = {"source": "ctx._source.runs += 1; if (ctx._source.n == 4) { ctx._source.x.y() }"}
+    path = f"/{INDEX}/_update_by_query?refresh=true&scroll_size=2"
+    status, answer = front.send("POST", path, {"script": script})
+    assert (status, answer["error"]["type"]) == (400, "script_exception")
+    assert [front.source(INDEX, str(n))["runs"] for n in range(5)] == [1, 1, 1, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
