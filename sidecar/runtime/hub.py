@@ -38,7 +38,7 @@ def pull(name: str, models_dir: Path, revision: str | None = None) -> Path:
         from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415  (an optional dependency)
     except ImportError as error:
         raise HubUnavailableError(
-            "Pulling models needs the Hugging Face client: pip install 'elasticsearch-inference-sidecar[hub]'"
+            "Pulling models needs the Hugging Face client: pip install '.[hub]' in a checkout of the sidecar"
         ) from error
     models_dir.mkdir(parents=True, exist_ok=True)
     target = models_dir / name

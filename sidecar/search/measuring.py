@@ -24,7 +24,7 @@ RESAMPLES = 9999
 _SEED = 1
 _BATCH = 500
 NOT_INSTALLED = (
-    "Evaluation needs the extra [eval], which is not installed: pip install 'elasticsearch-inference-sidecar[eval]'."
+    "Evaluation needs the extra [eval], which is not installed: pip install '.[eval]' in a checkout of the sidecar."
 )
 
 
