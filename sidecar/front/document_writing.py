@@ -26,6 +26,7 @@ from sidecar.front.refusals import (
     refusal_of_existing,
 )
 from sidecar.front.request_target import without_shape
+from sidecar.front.search_bodies import json_type
 from sidecar.front.simulation import Draft, Pipelines, explained
 from sidecar.front.source_text import SourceText, read_source
 from sidecar.front.targets import WritePlan
@@ -77,8 +78,7 @@ async def _write(exchange: Exchange) -> web.StreamResponse:
     if written.body is source.raw:
         return await exchange.forward(warnings=context.notes, seen=seen)
     if not pipelines.infers:
-        headers = {"Content-Type": _json_type(exchange)}
-        return await exchange.forward(written.body, headers=headers, warnings=context.notes, seen=seen)
+        return await exchange.forward(written.body, headers=json_type(exchange), warnings=context.notes, seen=seen)
     answer = await exchange.call(exchange.request.method, without_shape(exchange.target), written.body)
     return respond(context, answer, written.errors)
 
@@ -214,8 +214,3 @@ def respond_with(context: WriteContext, answer: Answer, body: Any) -> web.Respon
     for warning in answer.headers.getall("Warning", ()):
         told.headers.add("Warning", warning)
     return told
-
-
-def _json_type(exchange: Exchange) -> str:
-    content_type = exchange.request.headers.get("Content-Type", "")
-    return content_type if "json" in content_type else "application/json"

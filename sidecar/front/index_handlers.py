@@ -15,6 +15,7 @@ from sidecar.front.document_copying import copy_documents
 from sidecar.front.exchange import Exchange
 from sidecar.front.mapping_completion import complete
 from sidecar.front.routes import FrontRoute, route
+from sidecar.front.search_bodies import accepted
 from sidecar.front.search_calls import rewritten_inside
 from sidecar.inference.embedder import EndpointProfile
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
@@ -42,7 +43,9 @@ async def put_mapping(exchange: Exchange) -> web.StreamResponse:
     content_type = exchange.request.headers.get("Content-Type", "application/json")
     for form in ("yaml", "cbor"):
         content_type = content_type.replace(form, "json")
-    return await exchange.forward(json.dumps(body, ensure_ascii=False).encode(), headers={"Content-Type": content_type})
+    accept = accepted(exchange)
+    headers = {"Content-Type": content_type, **({"Accept": accept} if accept else {})}
+    return await exchange.forward(json.dumps(body, ensure_ascii=False).encode(), headers=headers)
 
 
 def _mapping(body: Any, template: str) -> dict[str, Any] | None:

@@ -21,12 +21,14 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 async def body_bytes(exchange: Exchange) -> bytes:
     """The body as JSON text, from the ``source`` parameter where there is none; ``b""`` where there is neither.
 
+    Without the type beside it the cluster refuses the parameter.
+
     Raises:
         SidecarError: it cannot be read.
     """
     if exchange.has_body:
         return as_json(await exchange.body(), exchange.types.body_format())
-    return exchange.parameters.get("source", "").encode()
+    return exchange.parameters.get("source", "").encode() if "source_content_type" in exchange.parameters else b""
 
 
 def read_body(data: bytes) -> dict[str, Any] | None:
@@ -47,7 +49,17 @@ def json_type(exchange: Exchange) -> dict[str, str]:
     """Headers for a body that is JSON now, whatever it was."""
     if exchange.has_body and exchange.types.body_format() is Format.JSON:
         return {}
-    return {"Content-Type": json_for(exchange.request.headers.get("Accept", ""))}
+    accept = accepted(exchange)
+    return {"Content-Type": json_for(accept or ""), **({"Accept": accept} if accept else {})}
+
+
+def accepted(exchange: Exchange) -> str | None:
+    """What the caller wants to be answered in: by its ``Accept``, else as its body is; ``None`` for JSON."""
+    accept = exchange.request.headers.get("Accept")
+    is_told = exchange.types.accept is not None and exchange.types.accept.format is not None  # not by "*/*"
+    if is_told or not exchange.has_body or exchange.types.body_format() is Format.JSON:
+        return accept
+    return exchange.request.headers.get("Content-Type")
 
 
 def json_for(accept: str, form: str = "json") -> str:

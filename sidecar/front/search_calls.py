@@ -15,7 +15,7 @@ from sidecar.elastic.version import NEWEST, ServerVersion
 from sidecar.front.cluster import Answer
 from sidecar.front.exchange import Exchange
 from sidecar.front.places import place_in
-from sidecar.front.search_bodies import batch_size, body_bytes, json_for, read_body
+from sidecar.front.search_bodies import accepted, batch_size, body_bytes, json_for, read_body
 from sidecar.inference.endpoint_embedder import EndpointEmbedder
 from sidecar.search.bodies import write_object
 from sidecar.search.endpoint_words import may_match_semantic_text, may_need_rewriting
@@ -52,7 +52,7 @@ class CallerExecutor:
         content_type: str = "application/json",
         as_shown: bool = False,
     ) -> Reply:
-        accept = self.exchange.request.headers.get("Accept") if as_shown and not self.is_plain else None
+        accept = accepted(self.exchange) if as_shown and not self.is_plain else None
         headers = {"Accept": accept} if accept else None
         if accept:
             content_type = json_for(accept, content_type.removeprefix("application/"))

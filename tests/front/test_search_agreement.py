@@ -7,6 +7,9 @@ import json
 import math
 import os
 import re
+import urllib.error
+import urllib.parse
+import urllib.request
 from typing import Any
 
 import pytest
@@ -361,6 +364,39 @@ def test_addresses_mean_what_they_mean_to_the_cluster(found: FilledFront, addres
 def test_boosts_of_indices_do_not_touch_what_was_ranked(found: FilledFront, boosts: Any) -> None:
     for body in (reranked(standard(match("lamp keeper"))), {"query": semantic()}, {"retriever": standard(semantic())}):
         agree(found, f"/{BOTH}/_search", {**body, "indices_boost": boosts})
+
+
+_YAML = {
+    "a search": "query:\n  semantic:\n    field: words\n    query: fog bell\n",
+    "a tree": json.dumps(reranked(standard(match("lamp")))),  # which is YAML as well
+    "a refusal": "query:\n  semantic:\n    field: words\n    query: fail now\n",
+}
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json", "application/yaml", "text/plain"])
+@pytest.mark.parametrize("name", list(_YAML))
+def test_an_answer_has_the_form_of_the_body_where_no_other_is_wanted(
+    found: FilledFront, name: str, accept: str | None
+) -> None:
+    headers = {"Content-Type": "application/yaml"} | ({} if accept is None else {"Accept": accept})
+    forms = []
+    for base in (found.node, found.url):
+        request = urllib.request.Request(f"{base}/find-a/_search", _YAML[name].encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                forms.append((answer.status, answer.headers["Content-Type"]))
+        except urllib.error.HTTPError as error:
+            forms.append((error.code, error.headers["Content-Type"]))
+    assert forms[0] == forms[1]
+
+
+def test_a_source_without_its_type_is_refused(found: FilledFront) -> None:
+    for body in (reranked(standard(match("lamp"))), {"query": semantic()}):
+        source = "/find-a/_search?source=" + urllib.parse.quote(json.dumps(body))
+        for path, right in ((source, 400), (f"{source}&source_content_type=application/json", 200)):
+            expected, got = (found.send("GET", path, base=base) for base in (found.node, None))
+            assert got[0] == expected[0] == right
+            assert got[1].get("error") == expected[1].get("error")
 
 
 @pytest.mark.parametrize(
