@@ -182,9 +182,19 @@ _SEARCHES = (
     ),
     (
         "A compound retriever without an index in the address searches all indices, `text_similarity_reranker` over "
-        "another of which nothing is left finds nothing, and `collapse` with `inner_hits` beside one takes `routing`, "
+        "another or a `rescorer` of which nothing is left finds nothing, and `collapse` with `inner_hits` beside one takes `routing`, "
         "`ignore_unavailable` and the like; the cluster answers 400.",
         "It trips over its own inner requests.",
+    ),
+    (
+        "A `rescorer` and a `diversify` over a dense `semantic` query count what its neighbours within their window "
+        "match; the cluster counts as many as `size` says, and 8.19.8 rescores only those.",
+        "The cluster gets one query, which finds the hits and counts them.",
+    ),
+    (
+        "A leg of which shards failed is told of by a `Warning` too, where `allow_partial_search_results` is not false; "
+        "where it is, the search fails with the leg's error as its cause, on 8.19.8 too.",
+        "The page is fetched by a search of its own, whose shards need not fail.",
     ),
     (
         "`explain` of a `text_similarity_reranker` has below `match on required clause` the child's explanation, in "

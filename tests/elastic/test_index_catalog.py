@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +47,30 @@ async def test_what_was_asked_for_before_a_change_is_not_kept_behind_it(
         await client.indices.put_mapping(index=index, meta={})
         catalog.drop()
     await client.indices.delete(index=index)
+
+
+async def test_what_is_not_there_is_soon_looked_for_again(
+    client: AsyncElasticsearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index that another way than this front makes: its meaning can be searched for half a second later."""
+    index = f"catalog-{uuid4().hex[:8]}"
+    now = [100.0]
+    monkeypatch.setattr("sidecar.elastic.index_catalog.time", SimpleNamespace(monotonic=lambda: now[0]))
+    catalog = IndexCatalog(client)
+    assert await catalog.resolve(f"{index}*") == ()
+    await client.indices.create(index=index)
+    try:
+        now[0] += 0.4
+        assert await catalog.resolve(f"{index}*") == ()
+        now[0] += 0.2
+        (bare,) = await catalog.resolve(f"{index}*")
+        await client.indices.put_mapping(index=index, meta=BOUND["_meta"])
+        now[0] += 0.6
+        assert (await catalog.resolve(f"{index}*"))[0] is bare
+        now[0] += 5
+        assert [binding.target for binding in (await catalog.resolve(f"{index}*"))[0].bindings] == ["v"]
+    finally:
+        await client.indices.delete(index=index)
 
 
 async def test_what_templates_would_bind_is_seen(client: AsyncElasticsearch) -> None:
