@@ -182,8 +182,8 @@ _SEARCHES = (
     ),
     (
         "A compound retriever without an index in the address searches all indices, `text_similarity_reranker` over "
-        "another or a `rescorer` of which nothing is left finds nothing, and `collapse` with `inner_hits` beside one takes `routing`, "
-        "`ignore_unavailable` and the like; the cluster answers 400.",
+        "another or a `rescorer` of which nothing is left finds nothing, and `collapse` with `inner_hits` beside one "
+        "takes `routing`, `ignore_unavailable` and the like; the cluster answers 400.",
         "It trips over its own inner requests.",
     ),
     (
@@ -192,8 +192,8 @@ _SEARCHES = (
         "The cluster gets one query, which finds the hits and counts them.",
     ),
     (
-        "A leg of which shards failed is told of by a `Warning` too, where `allow_partial_search_results` is not false; "
-        "where it is, the search fails with the leg's error as its cause, on 8.19.8 too.",
+        "A leg of which shards failed is told of by a `Warning` too, where `allow_partial_search_results` is not "
+        "false; where it is, the search fails with the leg's error as its cause, on 8.19.8 too.",
         "The page is fetched by a search of its own, whose shards need not fail.",
     ),
     (
