@@ -151,7 +151,7 @@ async def model_settings_of(client: AsyncElasticsearch, inference_id: str) -> Ma
     try:
         return await find_model_settings(client, inference_id)
     except (ApiError, TransportError) as error:
-        _log.warning("mappings cannot be read", inference_id=inference_id, error=failure_text(error))
+        _log.warning("mappings_unreadable", inference_id=inference_id, cause=failure_text(error))
         return {}
 
 

@@ -92,7 +92,7 @@ def with_warnings(call: Call, response: web.Response, warnings: Iterable[str]) -
 
 def unexpected(error: Exception) -> SidecarError:
     """A defect of ours: logged whole, told in one sentence."""
-    _log.error("unexpected error", exc_info=error)
+    _log.error("unexpected_error", exc_info=error)
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     return SidecarError(f"internal error, the log of request [{request_id}] has the cause", status=500)
 

@@ -154,7 +154,7 @@ class IndexCatalog:
                     answer = await self._client.indices.simulate_template(name=about["name"])
                     views.append(_view(about["name"], answer.body.get("template") or {}))
         except (AuthorizationException, NotFoundError) as error:
-            _log.warning("templates cannot be read", error=type(error).__name__)
+            _log.warning("templates_unreadable", cause=type(error).__name__)
             return ()
         return tuple(views)
 
@@ -173,7 +173,7 @@ class IndexCatalog:
             return IndexView(name, {}), False
         except AuthorizationException:
             # What the sidecar may not look at was not bound by it.
-            _log.warning("the sidecar's own credentials may not read this index", index=name)
+            _log.warning("index_unreadable_with_own_credentials", index=name)
             return IndexView(name, {}), True
         return _view(name, simulated.body.get("template") or {}), False
 

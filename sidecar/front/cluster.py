@@ -146,7 +146,7 @@ class Cluster:
                     raise  # the node is not to blame for what it was not sent
                 node.failed()
                 is_last = node is nodes[-1]
-                _log.warning("node does not answer", url=node.url, error=str(error), goes_on=not is_last)
+                _log.warning("node_unanswered", url=node.url, cause=str(error), goes_on=not is_last)
                 if is_last or (isinstance(error, UnansweredError) and not may_repeat):
                     raise
             else:

@@ -163,6 +163,6 @@ def _as_error(error: Exception) -> SidecarError:
             status=503,
             cause=OtherError("connect_exception", str(error) or type(error).__name__),
         )
-    _log.error("unexpected error", exc_info=error)
+    _log.error("unexpected_error", exc_info=error)
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     return SidecarError(f"internal error, the log of request [{request_id}] has the cause", status=500)

@@ -97,7 +97,7 @@ class RequestEmbedder:
             is_of_the_endpoint = error.status in (401, 403, 404) or isinstance(error, EndpointChangedError)
             if len(texts) == 1 or is_hopeless or is_of_the_endpoint:
                 _log.warning(
-                    "inference failed", inference_id=profile.inference_id, texts=len(texts), error=error.reason
+                    "inference_failed", inference_id=profile.inference_id, texts=len(texts), cause=error.reason
                 )
                 known.update(dict.fromkeys(texts, error))
                 return

@@ -197,7 +197,7 @@ async def _simulated(
     answer = await context.exchange.call("POST", target, b'{"docs":[' + b",".join(docs) + b"]}")
     made = (answer.json() if answer.status == 200 else {}).get("docs") or []
     if len(made) != len(drafts):
-        _log.warning("pipelines cannot be simulated", status=answer.status, pipeline=pipeline)
+        _log.warning("pipelines_not_simulated", status=answer.status, pipeline=pipeline)
         return None
     return [one.get("doc") or {} for one in made]
 

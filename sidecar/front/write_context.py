@@ -140,7 +140,7 @@ class WriteContext:
             self.exchange.front.observer.observe_pipeline_fate(fate)
         text = f"pipelines of documents for index [{index}] {_OF_FATES[fate].format(name)}"
         if text not in self._notes:
-            _log.warning("vectors meet pipelines", index=index, field=name, fate=str(fate))
+            _log.warning("vectors_meet_pipelines", index=index, field=name, fate=str(fate))
         self.note([text])
 
     async def embed(self, fillings: Sequence[Filling]) -> Vectors:

@@ -94,7 +94,7 @@ class LocalBackend:
                     await self.deploy(endpoint)
                 except SidecarError as error:
                     await self.undeploy(inference_id)
-                    _log.warning("local_model_not_deployed", inference_id=inference_id, reason=error.reason)
+                    _log.warning("local_model_not_deployed", inference_id=inference_id, cause=error.reason)
 
     def shown_settings(self, endpoint: Endpoint) -> dict[str, Any]:
         """Service settings with the model that answers, where it is another than the one named.

@@ -189,7 +189,7 @@ class Backfill:
         try:
             await self._client.indices.refresh(index=self._job.index)
         except (ApiError, TransportError) as error:
-            log.debug("index not refreshed", index=self._job.index, error=type(error).__name__)
+            log.debug("index_not_refreshed", index=self._job.index, cause=type(error).__name__)
 
     async def _pass(self, line: Line, round: Round) -> list[Candidate]:
         job = self._job

@@ -184,7 +184,7 @@ class TextEmbedder:
         except RunStoppedError:
             raise
         except Exception as error:
-            log.warning("endpoint failed", inference_id=profile.inference_id, texts=len(texts), exc_info=error)
+            log.warning("endpoint_failed", inference_id=profile.inference_id, texts=len(texts), exc_info=error)
             if len(texts) == 1:
                 return [Failure(f"endpoint [{profile.inference_id}]: {type(error).__name__}: {error}", for_good=False)]
         # One text may be to blame (too long, refused): halves find it and save the others.
@@ -217,7 +217,7 @@ class TextEmbedder:
                     raise RunStoppedError(
                         f"endpoint [{profile.inference_id}] refuses again and again: {error.reason}"
                     ) from error
-                log.info("endpoint busy, waiting", inference_id=profile.inference_id, status=error.status)
+                log.info("endpoint_busy", inference_id=profile.inference_id, status=error.status)
                 await backoff.wait()
             else:
                 cut.update(texts[position] for position in answer.truncated)

@@ -200,7 +200,7 @@ class Indexing:
         try:
             await self._client.indices.refresh(index=self._job.index)
         except (ApiError, TransportError) as error:
-            log.debug("index not refreshed", index=self._job.index, error=type(error).__name__)
+            log.debug("index_not_refreshed", index=self._job.index, cause=type(error).__name__)
 
     async def _require_sources(self) -> None:
         """Raises :class:`RunStoppedError` for a source that stands in none of the lines read, nor in the mapping.

@@ -178,7 +178,7 @@ class Line:
         try:
             return build_action(item.candidate, self._plan, item.values, item.failure, now, item.failed)
         except Exception as error:
-            log.warning("document cannot be written", id=item.candidate.ref.id, exc_info=error)
+            log.warning("document_unwritten", id=item.candidate.ref.id, exc_info=error)
             self._fail(item.candidate, f"{type(error).__name__}: {error}", for_good=False)
             return None
 

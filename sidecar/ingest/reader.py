@@ -107,7 +107,7 @@ async def patiently(ask: Callable[[], Awaitable[Answer]], *, lighten: Callable[[
             raise refused
         if isinstance(refused, ApiError):
             lighten()
-        log.info("cluster pushes back, reading waits", error=type(refused).__name__)
+        log.info("reading_waits_for_cluster", cause=type(refused).__name__)
         await backoff.wait()
 
 
@@ -173,7 +173,7 @@ class PointInTime:
         try:
             await self._client.options(request_timeout=5, max_retries=0).close_point_in_time(id=self._id)
         except (ApiError, TransportError) as error:
-            log.debug("point in time not closed, it expires by itself", error=type(error).__name__)
+            log.debug("point_in_time_not_closed", cause=type(error).__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +223,14 @@ async def read_slice(
         except NotFoundError as error:
             if "search_context_missing_exception" not in str(error.body):
                 raise
-            log.info("the point in time expired and is opened again", slice=part.id)
+            log.info("point_in_time_reopened", slice=part.id)
             await view.reopen(generation)
             after = None
             continue
         except ApiError as error:
             if error.status_code != 500:
                 raise
-            log.warning("page cannot be read, its documents are read one by one", slice=part.id, error=str(error))
+            log.warning("page_read_one_by_one", slice=part.id, cause=str(error))
             answer = await view.search(**page_request(query, fields, asked, part, after) | {"source": False})
             page = await view.one_by_one([read_hit(hit, asked=True) for hit in answer["hits"]["hits"]], fields)
         except TransportError as error:

@@ -79,5 +79,5 @@ async def examined(
             return examine(*args, **kwargs)
         return await asyncio.to_thread(examine, *args, **kwargs)
     except Exception as error:
-        log.warning("document cannot be examined", index=ref.index, id=ref.id, exc_info=error)
+        log.warning("document_not_examined", index=ref.index, id=ref.id, exc_info=error)
         return Refusal(f"{type(error).__name__}: {error}")

@@ -79,7 +79,7 @@ class BulkWriter:
         except TransportError as error:
             if self._backoff.exhausted:
                 raise stopped_by(error, "writing") from error
-            log.warning("bulk not answered, sent again", actions=len(bulk), error=type(error).__name__)
+            log.warning("bulk_sent_again", actions=len(bulk), cause=type(error).__name__)
             return await self._pause(bulk, report)
         again, reason = self._sort(bulk, answer["items"], report)
         if not again:
@@ -91,7 +91,7 @@ class BulkWriter:
         if len(again) < len(bulk):
             self._backoff.reset()
         self._limits = self._limits.halved()
-        log.info("cluster pushes back, smaller bulks", refused=len(again), of=len(bulk), reason=reason)
+        log.info("bulks_made_smaller", refused=len(again), of=len(bulk), cause=reason)
         return await self._pause(again, report)
 
     def _sort(self, bulk: list[Action], items: Sequence[Any], report: WriteReport) -> tuple[list[Action], str]:

@@ -205,7 +205,7 @@ class Catalog:
         except OSError as error:
             if path not in self._passed_over:
                 self._passed_over.add(path)
-                _log.warning("model_directory_passed_over", directory=str(path), reason=error.strerror or str(error))
+                _log.warning("model_directory_passed_over", directory=str(path), cause=error.strerror or str(error))
             return default
 
     def _directory(self, name: str, path: Path) -> tuple[ModelDirectory, str]:

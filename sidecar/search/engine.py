@@ -333,7 +333,7 @@ async def _closed(executor: Executor, opening: asyncio.Task[PointInTime]) -> Non
     try:
         await executor.call("DELETE", "/_pit", write_object({"id": opening.result().body["id"]}))
     except Exception as error:  # of whatever client the executor has; the cluster closes it when its time is over
-        _log.warning("point in time not closed", cause=f"{type(error).__name__}: {error}")
+        _log.warning("point_in_time_not_closed", cause=f"{type(error).__name__}: {error}")
 
 
 async def _page_beside_count(

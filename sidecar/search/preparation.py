@@ -51,7 +51,7 @@ async def known_views(catalog: Catalog, expression: str, expand_wildcards: str =
     except ApiError as error:
         if error.meta.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise
-        _log.warning("mappings cannot be read", index=expression, status=error.meta.status, cause=str(error))
+        _log.warning("mappings_unreadable", index=expression, status=error.meta.status, cause=str(error))
         return ()
 
 
@@ -118,7 +118,7 @@ class Preparation:
             try:
                 is_there = await self._catalog.has_endpoint(inference_id)
             except ApiError as error:
-                _log.warning("endpoint cannot be looked up", inference_id=inference_id, cause=str(error))
+                _log.warning("endpoint_lookup_failed", inference_id=inference_id, cause=str(error))
                 return
             if not is_there:
                 raise ResourceNotFoundError(f"Inference endpoint not found [{inference_id}]")

@@ -339,7 +339,7 @@ class Sender:
             inference_id=call.inference_id,
             host=urlsplit(answer.url).hostname,
             upstream_status=answer.status,
-            reason=without_secrets(error.reason or "", call.secrets),
+            cause=without_secrets(error.reason or "", call.secrets),
         )
         if failures.is_too_large(answer):
             # Only embeddings: half a document's score, or half a question's answer, would pass for the whole one's.

@@ -34,7 +34,7 @@ async def test_a_defect_is_logged_whole_and_told_briefly(aiohttp_client: Aiohttp
     assert "RuntimeError" not in text
     assert response.headers["X-elastic-product"] == "Elasticsearch"
     assert response.headers["X-Opaque-Id"] == "mine"
-    (defect,) = [line for line in logs if line["event"] == "unexpected error"]
+    (defect,) = [line for line in logs if line["event"] == "unexpected_error"]
     assert isinstance(defect["exc_info"], RuntimeError)
     assert body["error"]["reason"].startswith("internal error, the log of request [")
 

@@ -81,7 +81,7 @@ async def test_a_bulk_in_a_broken_form(stage: Stage, kind: str, capfd: pytest.Ca
     assert json.loads(answer.body)["error"]["reason"] if "zip" in kind else json.loads(answer.body)["error"]
     assert "text 1" not in answer.body.decode()
     said = capfd.readouterr()
-    assert "node does not answer" not in said.out + said.err
+    assert "node_unanswered" not in said.out + said.err
     assert "text 1" not in said.out + said.err
     for source in (await stage.sources()).values():
         assert maker(source["vector"], source["text"]) == "a"
