@@ -19,6 +19,7 @@ from pydantic_settings import NoDecode
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(b|kb|mb|gb)?")
+_PORTS = {"http": 80, "https": 443}
 _SIZE_UNITS = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
 
 
@@ -108,19 +109,33 @@ def parse_names(value: object) -> tuple[str, ...]:
 
 
 def check_urls(value: str) -> str:
-    """One or several base URLs, separated by commas, without credentials in them."""
-    urls = [url.strip().rstrip("/") for url in value.split(",") if url.strip()]
-    for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("an address such as https://localhost:9200")
-        if parts.username or parts.password:
-            raise ValueError(
-                "an address without user and password in it (use SIDECAR_ELASTICSEARCH_USERNAME and _PASSWORD)"
-            )
+    """One or several base URLs, separated by commas, without credentials in them; each address once, with its port."""
+    urls: dict[tuple[str, str, int, str], str] = {}
+    for text in value.split(","):
+        if url := text.strip().rstrip("/"):
+            urls.setdefault(*_address(url))
     if not urls:
         raise ValueError("an address such as https://localhost:9200")
-    return ",".join(urls)
+    return ",".join(urls.values())
+
+
+def _address(url: str) -> tuple[tuple[str, str, int, str], str]:
+    """What makes two spellings one address, and the URL with its port, without which the client takes none."""
+    try:
+        parts = urlsplit(url)
+        given = parts.port
+    except ValueError:  # a port that there cannot be, half an IPv6 address
+        raise ValueError("an address such as https://localhost:9200") from None
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError("an address such as https://localhost:9200")
+    if parts.username or parts.password:
+        raise ValueError(
+            "an address without user and password in it (use SIDECAR_ELASTICSEARCH_USERNAME and _PASSWORD)"
+        )
+    port = _PORTS[parts.scheme] if given is None else given
+    if given is None:
+        url = parts._replace(netloc=f"{parts.netloc.removesuffix(':')}:{port}").geturl()
+    return (parts.scheme, parts.hostname, port, parts.path), url
 
 
 def check_base_urls(value: Mapping[str, str]) -> Mapping[str, str]:

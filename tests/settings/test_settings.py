@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.elastic.client import create_client
 from sidecar.settings import MASK, Settings, UserError, load_settings, unknown_settings
 from sidecar.settings.documentation import is_secret, settings_markdown
 from sidecar.settings.kinds import parse_size, parse_time, size_text, time_text
@@ -93,6 +94,8 @@ def test_maps_lists_times_and_sizes_from_the_environment(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
+        ("elasticsearch_url", "http://a:99999", "SIDECAR_ELASTICSEARCH_URL must be an address such as"),
+        ("elasticsearch_url", "http://a:9200,http://[::1", "SIDECAR_ELASTICSEARCH_URL must be an address such as"),
         ("port", "abc", "SIDECAR_PORT must be a valid integer"),
         ("port", "70000", "SIDECAR_PORT must be less than or equal to 65535"),
         ("api_generation", "8.10", "SIDECAR_API_GENERATION must be a version of Elasticsearch from 8.11 on, or auto"),
@@ -112,6 +115,24 @@ def test_a_wrong_value_is_told_what_to_change(name: str, value: str, said: str) 
     sentence = refused(**{name: value})
     assert sentence.startswith(said)
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [
+        ("http://a:9200,http://a:9200/", ["http://a:9200"]),
+        ("http://a:9200,http://b:9200,HTTP://A:9200", ["http://a:9200", "http://b:9200"]),
+        ("http://a,http://a:80", ["http://a:80"]),
+        ("https://a/es/,https://a:443/es,https://a", ["https://a:443/es", "https://a:443"]),
+        ("http://[::1]", ["http://[::1]:80"]),
+    ],
+)
+async def test_an_address_given_twice_is_one_and_the_client_takes_it(value: str, urls: list[str]) -> None:
+    settings = load_settings({"elasticsearch_url": value})
+    assert settings.elasticsearch_urls == urls
+    client = create_client(settings)
+    assert {node.base_url for node in client.transport.node_pool.all()} == {*urls}
+    await client.close()
 
 
 def test_each_wrong_value_gets_a_sentence() -> None:
