@@ -219,6 +219,18 @@ BODIES: dict[str, Any] = {
         for own in ({}, {"_name": "m"})
         for outer in ({}, {"_name": "s"}, {"filter": {"term": {"kind": "a"}}})
     },
+    **{
+        f"counted where a child has a least score, {name}, {beside}": body | beside
+        for name, body in {
+            "none": reranked(standard(_EVERYTHING, min_score=0), rank_window_size=6),
+            "some": reranked(standard(_EVERYTHING, min_score=0.5), rank_window_size=6),
+            "a reranker": reranked(
+                reranked(standard(_EVERYTHING), rank_window_size=8, min_score=0)["retriever"], rank_window_size=6
+            ),
+            "its own": rescored(reranked(standard(_EVERYTHING), rank_window_size=8)["retriever"], 6, min_score=0.1),
+        }.items()
+        for beside in ({"size": 2}, {"size": 6, "aggs": {"k": {"terms": {"field": "kind"}}}})
+    },
     "slice without a point in time": reranked(standard(match("lamp"))) | {"slice": {"id": 0, "max": 2}},
     "slice beside what is wrong besides": reranked(standard(match("lamp")))
     | {"slice": {"id": 0, "max": 2}, "size": 20, "sort": ["n"]},
@@ -267,6 +279,10 @@ BODIES: dict[str, Any] = {
     "body with unknown key": reranked(standard(match("lamp"))) | {"color": 1},
 }
 _SINCE_NINE: dict[str, Any] = {
+    "counted where a child two below has a least score": reranked(
+        reranked(standard(_EVERYTHING, min_score=0.5), rank_window_size=8)["retriever"], rank_window_size=6
+    )
+    | {"size": 6, "aggs": {"k": {"terms": {"field": "kind"}}}},
     "sparse by name only": {"query": {"sparse_vector": {"field": "words", "query": "fog bell"}}},
     "reranked chunks": reranked(
         standard(match("lamp keeper storm")),

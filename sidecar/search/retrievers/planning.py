@@ -69,7 +69,7 @@ class Plan:
 
     def min_score(self, tree: Node) -> float | None:
         """The least score of a hit of the last search; a compound's own wins over the one beside the retriever."""
-        own: float | None = tree.min_score
+        own: float | None = None if isinstance(tree, Over) else tree.min_score  # the cluster has heeded it there
         if own is not None and not isinstance(tree, Reranked):
             return max(own, _LEAST_FLOAT)
         beside = self.rest.get("min_score")

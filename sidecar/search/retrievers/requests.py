@@ -271,9 +271,14 @@ class Requests:
         own = (*filters, *node.filters)
         if isinstance(node, Reranked) and isinstance(node.child, Native) and node.child.kind == "knn":
             return []  # of neighbours only those count that have a text
+        if _counts_ranked_alone(node):
+            return []
         result = [self._pins(node)] if isinstance(node, Pinned) else []
+        is_nine = self.rewriter.scope.version.since(None, (9, 0))  # 8.19.8 looks no further down than one
         for child in children(node):
-            if isinstance(child, Reranked) and (child.min_score or 0) > 0:
+            if isinstance(child, Reranked) and (
+                (child.min_score or 0) > 0 or (is_nine and _counts_ranked_alone(child))
+            ):
                 inner = found.get(id(child), ())[: inner_window(node.body) if isinstance(node, Over) else node.window]
                 result.append(self.these(one.key for one in inner))
             else:
@@ -309,6 +314,11 @@ class Requests:
                 for index, name in node.pins
             ]
         )
+
+
+def _counts_ranked_alone(node: Node) -> bool:
+    """Whether what is ranked is all that counts: of a child with a least score nothing behind it does."""
+    return isinstance(node, Reranked | Over) and node.child.min_score is not None
 
 
 def _inside(index: str, query: Any) -> dict[str, Any]:
