@@ -86,7 +86,8 @@ class BulkWrite:
         self._items = 0
         self._is_opaque = False
         self._planned: dict[tuple[str, str], WritePlan] = {}
-        self._places = WrittenPlaces(context, self._planned)
+        self._left: dict[tuple[str, str, str], WritePlan] = {}
+        self._places = WrittenPlaces(context, self._planned, self._left)
 
     async def answer(self) -> web.StreamResponse:
         """The cluster's answer with the items in it that never reached the cluster."""
@@ -255,6 +256,10 @@ class BulkWrite:
 
     def _count(self, batch: Batch) -> None:
         self._batches.keep_order(batch)
+        for key, plan in batch.plans.items():
+            before = self._planned.get(key, plan)
+            if before.index != plan.index:
+                self._left[*key, before.index] = before
         self._planned |= batch.plans
         for place, item in batch.failed.items():
             self._failed[self._items + place] = item

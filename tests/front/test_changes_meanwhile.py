@@ -130,12 +130,12 @@ def maker(vector: list[float] | None, text: str) -> str | None:
     return next((m for m in "ab" if vector == pytest.approx(vector_by(m, text, len(vector)))), "?")
 
 
-def streamed(goes_on: asyncio.Event) -> AsyncIterator[bytes]:
-    """Two thousand actions, of which the second half comes when it may."""
+def streamed(goes_on: asyncio.Event, at: int = 1000) -> AsyncIterator[bytes]:
+    """Two thousand actions, of which those from ``at`` on come when they may."""
 
     async def body() -> AsyncIterator[bytes]:
         for n in range(2000):
-            if n == 1000:
+            if n == at:
                 await goes_on.wait()
             yield ndjson({"index": {"_id": str(n)}}, {"text": f"text {n}"})
 
@@ -271,3 +271,31 @@ async def test_an_alias_that_was_led_elsewhere_past_the_front_is_told(stage: Sta
     assert status == 201 and not [text for text in warnings if "written to index" in text]
     source = (await stage.sources(f"{name}-2"))["after"]
     assert maker(source.get("vector"), "after") == {"other": "b", "none": None, "same": "a"}[binding]
+
+
+@pytest.mark.parametrize("way", ["through", "past"])
+@pytest.mark.parametrize("binding", ["other", "none", "same"])
+async def test_an_alias_that_is_led_elsewhere_in_the_middle_of_a_bulk_is_told(
+    stage: Stage, binding: str, way: str
+) -> None:
+    """The cluster writes all of a bulk where the alias leads when it has come whole."""
+    name = stage.name
+    await stage.endpoint("a")
+    await stage.endpoint("b", name=f"{name}-other")
+    maps = {"other": [f"text:vector={name}-other"], "none": ["x:y=z"], "same": []}[binding]
+    await stage.index(name=f"{name}-1", aliases={name: {}})
+    await stage.index(*maps, name=f"{name}-2")
+    goes_on = asyncio.Event()
+    sending = asyncio.create_task(stage.send("POST", f"/{name}/_bulk", streamed(goes_on, at=1500)))
+    await until_asked(stage.models, "text 1100")  # which is prepared when the first batch is on its way
+    actions = [{"remove": {"index": f"{name}-1", "alias": name}}, {"add": {"index": f"{name}-2", "alias": name}}]
+    assert (await stage.send("POST", "/_aliases", {"actions": actions}, past=way == "past"))[0] == 200
+    goes_on.set()
+    status, told, warnings = await sending
+    assert (status, statuses(told)) == (200, [201] * 2000)
+    said = [text for text in warnings if f"written to index [{name}-2]" in text and f"than index [{name}-1]" in text]
+    assert len(said) == (0 if binding == "same" else 1)
+    made = Counter(maker(one.get("vector"), one["text"]) for one in (await stage.sources(f"{name}-2")).values())
+    assert made["a"] > 0 and made.total() == 2000
+    if way == "through" and binding != "same":
+        assert made["b" if binding == "other" else None] == 2000 - made["a"] >= 500
