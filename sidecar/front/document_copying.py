@@ -34,6 +34,7 @@ _UNKNOWN = {
     "type": "illegal_argument_exception",
     "reason": "the script asks of a document for what is not done here; documents before it were written",
 }
+_STATUS_OF_SHARDS = {"search_context_missing_exception": 404, "index_not_found_exception": 404}
 _NO_VERSION = -3  # of a simulated document that was given none
 _OF_THE_WRITE = ("timeout", "wait_for_active_shards", "pipeline")
 _SHAPE = frozenset({"pretty", "human", "error_trace", "filter_path", "format"})
@@ -196,7 +197,8 @@ async def _run(exchange: Exchange, context: WriteContext, copy: _Copy, count: _C
         shown = {**(shown or {}), "includes": copy.filtered}
     if shown is not None:
         search["_source"] = shown
-    target = f"/{quote(copy.source, safe=',*')}/_search?scroll={_KEEP_SCROLL}"
+    # A part of the documents must not pass for all of them.
+    target = f"/{quote(copy.source, safe=',*')}/_search?scroll={_KEEP_SCROLL}&allow_partial_search_results=false"
     answer = await exchange.call("POST", target, orjson.dumps(search))
     scroll = None
     done = 0
@@ -204,6 +206,9 @@ async def _run(exchange: Exchange, context: WriteContext, copy: _Copy, count: _C
         while answer.status == 200:
             body = answer.json()
             scroll = body["_scroll_id"]
+            count.failures += _unread(body)
+            if count.failures:
+                return
             hits = body["hits"]["hits"]
             count.total = (
                 body["hits"]["total"]["value"] if copy.most is None else min(copy.most, body["hits"]["total"]["value"])
@@ -222,6 +227,14 @@ async def _run(exchange: Exchange, context: WriteContext, copy: _Copy, count: _C
     finally:
         if scroll is not None:
             await exchange.call("DELETE", "/_search/scroll", orjson.dumps({"scroll_id": scroll}))
+
+
+def _unread(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What failed of a page on some shards, with which the work ends before any of the page is written."""
+    failures = (found.get("_shards") or {}).get("failures") or ()
+    return [
+        {**one, "status": _STATUS_OF_SHARDS.get(str((one.get("reason") or {}).get("type")), 500)} for one in failures
+    ]
 
 
 async def _write(

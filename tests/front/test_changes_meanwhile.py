@@ -299,3 +299,27 @@ async def test_an_alias_that_is_led_elsewhere_in_the_middle_of_a_bulk_is_told(
     assert made["a"] > 0 and made.total() == 2000
     if way == "through" and binding != "same":
         assert made["b" if binding == "other" else None] == 2000 - made["a"] >= 500
+
+
+@pytest.mark.parametrize("past", [False, True])
+async def test_a_reindex_ends_where_a_source_goes_meanwhile(stage: Stage, past: bool) -> None:
+    """What was written before is told, and so is the shard that could not be read on."""
+    name = stage.name
+    await stage.endpoint("a")
+    await stage.index(text={"type": "semantic_text", "inference_id": name})
+    for part in ("1", "2"):
+        await stage.index("x:y=z", name=f"{name}-{part}")
+        lines = [line for n in range(4) for line in ({"index": {"_id": f"{part}{n}"}}, {"text": f"slow {part}{n}"})]
+        await stage.send("POST", f"/{name}-{part}/_bulk?refresh=true", ndjson(*lines), past=True)
+    stage.models.hold()
+    body = {"source": {"index": [f"{name}-1", f"{name}-2"], "size": 2}, "dest": {"index": name}}
+    sending = asyncio.create_task(stage.send("POST", "/_reindex", body))
+    await stage.models.asked.wait()
+    await stage.send("DELETE", f"/{name}-2", past=past)
+    stage.models.free.set()
+    status, told, _ = await sending
+    assert (status, told["created"], told["batches"]) == (404, 2, 1)
+    assert [(one["index"], one["reason"]["type"], one["status"]) for one in told["failures"]] == [
+        (None, "search_context_missing_exception", 404)
+    ]
+    assert len(await stage.sources()) == 2

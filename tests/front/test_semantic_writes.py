@@ -282,6 +282,24 @@ def test_a_reindex_heeds_what_its_script_says_of_names(filled_front: FilledFront
     assert sorted(hit["_id"] for hit in hits) == ["of 1", "of 2"]
 
 
+def test_a_reindex_of_which_a_shard_fails_copies_no_part_of_it(filled_front: FilledFront) -> None:
+    texts = {"properties": {"s": {"type": "text"}, "n": {"type": "integer"}}}
+    filled_front.index("into", mappings={"properties": {"s": {"type": "semantic_text", "inference_id": "sparse"}}})
+    filled_front.index("plain", mappings=texts)
+    for number, index in enumerate(("from", "elsewhere")):
+        filled_front.index(index, mappings=texts)
+        filled_front.send("PUT", f"/{index}/_doc/1?refresh=true", {"s": "boat", "n": number})
+    script = {"source": "if (doc['n'].value == 1) { Integer.parseInt('x') } return true"}
+    body: dict[str, Any] = {"source": {"index": ["from", "elsewhere"], "query": {"script": {"script": script}}}}
+    told = filled_front.send("POST", "/_reindex?refresh=true", body | {"dest": {"index": "into"}})
+    straight = filled_front.send(
+        "POST", "/_reindex?refresh=true", body | {"dest": {"index": "plain"}}, base=filled_front.node
+    )
+    assert (told[0], told[1]["error"]["type"]) == (straight[0], straight[1]["error"]["type"])
+    assert told[0] == 400
+    assert filled_front.send("GET", "/into/_count")[1]["count"] == 0
+
+
 @pytest.mark.parametrize(
     "script", ["ctx._id = 'other'", "ctx._routing = 'other'", "ctx._version = 9", "ctx.op = 'odd'"]
 )
