@@ -179,6 +179,16 @@ BODIES: dict[str, Any] = {
             }
         }
     ),
+    **{
+        f"reranked over a rescorer over a least score, {list(beside) or ''}": reranked(
+            rescored(standard(_EVERYTHING, min_score=0.8), 10)["retriever"]
+        )
+        | beside
+        for beside in ({}, {"size": 3}, {"post_filter": {"term": {"kind": "a"}}})
+    },
+    "reranked over two rescorers over a least score": reranked(
+        rescored(rescored(standard(_EVERYTHING, min_score=0.8), 10)["retriever"], 10)["retriever"]
+    ),
     "reranked over a window of nothing": reranked(
         reranked(standard(match("lamp")), rank_window_size=0)["retriever"], rank_window_size=2
     ),

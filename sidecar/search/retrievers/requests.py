@@ -271,13 +271,13 @@ class Requests:
         own = (*filters, *node.filters)
         if isinstance(node, Reranked) and isinstance(node.child, Native) and node.child.kind == "knn":
             return []  # of neighbours only those count that have a text
-        if _counts_ranked_alone(node):
+        is_nine = self.rewriter.scope.version.since(None, (9, 0))  # 8.19.8 looks no further down than one
+        if _counts_ranked_alone(node, below_rescorers=is_nine):
             return []
         result = [self._pins(node)] if isinstance(node, Pinned) else []
-        is_nine = self.rewriter.scope.version.since(None, (9, 0))  # 8.19.8 looks no further down than one
         for child in children(node):
             if isinstance(child, Reranked) and (
-                (child.min_score or 0) > 0 or (is_nine and _counts_ranked_alone(child))
+                (child.min_score or 0) > 0 or (is_nine and _counts_ranked_alone(child, below_rescorers=True))
             ):
                 inner = found.get(id(child), ())[: inner_window(node.body) if isinstance(node, Over) else node.window]
                 result.append(self.these(one.key for one in inner))
@@ -316,9 +316,27 @@ class Requests:
         )
 
 
-def _counts_ranked_alone(node: Node) -> bool:
-    """Whether what is ranked is all that counts: of a child with a least score nothing behind it does."""
-    return isinstance(node, Reranked | Over) and node.child.min_score is not None
+def _counts_ranked_alone(node: Node, *, below_rescorers: bool) -> bool:
+    """Whether what is ranked is all that counts: of a child with a least score nothing behind it does.
+
+    ``below_rescorers``: a rescorer of the cluster's own has that of what it rescores.
+    """
+    if not isinstance(node, Reranked | Over):
+        return False
+    child = node.child
+    return child.min_score is not None or (
+        below_rescorers and isinstance(child, Native) and _rescores_a_least_score(child)
+    )
+
+
+def _rescores_a_least_score(node: Native) -> bool:
+    kind, body = node.kind, node.body
+    while kind == "rescorer" and body.get("min_score") is None:
+        below = body.get("retriever")
+        if not isinstance(below, dict) or len(below) != 1:
+            return False
+        ((kind, body),) = below.items()
+    return isinstance(body, Mapping) and body.get("min_score") is not None
 
 
 def _inside(index: str, query: Any) -> dict[str, Any]:
