@@ -90,7 +90,8 @@ class _Work:
     """An action with the documents in it that may want vectors.
 
     ``needs_stored``: these are of what is stored as well. It ``waits`` where an earlier action of the bulk may change
-    that, and ``creates`` where nothing is stored and the document is to be inserted.
+    that, and ``creates`` where nothing is stored and the document is to be inserted; ``is_unguarded`` where it is, and
+    one that comes meanwhile is changed unread.
     """
 
     action: BulkAction
@@ -101,6 +102,7 @@ class _Work:
     stored: StoredDocument | None = None
     is_missing: bool = False
     creates: bool = False
+    is_unguarded: bool = False
     needs_stored: bool = False
     waits: bool = False
 
@@ -115,7 +117,7 @@ class Batch:
 
     By the item's place in the batch of ``items`` items: ``failed``; ``guarded``, actions that may fail by the front's
     guard alone; ``waiting``, those that can be done only behind earlier ones of the bulk; ``dependent``, places whose
-    vectors are of what is stored as well.
+    vectors are of what is stored as well; ``unguarded``, those that insert a document, or change unread one that came.
     Without ``keeps_heads`` an action line was replaced for which the cluster might refuse the whole bulk.
     ``plans`` are those that it was made by, by index and operation; ``fresh`` as of ``BatchMaker.prepare``.
     """
@@ -131,6 +133,7 @@ class Batch:
     guarded: dict[int, BulkAction] = field(default_factory=dict)
     waiting: dict[int, BulkAction] = field(default_factory=dict)
     dependent: set[int] = field(default_factory=set)
+    unguarded: set[int] = field(default_factory=set)
     keeps_heads: bool = True
 
     @property
@@ -142,6 +145,7 @@ class Batch:
         """Leaves an item for later; the lines that stand in its place."""
         self.guarded.pop(place, None)
         self.errors.pop(place, None)
+        self.unguarded.discard(place)
         self.waiting[place] = action
         self.is_changed = True
         self.keeps_heads &= action.is_plain
@@ -259,6 +263,9 @@ class BatchMaker:
             batch.is_changed = True
             batch.guarded[batch.items] = work.action
             return _creating(work, source, self._pipeline)
+        if work.is_unguarded:
+            batch.unguarded.add(batch.items)
+            batch.is_changed = True
         if work.stored is None:
             return work.action.head, source
         batch.guarded[batch.items] = work.action
@@ -450,6 +457,7 @@ class BatchMaker:
         is_plain = _OF_CREATION.issuperset(work.action.meta) and not any(name.startswith("_source") for name in shown)
         # A data stream takes creations, and refuses updates.
         work.creates = is_plain and "scripted_upsert" not in body and not work.plan.index.startswith(".ds-")
+        work.is_unguarded = not work.creates and "script" not in body
 
     def _routing(self, action: BulkAction) -> str | None:
         routing = action.meta.get("routing", action.meta.get("_routing", self._exchange.parameters.get("routing")))

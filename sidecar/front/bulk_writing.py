@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -83,6 +83,7 @@ class BulkWrite:
         self._errors: dict[int, Mapping[str, SidecarError]] = {}
         self._guarded: dict[int, BulkAction] = {}
         self._waiting: dict[int, BulkAction] = {}
+        self._unguarded: set[int] = set()
         self._items = 0
         self._is_opaque = False
         self._planned: dict[tuple[str, str], WritePlan] = {}
@@ -145,7 +146,7 @@ class BulkWrite:
     @property
     def _has_own_items(self) -> bool:
         """Whether the cluster's answer must be read, because some items of it are, or may be, the front's to tell."""
-        return bool(self._failed or self._errors or self._guarded or self._waiting)
+        return bool(self._failed or self._errors or self._guarded or self._waiting or self._unguarded)
 
     async def _refused_whole(self, parts: Sequence[Part]) -> web.StreamResponse | None:
         """The cluster's answer to a bulk that it refuses for one of its lines; ``None`` where it does not.
@@ -219,6 +220,7 @@ class BulkWrite:
         warnings = answer.headers.getall("Warning", ())
         if answer.status == 200:
             body = _explained(merged(body, self._failed), self._errors, self._exchange.front.generation)
+            self._tell_unread(self._unguarded, body.get("items") or [])
             if self._guarded or self._waiting:
                 await self._finish(body)
         # Errors of the whole request are never filtered.
@@ -243,10 +245,21 @@ class BulkWrite:
                 made = _explained(merged(told, batch.failed), batch.errors, self._exchange.front.generation)["items"]
             else:
                 made = [_refused(unfinished.action(place), answer.status, told) for place in places]
+            self._tell_unread(batch.unguarded, made)
             for place, item in zip(places, made, strict=True):
                 items[place] = item
             unfinished.done({place: n in batch.guarded for n, place in enumerate(places)}, items)
         body["errors"] = any("error" in about for item in items for about in item.values())
+
+    def _tell_unread(self, unguarded: Collection[int], items: Sequence[Mapping[str, Any]]) -> None:
+        """Notes documents that were there, by another caller, when updates came that were to insert them."""
+        found = [about for n in unguarded if n < len(items) for about in items[n].values() if "error" not in about]
+        indices = sorted({str(about.get("_index")) for about in found if about.get("result") != "created"})
+        self._context.note(
+            f"documents that another caller inserted into index [{index}] meanwhile may have vectors of a part of their"
+            " texts, since [_source] was asked for: run [sidecar backfill]"
+            for index in indices
+        )
 
     def settled(self, batch: Batch, body: dict[str, Any]) -> dict[str, Any]:
         """The cluster's answer to ``batch`` alone, with the items that never reached it."""
@@ -269,6 +282,7 @@ class BulkWrite:
             self._guarded[self._items + place] = action
         for place, action in batch.waiting.items():
             self._waiting[self._items + place] = action
+        self._unguarded |= {self._items + place for place in batch.unguarded}
         self._items += batch.items
 
     # --- batches

@@ -323,3 +323,23 @@ async def test_a_reindex_ends_where_a_source_goes_meanwhile(stage: Stage, past: 
         (None, "search_context_missing_exception", 404)
     ]
     assert len(await stage.sources()) == 2
+
+
+@pytest.mark.parametrize("came", [True, False])
+async def test_a_document_that_came_meanwhile_and_could_not_be_read_is_told(stage: Stage, came: bool) -> None:
+    """An update that shows the document cannot be sent as a creation."""
+    name = stage.name
+    await stage.endpoint("a")
+    await stage.index(f"title,text:vector={name}")
+    stage.models.hold()
+    body = ndjson({"update": {"_id": "1", "_source": True}}, {"doc": {"text": "slow"}, "doc_as_upsert": True})
+    sending = asyncio.create_task(stage.send("POST", f"/{name}/_bulk", body))
+    await stage.models.asked.wait()
+    if came:
+        await stage.send("PUT", f"/{name}/_doc/1", {"title": "quick"})
+    stage.models.free.set()
+    _, told, warnings = await sending
+    assert statuses(told) == [200 if came else 201]
+    assert ["may have vectors of a part of their texts" in text for text in warnings] == [True] * came
+    source = (await stage.sources())["1"]
+    assert (maker(source["vector"], "slow"), "title" in source) == ("a", came)
