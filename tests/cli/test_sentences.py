@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
-from sidecar.cli import build
 from sidecar.cli.search import origin
 from sidecar.cli.sentences import print_sentence
 
@@ -38,9 +39,10 @@ def test_a_sentence_is_whole_in_a_pipe_and_folded_on_a_terminal(is_terminal: boo
     ],
 )
 def test_what_is_wrong_is_one_line_in_a_log(tmp_path: Path, arguments: list[str], said: str) -> None:
-    environment = {"SIDECAR_DATA_DIR": str(tmp_path), "SIDECAR_ELASTICSEARCH_URL": "", "COLUMNS": "30"}
-    ended = CliRunner(env=environment).invoke(build(), arguments)
-    assert ended.exit_code == 2
+    environment = os.environ | {"SIDECAR_DATA_DIR": str(tmp_path), "SIDECAR_ELASTICSEARCH_URL": "", "COLUMNS": "30"}
+    command = [sys.executable, "-m", "sidecar", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 2
     assert any(line.endswith(said) for line in ended.stderr.splitlines())
 
 
