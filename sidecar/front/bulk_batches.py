@@ -173,12 +173,9 @@ class BatchMaker:
 
     async def current(self, batch: Batch) -> Batch:
         """The batch to be sent now: another one where mappings, aliases or endpoints changed while it was made."""
-        while not await self._holds(batch):
+        while not await self._context.holds(batch.plans):
             batch = await self._made(batch.parts, batch.fresh)
         return batch
-
-    async def _holds(self, batch: Batch) -> bool:
-        return all([await self._context.holds(plan, *key) for key, plan in batch.plans.items()])
 
     async def _made(self, parts: Sequence[Part], fresh: Collection[int]) -> Batch:
         keys = [self._key(part) if isinstance(part, BulkAction) else None for part in parts]

@@ -83,11 +83,17 @@ class WriteContext:
         self.note(plan.complaints)
         return replace(plan, is_refused=True) if view.may_refuse and await self._is_refused(named) else plan
 
-    async def holds(self, plan: WritePlan, index: str, operation: str = "create") -> bool:
-        """Whether ``plan`` is still what is to be filled: a mapping, an alias or an endpoint may change meanwhile."""
+    async def holds(self, plans: Mapping[tuple[str, str], WritePlan]) -> bool:
+        """Whether ``plans``, by index and operation, are still what is to be filled.
+
+        A mapping, an alias or an endpoint may change meanwhile.
+        """
         await self._finder.renew()
-        now = await self.plan(index, operation)
-        return now is plan or now == plan
+        for (index, operation), plan in plans.items():
+            now = await self.plan(index, operation)
+            if now is not plan and now != plan:
+                return False
+        return True
 
     async def check(self, plan: WritePlan, index: str, operation: str) -> None:
         """To be called when all is ready to be sent.
@@ -95,7 +101,7 @@ class WriteContext:
         Raises:
             PlanChangedError: ``plan`` does not hold any more.
         """
-        if not await self.holds(plan, index, operation):
+        if not await self.holds({(index, operation): plan}):
             raise PlanChangedError
 
     def needs_places(self, plan: WritePlan) -> bool:

@@ -309,17 +309,22 @@ def test_two_legs_of_neighbours_are_told_apart(filled_front: FilledFront) -> Non
     assert answer["hits"]["total"]["value"] == len(wanted)
 
 
+def _routings(found: FilledFront, index: str) -> list[str]:
+    """A value for each shard, by which documents are routed there."""
+    shards: dict[int, str] = {}
+    for value in "abcdefgh":
+        about = found.send("GET", f"/{index}/_search_shards?routing={value}")[1]
+        shards.setdefault(about["shards"][0][0]["shard"], value)
+    return list(shards.values())
+
+
 def test_documents_of_one_id_in_two_shards_are_told_apart(found: FilledFront) -> None:
     index = "find-routed"
     found.send("DELETE", f"/{index}?ignore_unavailable=true")
     settings = {"number_of_shards": 3, "number_of_replicas": 0}
     assert found.send("PUT", f"/{index}", {"settings": settings})[0] == 200
     try:
-        shards: dict[int, str] = {}
-        for value in "abcdefgh":
-            about = found.send("GET", f"/{index}/_search_shards?routing={value}")[1]
-            shards.setdefault(about["shards"][0][0]["shard"], value)
-        first, second, *_ = shards.values()
+        first, second, *_ = _routings(found, index)
         for routing, words in ((first, "lamp lamp lamp"), (second, "keeper keeper")):
             for place in range(3):
                 target = f"/{index}/_doc/{place}?refresh=true&routing={routing}"
@@ -352,11 +357,7 @@ def test_a_document_without_a_routing_is_not_one_of_its_id_that_has_one(found: F
     settings = {"number_of_shards": 3, "number_of_replicas": 0}
     assert found.send("PUT", f"/{index}", {"settings": settings})[0] == 200
     try:
-        shards: dict[int, str] = {}
-        for value in "abcdefgh":
-            about = found.send("GET", f"/{index}/_search_shards?routing={value}")[1]
-            shards.setdefault(about["shards"][0][0]["shard"], value)
-        first, second, _ = shards.values()
+        first, second, _ = _routings(found, index)
         for place in range(16):
             for routing, word in (("", "keeper"), (first, ""), (second, "bell")):
                 story = "bell" if routing == second else "lamp " * (place + 1) + word
